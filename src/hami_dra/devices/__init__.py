@@ -1,0 +1,1 @@
+"""Accelerator families: one backend each, behind one contract (`backend.py`)."""

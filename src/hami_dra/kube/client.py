@@ -1,0 +1,267 @@
+"""The seam to the API server: `KubeClient` is what our code asks for, `Client` is the real one.
+
+Objects are plain dicts as in YAML, so that the same pure functions serve the cluster, `hami convert`
+and the tests. `tests/support/fake_kube.py` implements the same Protocol in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlencode
+
+import stamina
+import urllib3
+from kubernetes import client as official
+from kubernetes import config as official_config
+
+from hami_dra.kube.kinds import Kind
+from hami_dra.model import errors
+
+Object = dict[str, Any]
+
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+PatchType = Literal["merge", "json", "apply"]
+
+# Below kubelet's 45 s for one gRPC call, so that a slow answer is retried inside it.
+REQUEST_TIMEOUT_S = 10.0
+RETRY_FOR_S = 20.0
+
+
+class WatchEvent(NamedTuple):
+    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Object
+
+
+class KubeClient(Protocol):
+    """Everything that the package asks of the API server. All methods raise errors.KubeError."""
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """Return one object; errors.NotFound when it is not there."""
+        ...
+
+    def list(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Return the objects and the resource version to watch from."""
+        ...
+
+    def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Create and return the stored object; errors.Conflict when the name is taken."""
+        ...
+
+    def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Replace by name; with a resourceVersion in BODY, errors.Conflict when it changed."""
+        ...
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        body: Any,
+        namespace: str | None = None,
+        *,
+        type: PatchType = "merge",
+        subresource: str = "",
+    ) -> Object:
+        """Patch and return the stored object."""
+        ...
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> None:
+        """Delete; with UID only that very object (errors.Conflict otherwise)."""
+        ...
+
+    def watch(
+        self,
+        kind: Kind,
+        resource_version: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        timeout_s: int = 240,
+    ) -> Iterator[WatchEvent]:
+        """Yield changes after RESOURCE_VERSION until the server ends the watch; errors.Gone: list again."""
+        ...
+
+
+class Client:
+    """`KubeClient` over the official client's connection pool, TLS and credentials."""
+
+    def __init__(self, api: official.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    def from_environment(cls, kubeconfig: str | None = None, context: str | None = None) -> Client:
+        """Use the Pod's service account in a cluster, else KUBECONFIG or ~/.kube/config."""
+        try:
+            if kubeconfig is None and context is None:
+                try:
+                    official_config.load_incluster_config()
+                    return cls(official.ApiClient())
+                except official_config.ConfigException:
+                    pass
+            return cls(official_config.new_client_from_config(kubeconfig, context))
+        except (official_config.ConfigException, OSError) as problem:
+            raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """See KubeClient."""
+        return self._call("GET", kind.path(namespace, name))
+
+    def list(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """See KubeClient."""
+        answer = self._call("GET", kind.path(namespace), query=_selectors(labels, fields))
+        stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
+        items = [stamp | item for item in answer.get("items") or []]
+        return items, answer["metadata"]["resourceVersion"]
+
+    def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """See KubeClient."""
+        return self._call("POST", kind.path(namespace), body=body)
+
+    def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """See KubeClient."""
+        return self._call("PUT", kind.path(namespace, body["metadata"]["name"]), body=body)
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        body: Any,
+        namespace: str | None = None,
+        *,
+        type: PatchType = "merge",
+        subresource: str = "",
+    ) -> Object:
+        """See KubeClient."""
+        path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
+        query = {"fieldManager": "hami-dra", "force": "true"} if type == "apply" else {}
+        return self._call("PATCH", path, body=body, query=query, content_type=PATCH_TYPES[type])
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> None:
+        """See KubeClient."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        self._call("DELETE", kind.path(namespace, name), body=options)
+
+    def watch(
+        self,
+        kind: Kind,
+        resource_version: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        timeout_s: int = 240,
+    ) -> Iterator[WatchEvent]:
+        """See KubeClient."""
+        query = _selectors(labels, fields) | {
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(timeout_s),
+        }
+        response = self._open("GET", kind.path(namespace), query=query, read_timeout_s=timeout_s + 30.0)
+        try:
+            for event in _lines(response):
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise _error(int(status.get("code", 0)), str(status.get("message", "watch failed")))
+                yield WatchEvent(event["type"], event["object"])
+        except urllib3.exceptions.HTTPError as problem:
+            raise errors.Unavailable(f"watch of {kind.plural} broke off: {problem}") from problem
+        finally:
+            response.release_conn()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """One request, tried again on transient failures; returns the decoded answer."""
+        for attempt in stamina.retry_context(
+            on=errors.Unavailable, attempts=6, timeout=RETRY_FOR_S, wait_initial=0.05, wait_max=4.0
+        ):
+            with attempt:
+                response = self._open(method, path, body=body, query=query or {}, content_type=content_type)
+                answer: Object = json.loads(response.data)
+                return answer
+        raise AssertionError("unreachable: the retry loop returns or raises")
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: dict[str, str],
+        content_type: str = "application/json",
+        read_timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            response: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(
+                method,
+                url,
+                body=json.dumps(body) if body is not None else None,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=5.0, read=read_timeout_s),
+                retries=False,
+                preload_content="watch" not in query,
+            )
+        except urllib3.exceptions.HTTPError as problem:
+            raise errors.Unavailable(f"{method} {path}: {problem}") from problem
+        if response.status >= 400:
+            raise _error(response.status, _message(response.data) or f"{method} {path}")
+        return response
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[Object]:
+    """Decode the newline-separated JSON of a watch as it arrives."""
+    pending = b""
+    for chunk in response.stream(65536, decode_content=True):
+        pending += chunk
+        *whole, pending = pending.split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data).get("message", ""))
+    except ValueError:
+        return data.decode(errors="replace")[:300]
+
+
+def _error(status: int, message: str) -> errors.KubeError:
+    """Map an HTTP status to the error that tells the caller what to do about it."""
+    kinds: dict[int, type[errors.KubeError]] = {
+        404: errors.NotFound,
+        409: errors.Conflict,
+        410: errors.Gone,
+        429: errors.Unavailable,
+    }
+    default = errors.Unavailable if status >= 500 or status == 0 else errors.Denied
+    return kinds.get(status, default)(message, status=status)

@@ -1,0 +1,1 @@
+"""Pure values: devices, quantities, claims, shares, errors. Imports the standard library only."""

@@ -1,0 +1,16 @@
+"""Names that are part of the system's contract with its users (docs/interfaces.md)."""
+
+DRIVER = "hami-core-gpu.project-hami.io"
+"""DRA driver, DeviceClass, and the domain of our attributes."""
+
+DEVICE_TYPE = "hami-gpu"
+"""Value of the attribute `type` of a card that is shared by memory and cores."""
+
+REQUEST = "gpu"
+"""Name of the request in the claims that admission makes."""
+
+CONVERTED_LABEL = "hami.io/dra"
+CLAIMS_ANNOTATION = "hami.io/claims"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "hami-dra"}
+
+MIB = 1024 * 1024

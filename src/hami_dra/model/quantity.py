@@ -1,0 +1,45 @@
+"""Kubernetes quantities: `10Gi`, `50`, `1.5e3`, `500m` to numbers, and bytes back to short text.
+
+Grammar: apimachinery/pkg/api/resource/quantity.go. Values are exact (Fraction); `parse_int` rounds up
+as `Quantity.Value()` does, which is what the scheduler computes with.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+_DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_FORM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE])?)")
+
+
+def parse(text: str | int | float) -> Fraction:
+    """Return the exact value of a quantity; ValueError when TEXT is none."""
+    match = _FORM.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity such as 10Gi, 500m or 50")
+    sign, digits, exponent, suffix = match.groups()
+    value = Fraction(digits if not digits.endswith(".") else digits + "0")
+    if exponent is not None:
+        value *= Fraction(10) ** int(exponent)
+    elif suffix in _BINARY:
+        value *= 1024 ** _BINARY[suffix]
+    else:
+        value *= Fraction(1000) ** _DECIMAL[suffix or ""]
+    return -value if sign == "-" else value
+
+
+def parse_int(text: str | int | float) -> int:
+    """Return the value rounded up to a whole number, as the scheduler does."""
+    return math.ceil(parse(text))
+
+
+def format_bytes(value: int) -> str:
+    """Return the shortest exact form with a binary suffix: 24146608128 -> "23028Mi"."""
+    for suffix, power in reversed(_BINARY.items()):
+        unit = 1024**power
+        if value and value % unit == 0:
+            return f"{value // unit}{suffix}"
+    return str(value)

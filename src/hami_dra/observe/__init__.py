@@ -1,0 +1,1 @@
+"""Observation path: slices + claims (+ ledgers + kubelet pod-resources) -> join -> metrics -> exporter."""

@@ -1,0 +1,40 @@
+"""Every version that the test cluster is made of, and where its cache lives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hami-dra"
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """A Kubernetes release and the image tags that its kubeadm asks for."""
+
+    version: str
+    etcd_tag: str
+    coredns_tag: str
+    pause_tag: str
+
+    @property
+    def minor(self) -> str:
+        return ".".join(self.version.split(".")[:2])
+
+
+KUBERNETES = {
+    "1.36": Kubernetes("1.36.3", etcd_tag="3.6.8-0", coredns_tag="v1.14.2", pause_tag="3.10.2"),
+}
+DEFAULT_KUBERNETES = "1.36"
+
+ETCD = "3.6.8"
+COREDNS = "1.14.2"
+HELM = "3.22.0"
+
+DEBIAN_SUITE = "bookworm"
+"""Suite of the node's root file system: the newest whose systemd still boots on cgroup v1."""
+
+TOOLS_SUITE = "sid"
+"""Suite from which containerd, the CNI plugins, kubectl and kind are unpacked (never installed)."""
