@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,3 +39,17 @@ DEBIAN_SUITE = "bookworm"
 
 TOOLS_SUITE = "sid"
 """Suite from which containerd, the CNI plugins, kubectl and kind are unpacked (never installed)."""
+
+
+def digest(*parts: str | Path) -> str:
+    """Short hash of texts and of the contents of files and folders: the key of a cached build."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = sorted(part.rglob("*")) if part.is_dir() else [part]
+            for file in files:
+                if file.is_file() and "__pycache__" not in file.parts:
+                    sha.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        else:
+            sha.update(part.encode() + b"\0")
+    return sha.hexdigest()[:12]
