@@ -1,4 +1,4 @@
-"""`python -m tests.cluster up | images | inventory | down`: the real cluster that tests and `make demo` use."""
+"""`python -m tests.cluster up | images | down`: the real cluster that tests and `make demo` use."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_images(cluster: Cluster) -> None:
     if not loaded.is_file() or loaded.read_text() != tag:
         cluster.load(tag, product.WORKLOAD)
         loaded.write_text(tag)
-    (cluster.folder / "images.yml").write_text(
+    cluster.image_variables.write_text(
         "# Ansible variables: the image that is loaded into the nodes.\n"
         f"hami_image:\n  registry: {tag.split('/')[0]}\n"
         f"  repository: {tag.split('/', 1)[1].rpartition(':')[0]}\n"

@@ -30,6 +30,11 @@ class Cluster:
     def inventory(self) -> Path:
         return self.folder / "inventory.yml"
 
+    @property
+    def image_variables(self) -> Path:
+        """Ansible variables that name the product image in the nodes."""
+        return self.folder / "images.yml"
+
     def nodes(self) -> list[str]:
         """Names of the node containers that exist, the control plane first."""
         label = f"label=io.x-k8s.kind.cluster={self.name}"
@@ -90,11 +95,17 @@ def require(cluster: Cluster) -> None:
         raise StepFailed(f"there is no cluster {cluster.name}; `make demo` makes it")
 
 
+def _host(name: str) -> str:
+    gpus = HERE / "gpus" / f"{name}.yaml"
+    simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
+    return f"        {name}:\n{simulated}"
+
+
 def _inventory(nodes: list[str], kubeconfig: Path) -> str:
     """An Ansible inventory of the node containers, reached through podman."""
 
     def group(names: list[str]) -> str:
-        return "".join(f"        {name}:\n" for name in names)
+        return "".join(_host(name) for name in names)
 
     control = [name for name in nodes if "control-plane" in name]
     workers = [name for name in nodes if name not in control]

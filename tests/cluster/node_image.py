@@ -14,9 +14,9 @@ from .progress import run, step
 
 HERE = Path(__file__).parent / "node"
 
-NODE_PACKAGES = tuple(
-    "systemd-sysv dbus python3 runc iptables nftables iproute2 conntrack ethtool socat "
-    "procps util-linux mount kmod hostname ca-certificates".split()
+NODE_PACKAGES = (
+    *("systemd-sysv", "dbus", "python3", "runc", "procps", "util-linux", "mount", "kmod", "hostname"),
+    *("iptables", "nftables", "iproute2", "conntrack", "ethtool", "socat", "ca-certificates"),
 )
 NETWORK_PACKAGES = (
     "python3-minimal",
