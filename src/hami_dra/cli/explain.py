@@ -23,7 +23,6 @@ def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | Non
     """
     from hami_dra.kube import Client
     from hami_dra.ops import explain as ops
-    from hami_dra.ops import explain as ops
     from hami_dra.ops import view
 
     found = ops.explain(view.of_pod(Client.from_environment(kubeconfig, context), namespace, pod))
