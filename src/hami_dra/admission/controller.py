@@ -132,7 +132,9 @@ class ClaimController:
         owners = found["metadata"].get("ownerReferences") or []
         if any(owner["uid"] == pod["metadata"]["uid"] for owner in owners):
             return
-        if found["metadata"].get("labels", {}).items() >= names.MANAGED_BY.items():
+        living = {other["metadata"]["uid"] for other in self._pods.all()}
+        abandoned = not any(owner["uid"] in living for owner in owners)
+        if abandoned and found["metadata"].get("labels", {}).items() >= names.MANAGED_BY.items():
             self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
             raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
         raise errors.Denied(
