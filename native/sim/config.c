@@ -1,4 +1,5 @@
-/* A reader for the subset of YAML that the file needs: scalars, one list `gpus` of flat maps, comments, quotes. */
+/* A reader for the subset of YAML that the file needs: scalars, one list `gpus` of flat maps, comments,
+ * quotes. */
 #include "config.h"
 
 #include <errno.h>
@@ -58,7 +59,8 @@ static bool missing(struct reader *r, const struct sim_field *fields, uint64_t s
 
 static bool set(struct reader *r, const struct sim_field *fields, uint64_t *seen, void *base, char *text) {
     char *colon = strchr(text, ':');
-    if (!colon || (colon[1] && !strchr(" \t", colon[1]))) return fail(r, "'%s' is not \"key: value\"; put a colon and a space after the key", text);
+    if (!colon || (colon[1] && !strchr(" \t", colon[1])))
+        return fail(r, "'%s' is not \"key: value\"; put a colon and a space after the key", text);
     *colon = '\0';
     char *value = colon + 1;
     if (!scalar(&value)) return fail(r, "the value of %s has a quote that does not end; close it", text);
@@ -76,9 +78,16 @@ static bool begin_gpu(struct reader *r) {
     struct sim_config *c = r->config;
     if (c->gpus && missing(r, sim_gpu_fields, r->seen_gpu, "the GPU before this line")) return false;
     if (c->gpus == SIM_MAX_GPUS) return fail(r, "more than %d GPUs; remove some", SIM_MAX_GPUS);
-    c->gpu[c->gpus] = (struct sim_gpu){.minor = c->gpus, .numa_node = -1, .multiprocessors = 72, .brand = "Nvidia",
-                                       .context = 256 * SIM_MIB, .power_limit_watts = 150, .power_idle_watts = 22,
-                                       .temperature = 32, .card = c->gpus, .line = r->line};
+    c->gpu[c->gpus] = (struct sim_gpu){.minor = c->gpus,
+                                       .numa_node = -1,
+                                       .multiprocessors = 72,
+                                       .brand = "Nvidia",
+                                       .context = 256 * SIM_MIB,
+                                       .power_limit_watts = 150,
+                                       .power_idle_watts = 22,
+                                       .temperature = 32,
+                                       .card = c->gpus,
+                                       .line = r->line};
     c->gpus++;
     r->seen_gpu = 0;
     return true;
@@ -95,12 +104,14 @@ static bool take_line(struct reader *r, char *text) {
         r->in_gpus = false;
         if (strncmp(body, "gpus:", 5) != 0) return set(r, sim_top_fields, &r->seen_top, r->config, body);
         char *rest = body + 5;
-        if (!scalar(&rest) || *rest) return fail(r, "gpus is not a list; begin each GPU on its own line with \"- \"");
+        if (!scalar(&rest) || *rest)
+            return fail(r, "gpus is not a list; begin each GPU on its own line with \"- \"");
         return r->in_gpus = true;
     }
     if (!r->in_gpus) return fail(r, "'%s' belongs to no list; put it under \"gpus:\"", body);
     if (item && !begin_gpu(r)) return false;
-    if (r->config->gpus == 0) return fail(r, "'%s' comes before the first \"- \"; begin each GPU with \"- \"", body);
+    if (r->config->gpus == 0)
+        return fail(r, "'%s' comes before the first \"- \"; begin each GPU with \"- \"", body);
     if (item) body += 1 + strspn(body + 1, " ");
     return set(r, sim_gpu_fields, &r->seen_gpu, &r->config->gpu[r->config->gpus - 1], body);
 }
@@ -111,7 +122,8 @@ static bool distinct(struct reader *r) {
         for (int j = 0; j < i; j++) {
             const struct sim_gpu *a = &c->gpu[i], *b = &c->gpu[j];
             r->line = a->line;
-            if (strcmp(a->uuid, b->uuid) == 0) return fail(r, "two GPUs have the uuid %s; change one", a->uuid);
+            if (strcmp(a->uuid, b->uuid) == 0)
+                return fail(r, "two GPUs have the uuid %s; change one", a->uuid);
             if (a->minor == b->minor) return fail(r, "two GPUs have the minor %d; change one", a->minor);
             if (memcmp(&a->pci_domain, &b->pci_domain, 4 * sizeof a->pci_domain) == 0)
                 return fail(r, "two GPUs have the same pciBusId; change one");
@@ -127,7 +139,8 @@ bool sim_config_read(const char *path, struct sim_config *config, char *error, s
     char text[512];
     bool good = true;
     for (r.line = 1; good && fgets(text, sizeof text, file); r.line++) {
-        if (!strchr(text, '\n') && !feof(file)) good = fail(&r, "the line is longer than 500 characters; shorten it");
+        if (!strchr(text, '\n') && !feof(file))
+            good = fail(&r, "the line is longer than 500 characters; shorten it");
         if (good) good = take_line(&r, text);
     }
     fclose(file);

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define TOP(key, kind, member, required)                                                                     \
-    { key, kind, offsetof(struct sim_config, member), sizeof(((struct sim_config *)0)->member), required }
+    {key, kind, offsetof(struct sim_config, member), sizeof(((struct sim_config *)0)->member), required}
 #define GPU(key, kind, member, required)                                                                     \
-    { key, kind, offsetof(struct sim_gpu, member), sizeof(((struct sim_gpu *)0)->member), required }
+    {key, kind, offsetof(struct sim_gpu, member), sizeof(((struct sim_gpu *)0)->member), required}
 
 const struct sim_field sim_top_fields[] = {
     TOP("driverVersion", SIM_TEXT, driver_version, true),
@@ -80,21 +80,25 @@ const char *sim_field_set(const struct sim_field *field, void *base, const char 
     case SIM_TEXT:
         return set_text(field, out, text);
     case SIM_UUID:
-        if (!is_uuid(text)) return "is not a GPU UUID; write it like GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf";
+        if (!is_uuid(text))
+            return "is not a GPU UUID; write it like GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf";
         return set_text(field, out, text);
     case SIM_BUS_ID:
         return set_bus_id(out, text); /* the four parts lie one after the other */
     case SIM_UINT:
     case SIM_INT:
-        if (!whole(text, field->kind == SIM_INT ? -1 : 0, INT_MAX, &value)) return "is not a whole number; write digits only";
+        if (!whole(text, field->kind == SIM_INT ? -1 : 0, INT_MAX, &value))
+            return "is not a whole number; write digits only";
         *(int *)out = (int)value;
         return NULL;
     case SIM_MEBIBYTES:
-        if (!whole(text, 1, 1L << 24, &value)) return "is not a number of MiB; write a whole number from 1 to 16777216";
+        if (!whole(text, 1, 1L << 24, &value))
+            return "is not a number of MiB; write a whole number from 1 to 16777216";
         *(uint64_t *)out = (uint64_t)value * SIM_MIB;
         return NULL;
     case SIM_BOOL:
-        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) return "is not a boolean; write true or false";
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+            return "is not a boolean; write true or false";
         *(bool *)out = text[0] == 't';
         return NULL;
     case SIM_CAPABILITY:

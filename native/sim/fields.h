@@ -3,7 +3,17 @@
 
 #include "config.h"
 
-enum sim_kind { SIM_TEXT, SIM_UINT, SIM_INT, SIM_MEBIBYTES, SIM_BOOL, SIM_CAPABILITY, SIM_CUDA_VERSION, SIM_BUS_ID, SIM_UUID };
+enum sim_kind {
+    SIM_TEXT,
+    SIM_UINT,
+    SIM_INT,
+    SIM_MEBIBYTES,
+    SIM_BOOL,
+    SIM_CAPABILITY,
+    SIM_CUDA_VERSION,
+    SIM_BUS_ID,
+    SIM_UUID
+};
 
 struct sim_field {
     const char *key;

@@ -30,7 +30,8 @@ struct sim_node *sim_node(void) {
 }
 
 void sim_bus_id(const struct sim_gpu *gpu, int domain_digits, char *out, size_t size) {
-    snprintf(out, size, "%0*X:%02X:%02X.%X", domain_digits, gpu->pci_domain, gpu->pci_bus, gpu->pci_device, gpu->pci_function);
+    snprintf(out, size, "%0*X:%02X:%02X.%X", domain_digits, gpu->pci_domain, gpu->pci_bus, gpu->pci_device,
+             gpu->pci_function);
 }
 
 struct sim_gpu *sim_gpu_by_bus_id(struct sim_node *node, const char *text) {

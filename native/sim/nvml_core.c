@@ -17,7 +17,9 @@ struct sim_gpu *nvml_gpu(nvmlDevice_t device) {
     return NULL;
 }
 
-nvmlReturn_t nvml_bad_device(void) { return nvml_node() ? NVML_ERROR_INVALID_ARGUMENT : NVML_ERROR_UNINITIALIZED; }
+nvmlReturn_t nvml_bad_device(void) {
+    return nvml_node() ? NVML_ERROR_INVALID_ARGUMENT : NVML_ERROR_UNINITIALIZED;
+}
 
 nvmlReturn_t nvml_copy(char *out, unsigned size, const char *text) {
     if (!out) return NVML_ERROR_INVALID_ARGUMENT;
@@ -73,7 +75,9 @@ NVML_API nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version) {
     *version = (int)node->config.cuda_version;
     return NVML_SUCCESS;
 }
-NVML_API nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDriverVersion_v2(version); }
+NVML_API nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version) {
+    return nvmlSystemGetCudaDriverVersion_v2(version);
+}
 
 NVML_API nvmlReturn_t nvmlSystemGetProcessName(unsigned pid, char *name, unsigned length) {
     char path[64], text[256];

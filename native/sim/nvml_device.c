@@ -36,7 +36,8 @@ static nvmlReturn_t by_text(const char *text, size_t offset, nvmlDevice_t *devic
     if (!node) return NVML_ERROR_UNINITIALIZED;
     if (!text || !*text || !device) return NVML_ERROR_INVALID_ARGUMENT;
     for (int i = 0; i < node->config.gpus; i++)
-        if (strcasecmp((char *)&node->config.gpu[i] + offset, text) == 0) return handle_of(&node->config.gpu[i], device);
+        if (strcasecmp((char *)&node->config.gpu[i] + offset, text) == 0)
+            return handle_of(&node->config.gpu[i], device);
     return NVML_ERROR_NOT_FOUND;
 }
 
@@ -91,19 +92,32 @@ static unsigned value_of(const struct name_value *table, const char *name, unsig
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetBrand(nvmlDevice_t device, nvmlBrandType_t *brand) {
-    static const struct name_value brands[] = {
-        {"Nvidia", NVML_BRAND_NVIDIA}, {"Tesla", NVML_BRAND_TESLA}, {"Quadro", NVML_BRAND_QUADRO}, {"GeForce", NVML_BRAND_GEFORCE},
-        {"Titan", NVML_BRAND_TITAN}, {"QuadroRTX", NVML_BRAND_QUADRO_RTX}, {"NvidiaRTX", NVML_BRAND_NVIDIA_RTX},
-        {"GeForceRTX", NVML_BRAND_GEFORCE_RTX}, {"Grid", NVML_BRAND_GRID}, {"NVS", NVML_BRAND_NVS}, {NULL, 0}};
+    static const struct name_value brands[] = {{"Nvidia", NVML_BRAND_NVIDIA},
+                                               {"Tesla", NVML_BRAND_TESLA},
+                                               {"Quadro", NVML_BRAND_QUADRO},
+                                               {"GeForce", NVML_BRAND_GEFORCE},
+                                               {"Titan", NVML_BRAND_TITAN},
+                                               {"QuadroRTX", NVML_BRAND_QUADRO_RTX},
+                                               {"NvidiaRTX", NVML_BRAND_NVIDIA_RTX},
+                                               {"GeForceRTX", NVML_BRAND_GEFORCE_RTX},
+                                               {"Grid", NVML_BRAND_GRID},
+                                               {"NVS", NVML_BRAND_NVS},
+                                               {NULL, 0}};
     NVML_ENTER(device, brand);
     *brand = value_of(brands, gpu->brand, NVML_BRAND_UNKNOWN);
     return NVML_SUCCESS;
 }
 NVML_API nvmlReturn_t nvmlDeviceGetArchitecture(nvmlDevice_t device, nvmlDeviceArchitecture_t *architecture) {
-    static const struct name_value architectures[] = {
-        {"Kepler", NVML_DEVICE_ARCH_KEPLER}, {"Maxwell", NVML_DEVICE_ARCH_MAXWELL}, {"Pascal", NVML_DEVICE_ARCH_PASCAL},
-        {"Volta", NVML_DEVICE_ARCH_VOLTA}, {"Turing", NVML_DEVICE_ARCH_TURING}, {"Ampere", NVML_DEVICE_ARCH_AMPERE},
-        {"Ada", NVML_DEVICE_ARCH_ADA}, {"Hopper", NVML_DEVICE_ARCH_HOPPER}, {"Blackwell", NVML_DEVICE_ARCH_BLACKWELL}, {NULL, 0}};
+    static const struct name_value architectures[] = {{"Kepler", NVML_DEVICE_ARCH_KEPLER},
+                                                      {"Maxwell", NVML_DEVICE_ARCH_MAXWELL},
+                                                      {"Pascal", NVML_DEVICE_ARCH_PASCAL},
+                                                      {"Volta", NVML_DEVICE_ARCH_VOLTA},
+                                                      {"Turing", NVML_DEVICE_ARCH_TURING},
+                                                      {"Ampere", NVML_DEVICE_ARCH_AMPERE},
+                                                      {"Ada", NVML_DEVICE_ARCH_ADA},
+                                                      {"Hopper", NVML_DEVICE_ARCH_HOPPER},
+                                                      {"Blackwell", NVML_DEVICE_ARCH_BLACKWELL},
+                                                      {NULL, 0}};
     NVML_ENTER(device, architecture);
     *architecture = value_of(architectures, gpu->architecture, 0xffffffff);
     return NVML_SUCCESS;
@@ -119,7 +133,8 @@ NVML_API nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t device, unsigned *nod
     *node = (unsigned)gpu->numa_node;
     return NVML_SUCCESS;
 }
-NVML_API nvmlReturn_t nvmlDeviceGetMemoryAffinity(nvmlDevice_t device, unsigned words, unsigned long *set, unsigned scope) {
+NVML_API nvmlReturn_t nvmlDeviceGetMemoryAffinity(nvmlDevice_t device, unsigned words, unsigned long *set,
+                                                  unsigned scope) {
     (void)scope;
     NVML_ENTER(device, set && words);
     memset(set, 0, words * sizeof *set);
@@ -131,19 +146,26 @@ NVML_API nvmlReturn_t nvmlDeviceGetMemoryAffinity(nvmlDevice_t device, unsigned 
 
 NVML_API nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci) {
     NVML_ENTER(device, pci);
-    *pci = (nvmlPciInfo_t){.domain = gpu->pci_domain, .bus = gpu->pci_bus, .device = gpu->pci_device, .pciDeviceId = 0x10DE};
+    *pci = (nvmlPciInfo_t){
+        .domain = gpu->pci_domain, .bus = gpu->pci_bus, .device = gpu->pci_device, .pciDeviceId = 0x10DE};
     sim_bus_id(gpu, 4, pci->busIdLegacy, sizeof pci->busIdLegacy);
     sim_bus_id(gpu, 8, pci->busId, sizeof pci->busId);
     return NVML_SUCCESS;
 }
-NVML_API nvmlReturn_t nvmlDeviceGetPciInfo_v2(nvmlDevice_t device, nvmlPciInfo_t *pci) { return nvmlDeviceGetPciInfo_v3(device, pci); }
+NVML_API nvmlReturn_t nvmlDeviceGetPciInfo_v2(nvmlDevice_t device, nvmlPciInfo_t *pci) {
+    return nvmlDeviceGetPciInfo_v3(device, pci);
+}
 
-NVML_API nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t device, nvmlDevice_t other, unsigned *level) {
+NVML_API nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t device, nvmlDevice_t other,
+                                                          unsigned *level) {
     NVML_ENTER(device, level);
     struct sim_gpu *second = nvml_gpu(other);
     if (!second) return NVML_ERROR_INVALID_ARGUMENT;
-    if (gpu == second) *level = NVML_TOPOLOGY_INTERNAL;
-    else if (strcmp(gpu->pcie_root, second->pcie_root) == 0) *level = NVML_TOPOLOGY_HOSTBRIDGE;
-    else *level = gpu->numa_node == second->numa_node ? NVML_TOPOLOGY_NODE : NVML_TOPOLOGY_SYSTEM;
+    if (gpu == second)
+        *level = NVML_TOPOLOGY_INTERNAL;
+    else if (strcmp(gpu->pcie_root, second->pcie_root) == 0)
+        *level = NVML_TOPOLOGY_HOSTBRIDGE;
+    else
+        *level = gpu->numa_node == second->numa_node ? NVML_TOPOLOGY_NODE : NVML_TOPOLOGY_SYSTEM;
     return NVML_SUCCESS;
 }

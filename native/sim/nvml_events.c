@@ -25,7 +25,8 @@ NVML_API nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set) {
     return *set ? NVML_SUCCESS : NVML_ERROR_MEMORY;
 }
 
-NVML_API nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types, nvmlEventSet_t set) {
+NVML_API nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types,
+                                               nvmlEventSet_t set) {
     NVML_ENTER(device, set);
     (void)gpu;
     if (types & ~(unsigned long long)SUPPORTED_EVENTS) return NVML_ERROR_NOT_SUPPORTED;

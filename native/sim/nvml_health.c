@@ -17,7 +17,8 @@ static unsigned busy(const struct sim_gpu *gpu) {
     return 0;
 }
 
-CONSTANT(nvmlDeviceGetPowerUsage, 1000 * (busy(gpu) ? gpu->power_limit_watts * 9 / 10 : gpu->power_idle_watts))
+CONSTANT(nvmlDeviceGetPowerUsage,
+         1000 * (busy(gpu) ? gpu->power_limit_watts * 9 / 10 : gpu->power_idle_watts))
 CONSTANT(nvmlDeviceGetPowerManagementLimit, 1000 * gpu->power_limit_watts)
 CONSTANT(nvmlDeviceGetPowerManagementDefaultLimit, 1000 * gpu->power_limit_watts)
 CONSTANT(nvmlDeviceGetEnforcedPowerLimit, 1000 * gpu->power_limit_watts)
@@ -60,13 +61,15 @@ NVML_API nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t device, unsigned ty
     return NVML_SUCCESS;
 }
 
-NVML_API nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, nvmlEnableState_t *current, nvmlEnableState_t *pending) {
+NVML_API nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, nvmlEnableState_t *current,
+                                           nvmlEnableState_t *pending) {
     NVML_ENTER(device, current && pending);
     (void)gpu;
     *current = *pending = 1;
     return NVML_SUCCESS;
 }
-NVML_API nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, unsigned type, unsigned counter, unsigned long long *errors) {
+NVML_API nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, unsigned type, unsigned counter,
+                                                  unsigned long long *errors) {
     NVML_ENTER(device, errors);
     (void)gpu;
     if (type > 1 || counter > 1) return NVML_ERROR_INVALID_ARGUMENT;
@@ -79,7 +82,8 @@ NVML_API nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned *curren
     (void)gpu;
     return NVML_ERROR_NOT_SUPPORTED;
 }
-NVML_API nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned link, nvmlEnableState_t *active) {
+NVML_API nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned link,
+                                               nvmlEnableState_t *active) {
     (void)link;
     NVML_ENTER(device, active);
     (void)gpu;

@@ -2,7 +2,9 @@
 #include "nvml_core.h"
 
 #define UNSUPPORTED(name)                                                                                    \
-    NVML_API nvmlReturn_t name(void) { return nvml_node() ? NVML_ERROR_NOT_SUPPORTED : NVML_ERROR_UNINITIALIZED; }
+    NVML_API nvmlReturn_t name(void) {                                                                       \
+        return nvml_node() ? NVML_ERROR_NOT_SUPPORTED : NVML_ERROR_UNINITIALIZED;                            \
+    }
 
 UNSUPPORTED(nvmlDeviceGetAddressingMode)
 UNSUPPORTED(nvmlDeviceGetApplicationsClock)

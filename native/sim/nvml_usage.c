@@ -35,7 +35,8 @@ static int visible(const struct sim_gpu *gpu, struct sim_process out[SIM_SLOTS])
     return kept;
 }
 
-/* Fills an array of structures that begin with pid and usedGpuMemory; `wide` ones go on with MIG instances. */
+/* Fills an array of structures that begin with pid and usedGpuMemory; `wide` ones go on with MIG instances.
+ */
 static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void *infos, bool wide) {
     NVML_ENTER(device, count);
     struct sim_process list[SIM_SLOTS];
@@ -44,19 +45,25 @@ static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void
     if (*count > room || (*count && !infos)) return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < *count; i++) {
         unsigned pid = (unsigned)list[i].pid;
-        if (wide) ((nvmlProcessInfo_v2_t *)infos)[i] = (nvmlProcessInfo_v2_t){pid, list[i].memory, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
-        else ((nvmlProcessInfo_v1_t *)infos)[i] = (nvmlProcessInfo_v1_t){pid, list[i].memory};
+        if (wide)
+            ((nvmlProcessInfo_v2_t *)infos)[i] =
+                (nvmlProcessInfo_v2_t){pid, list[i].memory, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+        else
+            ((nvmlProcessInfo_v1_t *)infos)[i] = (nvmlProcessInfo_v1_t){pid, list[i].memory};
     }
     return NVML_SUCCESS;
 }
 
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned *count, nvmlProcessInfo_v1_t *infos) {
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned *count,
+                                                           nvmlProcessInfo_v1_t *infos) {
     return compute_processes(device, count, infos, false);
 }
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned *count, nvmlProcessInfo_v2_t *infos) {
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned *count,
+                                                              nvmlProcessInfo_v2_t *infos) {
     return compute_processes(device, count, infos, true);
 }
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count, nvmlProcessInfo_v3_t *infos) {
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count,
+                                                              nvmlProcessInfo_v3_t *infos) {
     return compute_processes(device, count, infos, true);
 }
 
@@ -86,7 +93,8 @@ NVML_API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUti
     return NVML_SUCCESS;
 }
 
-NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
+                                                      nvmlProcessUtilizationSample_t *samples,
                                                       unsigned *count, unsigned long long last_seen) {
     (void)last_seen; /* one sample for each process, of the last second */
     NVML_ENTER(device, count);
@@ -96,6 +104,7 @@ NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlP
     if (found == 0) return NVML_ERROR_NOT_FOUND;
     if (found > room || !samples) return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < found; i++)
-        samples[i] = (nvmlProcessUtilizationSample_t){.pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
+        samples[i] = (nvmlProcessUtilizationSample_t){
+            .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
     return NVML_SUCCESS;
 }

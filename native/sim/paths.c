@@ -18,7 +18,8 @@ static uint64_t fnv1a(const char *text) {
 
 static bool from_environment(const char *file, struct sim_paths *paths) {
     if (!realpath(file, paths->config)) {
-        sim_complain("%s:1: cannot be read: %s; let HAMI_SIM_FILE name a readable file", file, strerror(errno));
+        sim_complain("%s:1: cannot be read: %s; let HAMI_SIM_FILE name a readable file", file,
+                     strerror(errno));
         return false;
     }
     snprintf(paths->state, sizeof paths->state, "/dev/shm/hami-sim-%u-%016llx", (unsigned)geteuid(),
@@ -31,7 +32,9 @@ static bool from_library(struct sim_paths *paths) {
     static const char *const configs = "/etc/hami-sim/gpus.yaml", *const states = "/var/lib/hami-sim/state";
     Dl_info info;
     char library[PATH_MAX];
-    if (!dladdr((void *)(uintptr_t)sim_paths_find, &info) || !info.dli_fname || !realpath(info.dli_fname, library)) return false;
+    if (!dladdr((void *)(uintptr_t)sim_paths_find, &info) || !info.dli_fname ||
+        !realpath(info.dli_fname, library))
+        return false;
     char *end = strstr(library, "/usr/lib");
     if (!end) end = strstr(library, "/lib");
     if (!end) end = library;
@@ -47,7 +50,8 @@ bool sim_paths_find(struct sim_paths *paths) {
     if (file && *file) {
         if (!from_environment(file, paths)) return false;
     } else if (!from_library(paths)) {
-        sim_complain("no configuration at %s; set HAMI_SIM_FILE to a YAML file of simulated GPUs", paths->config);
+        sim_complain("no configuration at %s; set HAMI_SIM_FILE to a YAML file of simulated GPUs",
+                     paths->config);
         return false;
     }
     if (state && *state) {

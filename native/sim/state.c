@@ -30,7 +30,8 @@ static struct flock range(short type, off_t start, off_t length) {
 static bool lock(int fd, off_t byte, bool wait) {
     struct flock l = range(F_WRLCK, byte, 1);
     int result;
-    while ((result = fcntl(fd, wait ? F_SETLKW : F_SETLK, &l)) != 0 && errno == EINTR) {}
+    while ((result = fcntl(fd, wait ? F_SETLKW : F_SETLK, &l)) != 0 && errno == EINTR) {
+    }
     return result == 0;
 }
 
@@ -84,10 +85,13 @@ static const char *prepare(struct sim_state *state, int fd, const struct sim_con
     char boot_id[40];
     read_boot_id(boot_id);
     bool fresh = state->magic[0] == '\0';
-    if (!fresh && (memcmp(state->magic, magic, sizeof magic) != 0 || state->version != VERSION || state->size != sizeof *state))
+    if (!fresh && (memcmp(state->magic, magic, sizeof magic) != 0 || state->version != VERSION ||
+                   state->size != sizeof *state))
         return "is not a state file of this version; stop its users and remove it";
-    if (!fresh && memcmp(state->boot_id, boot_id, sizeof boot_id) == 0 && same_cards(state, config)) return NULL;
-    if (held(fd, LOCK_SLOTS, SIM_SLOTS, NULL)) return "is in use with other GPUs; stop those processes or set HAMI_SIM_STATE";
+    if (!fresh && memcmp(state->boot_id, boot_id, sizeof boot_id) == 0 && same_cards(state, config))
+        return NULL;
+    if (held(fd, LOCK_SLOTS, SIM_SLOTS, NULL))
+        return "is in use with other GPUs; stop those processes or set HAMI_SIM_STATE";
     memset(state, 0, sizeof *state);
     memcpy(state->boot_id, boot_id, sizeof boot_id);
     for (int i = 0; i < config->gpus; i++) memcpy(state->uuid[i], config->gpu[i].uuid, sizeof state->uuid[i]);
@@ -99,8 +103,10 @@ static const char *prepare(struct sim_state *state, int fd, const struct sim_con
 
 static struct sim_state *map(const char *path, int fd, const struct sim_config *config) {
     struct stat info;
-    if (!lock(fd, LOCK_INIT, true) || fstat(fd, &info) != 0 || (info.st_size == 0 && ftruncate(fd, sizeof(struct sim_state)) != 0)) {
-        sim_complain("%s: cannot be prepared: %s; free space there or set HAMI_SIM_STATE", path, strerror(errno));
+    if (!lock(fd, LOCK_INIT, true) || fstat(fd, &info) != 0 ||
+        (info.st_size == 0 && ftruncate(fd, sizeof(struct sim_state)) != 0)) {
+        sim_complain("%s: cannot be prepared: %s; free space there or set HAMI_SIM_STATE", path,
+                     strerror(errno));
         return NULL;
     }
     if (info.st_size != 0 && (size_t)info.st_size < sizeof(struct sim_state)) {
@@ -123,7 +129,8 @@ static struct sim_state *map(const char *path, int fd, const struct sim_config *
 struct sim_state *sim_state_open(const char *path, const struct sim_config *config) {
     int fd = open_or_create(path);
     if (fd < 0) {
-        sim_complain("%s: cannot be opened for writing: %s; make it writable or set HAMI_SIM_STATE", path, strerror(errno));
+        sim_complain("%s: cannot be opened for writing: %s; make it writable or set HAMI_SIM_STATE", path,
+                     strerror(errno));
         return NULL;
     }
     struct sim_state *state = map(path, fd, config);
@@ -203,7 +210,8 @@ int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out
     int count = 0;
     for (int i = 0; i < SIM_SLOTS; i++) {
         struct sim_use *use = &state->slot[i].use[gpu];
-        struct sim_process p = {.slot = i, .memory = atomic_load(&use->memory), .busy_ns = atomic_load(&use->busy_ns)};
+        struct sim_process p = {
+            .slot = i, .memory = atomic_load(&use->memory), .busy_ns = atomic_load(&use->busy_ns)};
         if ((p.memory || p.busy_ns) && held(state_fd, LOCK_SLOTS + i, 1, &p.pid)) {
             p.busy_percent = busy_percent(use);
             out[count++] = p;

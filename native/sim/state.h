@@ -1,11 +1,12 @@
 /*
- * What all processes of a simulated node share: one file, mapped by each. A process owns one slot for as long as it
- * lives, by a POSIX record lock on one byte beyond the data; the kernel drops the lock at any death, so a slot whose
- * byte is not locked is free and its numbers count for nothing. No total is stored: used memory is the sum of slots.
+ * What all processes of a simulated node share: one file, mapped by each. A process owns one slot for as long
+ * as it lives, by a POSIX record lock on one byte beyond the data; the kernel drops the lock at any death, so
+ * a slot whose byte is not locked is free and its numbers count for nothing. No total is stored: used memory
+ * is the sum of slots.
  *
- * POSIX locks are dropped when a process closes ANY descriptor of the file: the one descriptor stays open for life.
- * F_OFD_GETLK on a slot's byte tells the holder's pid in the namespace of who asks, 0 when it is not visible there;
- * plain F_GETLK would not see the locks of the own process.
+ * POSIX locks are dropped when a process closes ANY descriptor of the file: the one descriptor stays open for
+ * life. F_OFD_GETLK on a slot's byte tells the holder's pid in the namespace of who asks, 0 when it is not
+ * visible there; plain F_GETLK would not see the locks of the own process.
  */
 #pragma once
 
@@ -32,8 +33,8 @@ struct sim_slot {
 struct sim_state {
     char magic[8];
     uint32_t version, size;
-    char boot_id[40];                        /* the device clock is CLOCK_MONOTONIC: worthless after a reboot */
-    char uuid[SIM_MAX_GPUS][80];             /* the cards that the indexes stand for */
+    char boot_id[40];            /* the device clock is CLOCK_MONOTONIC: worthless after a reboot */
+    char uuid[SIM_MAX_GPUS][80]; /* the cards that the indexes stand for */
     _Atomic uint64_t busy_until[SIM_MAX_GPUS]; /* device time up to which a card is promised to processes */
     struct sim_slot slot[SIM_SLOTS];
 };
@@ -45,7 +46,8 @@ struct sim_process {
     unsigned busy_percent; /* of the last second */
 };
 
-/* Maps the file, which whoever comes first creates. NULL with a complaint on stderr when it cannot be used. */
+/* Maps the file, which whoever comes first creates. NULL with a complaint on stderr when it cannot be used.
+ */
 struct sim_state *sim_state_open(const char *path, const struct sim_config *config);
 
 /* Takes a free slot for this process; its index, or -1 with a complaint. */
