@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ DURATION = Histogram(
 class AdmissionServer:
     """`app` is the ASGI application; `surroundings` is asked anew for each review."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, surroundings: Callable[[], Surroundings]) -> None:
         self._settings, self._surroundings = settings, surroundings
         self.app = Starlette(routes=[Route("/mutate", self._mutate, methods=["POST"])])
 
@@ -66,7 +67,8 @@ class AdmissionServer:
             REVIEWS.labels("ignored").inc()
             return answer
         try:
-            made = convert(pod, request.get("namespace") or "default", self._settings, self._surroundings)
+            namespace = request.get("namespace") or "default"
+            made = convert(pod, namespace, self._settings, self._surroundings())
         except RequestDenied as refusal:
             REVIEWS.labels("denied").inc()
             log.info("denied", namespace=request.get("namespace"), reason=str(refusal))
