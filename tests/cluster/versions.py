@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class Kubernetes:
 
 
 KUBERNETES = {
+    "1.34": Kubernetes("1.34.4", etcd_tag="3.6.5-0", coredns_tag="v1.12.1", pause_tag="3.10.1"),
     "1.36": Kubernetes("1.36.3", etcd_tag="3.6.8-0", coredns_tag="v1.14.2", pause_tag="3.10.2"),
 }
 DEFAULT_KUBERNETES = "1.36"
@@ -38,3 +40,17 @@ DEBIAN_SUITE = "bookworm"
 
 TOOLS_SUITE = "sid"
 """Suite from which containerd, the CNI plugins, kubectl and kind are unpacked (never installed)."""
+
+
+def digest(*parts: str | Path) -> str:
+    """Short hash of texts and of the contents of files and folders: the key of a cached build."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = sorted(part.rglob("*")) if part.is_dir() else [part]
+            for file in files:
+                if file.is_file() and "__pycache__" not in file.parts:
+                    sha.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        else:
+            sha.update(part.encode() + b"\0")
+    return sha.hexdigest()[:12]

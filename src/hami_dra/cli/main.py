@@ -18,6 +18,8 @@ COMMANDS = {
     "run": ("hami_dra.cli.run", "run", "Run a program under a share of a GPU of this host."),
     "slice": ("hami_dra.cli.slice", "slice_", "Print the ResourceSlice that the plugin would publish here."),
     "convert": ("hami_dra.cli.convert", "convert", "Show what admission makes of manifests, offline."),
+    "doctor": ("hami_dra.cli.doctor", "doctor", "Check the cluster and say how to mend it."),
+    "explain": ("hami_dra.cli.explain", "explain", "Say why a Pod waits, and what to do."),
     "plugin": ("hami_dra.cli.plugin", "plugin", "Serve the DRA kubelet plugin (DaemonSet)."),
     "webhook": ("hami_dra.cli.webhook", "webhook", "Serve admission and the claim controller (Deployment)."),
     "monitor": ("hami_dra.cli.monitor", "monitor", "Serve allocation metrics (Deployment)."),
@@ -69,3 +71,7 @@ def main() -> None:
     except errors.HamiError as problem:
         click.echo(f"hami: {problem}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

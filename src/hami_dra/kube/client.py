@@ -184,6 +184,10 @@ class Client:
         finally:
             response.release_conn()
 
+    def raw(self, path: str) -> str:
+        """Return the text below PATH, for example /metrics or /version."""
+        return self._open("GET", path, query={}).data.decode()
+
     def _call(
         self,
         method: str,
@@ -214,7 +218,8 @@ class Client:
         read_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        # The pool carries client certificates; a token is a header, and renewed by this call.
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
             response: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(

@@ -1,1 +1,1 @@
-"""Operations: doctor, status, verify."""
+"""Operations: facts of a cluster -> checks -> findings -> what a person reads (doctor, status)."""

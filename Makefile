@@ -1,0 +1,82 @@
+# The one door to the project. A fresh machine needs Debian 12 or newer (or a relative), root for the
+# cluster, and `make`; everything else is installed by the targets that need it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+CLUSTER := $(BIN)/python -m tests.cluster
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# --- Build -----------------------------------------------------------------------------------------
+
+.PHONY: build
+build: $(VENV)/.installed native ## Virtual environment with the `hami` command, and the native libraries
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	scripts/install-packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: native
+native: $(VENV)/.installed ## The limiter and the simulated driver, linked for glibc 2.17
+	$(MAKE) --no-print-directory -C native release
+
+.PHONY: lock
+lock: $(VENV)/.installed ## Resolve requirements/*.txt anew from pyproject.toml
+	scripts/lock-requirements
+
+# --- Check -----------------------------------------------------------------------------------------
+
+.PHONY: check
+check: build lint types unit ## The inner loop: lint, types, unit, contract, chart, role and native tests
+
+.PHONY: lint
+lint: $(VENV)/.installed ## Style of every language in the tree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --offline --profile production
+	$(BIN)/shellcheck .ci/run scripts/* tests/cluster/node/entrypoint tests/cluster/node/load-node-images
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.c' 'native/*.h')
+
+.PHONY: types
+types: $(VENV)/.installed ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: unit
+unit: build ## Everything that needs no cluster
+	$(MAKE) --no-print-directory -C native test
+	$(PYTEST) -m "not e2e"
+
+.PHONY: test
+test: check e2e ## What CI runs: check, then the rollout and the e2e suite on a real kind cluster
+
+.PHONY: e2e
+e2e: build ## Create the cluster, roll out twice with Ansible, run the e2e suite, remove the cluster
+	scripts/run-e2e
+
+# --- Demo ------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## Real kind cluster, simulated GPUs, the whole rollout and the guide's two workloads
+	$(BIN)/python -m tests.cluster.demo
+
+.PHONY: demo-down
+demo-down: $(VENV)/.installed ## Remove the demo cluster (build caches stay)
+	$(CLUSTER) down
+
+.PHONY: image
+image: build ## The product image in podman's store, and loaded into the demo cluster when there is one
+	$(CLUSTER) images

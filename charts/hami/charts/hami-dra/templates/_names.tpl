@@ -1,0 +1,49 @@
+{{- /*
+Name of an object: release and suffix, at most 63 characters. The release's name is what gets shortened, so
+that two components never end up with one name.
+Call with (list . "hami-dra-webhook").
+*/ -}}
+{{- define "hami-dra.name" -}}
+{{- $root := index . 0 -}}
+{{- $suffix := index . 1 -}}
+{{- printf "%s-%s" ($root.Release.Name | trunc (int (sub 62 (len $suffix))) | trimSuffix "-") $suffix -}}
+{{- end }}
+
+{{- define "hami-dra.driver.name" -}}
+{{ include "hami-dra.name" (list . "dra-driver-kubelet-plugin") }}
+{{- end }}
+
+{{- define "hami-dra.webhook.name" -}}
+{{ include "hami-dra.name" (list . "hami-dra-webhook") }}
+{{- end }}
+
+{{- define "hami-dra.monitor.name" -}}
+{{ include "hami-dra.name" (list . "hami-dra-monitor") }}
+{{- end }}
+
+{{- define "hami-dra.webhook.tlsSecret" -}}
+{{- if eq .Values.certs.mode "secret" }}{{ .Values.certs.secret.name }}
+{{- else }}{{ include "hami-dra.name" (list . "hami-dra-webhook-tls") }}{{ end -}}
+{{- end }}
+
+{{- /* The DRA driver's name: a constant of the plugin, not a value. */ -}}
+{{- define "hami-dra.driverName" -}}
+hami-core-gpu.project-hami.io
+{{- end }}
+
+{{- /* Selector labels: never changed, an upgrade could not apply it. Call with (list . "webhook"). */ -}}
+{{- define "hami-dra.selector" -}}
+app.kubernetes.io/name: hami-dra
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- /* All labels of an object. Call with (list . "webhook"). */ -}}
+{{- define "hami-dra.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "hami-dra.selector" . }}
+app.kubernetes.io/part-of: hami
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}

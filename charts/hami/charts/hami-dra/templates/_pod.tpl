@@ -1,0 +1,80 @@
+{{- /* Parts that the Pods of all components share. */ -}}
+
+{{- /* Image reference. Call with (list . .Values.webhook.image). */ -}}
+{{- define "hami-dra.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := mergeOverwrite (deepCopy $root.Values.image) (index . 1) -}}
+{{- $registry := $root.Values.global.imageRegistry | default $image.registry -}}
+{{- $repository := list $registry $image.repository | compact | join "/" -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $repository $image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $repository ($image.tag | default $root.Chart.AppVersion) }}
+{{- end -}}
+{{- end }}
+
+{{- /* `image` and `imagePullPolicy` of a container. Call as above. */ -}}
+{{- define "hami-dra.container.image" -}}
+image: {{ include "hami-dra.image" . }}
+imagePullPolicy: {{ dig "pullPolicy" (index . 0).Values.image.pullPolicy (index . 1) }}
+{{- end }}
+
+{{- /* Where a Pod may run. Call with the component's values. */ -}}
+{{- define "hami-dra.pod.placement" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "hami-dra.pod.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "hami-dra.env.common" -}}
+- name: HAMI_LOG_LEVEL
+  value: {{ .Values.logLevel }}
+- name: HAMI_LOG_FORMAT
+  value: {{ .Values.logFormat }}
+{{- end }}
+
+{{- /* What the "restricted" Pod security standard asks for; the image's user is numeric already. */ -}}
+{{- define "hami-dra.restricted.pod" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "hami-dra.restricted.container" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* Probes of a program that answers /healthz and /readyz on its port `health`. */ -}}
+{{- define "hami-dra.probes.http" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 1
+  failureThreshold: 60
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 5
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 10
+  timeoutSeconds: 5
+{{- end }}

@@ -1,0 +1,105 @@
+"""`text | toml_set(table, key, value)`: change one value of a TOML file that somebody else owns.
+
+The rest of the file stays as it is, byte for byte: comments, order and spacing are the owner's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+Value = str | int | bool
+
+
+def toml_set(text: str, table: str, key: str, value: Value) -> str:
+    """Return `text` with `key = value` in `[table]`; both are added when they are missing.
+
+    `table` is written as in a header, for example `plugins."io.containerd.grpc.v1.cri"`. Raises ValueError
+    when `text` is not TOML, or when the value stands where no line can be changed (an inline table).
+    """
+    path = _parts(table)
+    before = _parse(text, "the file")
+    if _lookup(before, [*path, key]) == value and type(_lookup(before, [*path, key])) is type(value):
+        return text
+    lines = text.splitlines(keepends=True)
+    line = f"{key} = {json.dumps(value)}\n"
+    start = _header(lines, path)
+    if start is None:
+        gap = "" if not text else ("\n" if text.endswith("\n") else "\n\n")
+        result = f"{text}{gap}[{table}]\n{line}"
+    else:
+        result = "".join(_edited(lines, start, key, line))
+    expected = _with(before, [*path, key], value)
+    if _parse(result, "the edited file", table, key) != expected:
+        raise ValueError(f"{key} in [{table}] cannot be changed line by line; set it to {json.dumps(value)} by hand")
+    return result
+
+
+def _edited(lines: list[str], start: int, key: str, line: str) -> list[str]:
+    """Replace the key's line in the table that begins at `start`, or put it below the header."""
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines))
+    pattern = re.compile(rf"""(?P<indent>\s*)["']?{re.escape(key)}["']?\s*=[^#\n]*(?P<comment>#.*)?\n?$""")
+    for number in range(start + 1, end):
+        if found := pattern.match(lines[number]):
+            comment = f" {found['comment']}" if found["comment"] else ""
+            return [*lines[:number], f"{found['indent']}{line.rstrip()}{comment}\n", *lines[number + 1 :]]
+    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())] + "  "
+    header = lines[start] if lines[start].endswith("\n") else lines[start] + "\n"
+    return [*lines[:start], header, f"{indent}{line}", *lines[start + 1 :]]
+
+
+def _header(lines: list[str], path: list[str]) -> int | None:
+    """Line number of the header `[path]`, however it is quoted."""
+    for number, line in enumerate(lines):
+        found = re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line)
+        if found and _parts(found[1]) == path:
+            return number
+    return None
+
+
+def _parts(table: str) -> list[str]:
+    """The keys of a dotted table name; the empty list when it is not one."""
+    try:
+        inner: Any = tomllib.loads(f"[{table}]\n")
+    except tomllib.TOMLDecodeError:
+        return []
+    parts = []
+    while inner:
+        part, inner = next(iter(inner.items()))
+        parts.append(part)
+    return parts
+
+
+def _parse(text: str, name: str, table: str = "", key: str = "") -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        remedy = f"set {key} in [{table}] by hand" if key else "correct it"
+        raise ValueError(f"{name} is not TOML: {problem}; {remedy}") from problem
+
+
+def _lookup(document: Any, path: list[str]) -> Any:
+    for part in path:
+        if not isinstance(document, dict) or part not in document:
+            return None
+        document = document[part]
+    return document
+
+
+def _with(document: dict[str, Any], path: list[str], value: Value) -> dict[str, Any]:
+    """A copy of the document with the value at the path."""
+    if len(path) == 1:
+        return document | {path[0]: value}
+    inner = document.get(path[0], {})
+    return document | {path[0]: _with(inner if isinstance(inner, dict) else {}, path[1:], value)}
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters of this file by name."""
+        return {"toml_set": toml_set}

@@ -1,0 +1,132 @@
+#!/usr/bin/python
+"""A Helm release, compared by what it renders to: the same objects mean no change."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: helm_release
+short_description: Install or upgrade a Helm release when its objects would change
+description:
+  - Renders the chart against the cluster (C(helm upgrade --install --dry-run=server)) and compares the objects with
+    those of the deployed release. A chart that changed without a new version is seen, and so is a changed value.
+  - An upgrade that fails is rolled back (C(--atomic)).
+  - The cluster is that of the environment variable E(KUBECONFIG).
+author: The hami-dra authors
+attributes:
+  check_mode:
+    support: full
+    description: Renders, and changes nothing.
+  diff_mode:
+    support: full
+    description: The rendered objects before and after.
+options:
+  name: {description: Name of the release., type: str, required: true}
+  namespace: {description: Namespace of the release; made when missing., type: str, required: true}
+  chart: {description: Folder or archive of the chart, or its name in C(repository)., type: str, required: true}
+  repository: {description: Address of the chart's repository., type: str}
+  version: {description: Version of the chart in the repository., type: str}
+  values: {description: Values of the chart., type: dict, default: {}}
+  timeout: {description: How long to wait for the objects, type: str, default: 5m}
+"""
+
+EXAMPLES = r"""
+- name: Install
+  helm_release:
+    name: hami
+    namespace: hami-system
+    chart: charts/hami
+    values: {dra: {enabled: true}}
+"""
+
+RETURN = r"""
+status:
+  description: Status of the release before, for example C(deployed); empty when there was none.
+  returned: always
+  type: str
+"""
+
+import json  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+
+def command(options: dict[str, Any]) -> list[str]:
+    """The arguments of `helm` that install or upgrade the release; values come on standard input."""
+    arguments = ["upgrade", "--install", options["name"], options["chart"]]
+    arguments += ["--namespace", options["namespace"], "--create-namespace", "--values", "-"]
+    for option, key in (("--repo", "repository"), ("--version", "version")):
+        if options.get(key):
+            arguments += [option, options[key]]
+    return arguments
+
+
+def objects(release: dict[str, Any]) -> str:
+    """The objects of a release as text: its manifest without comments and empty lines, then its hooks."""
+    texts = [release.get("manifest", "")]
+    texts += [hook.get("manifest", "") for hook in release.get("hooks") or []]
+    lines = "\n".join(texts).splitlines()
+    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.startswith("#")) + "\n"
+
+
+def is_current(deployed: dict[str, Any] | None, planned: dict[str, Any]) -> bool:
+    """Whether the deployed release (None: there is none) has the planned objects and is healthy."""
+    if deployed is None or deployed.get("info", {}).get("status") != "deployed":
+        return False
+    return objects(deployed) == objects(planned)
+
+
+def short(error: str) -> str:
+    """Helm's error as one line, without its prefix."""
+    lines = [line for line in error.splitlines() if line.strip() and not line.startswith("WARNING")]
+    return " ".join(lines).removeprefix("Error: ")
+
+
+def main() -> None:
+    """Compare, and upgrade when there is something to change."""
+    text = {"type": "str"}
+    module = AnsibleModule(
+        argument_spec={
+            "name": text | {"required": True},
+            "namespace": text | {"required": True},
+            "chart": text | {"required": True},
+            "repository": text,
+            "version": text,
+            "values": {"type": "dict", "default": {}},
+            "timeout": text | {"default": "5m"},
+        },
+        supports_check_mode=True,
+    )
+    helm = module.get_bin_path("helm", required=True)
+    options = module.params
+    where = f"release {options['namespace']}/{options['name']}"
+
+    def run(arguments: list[str]) -> str:
+        values = json.dumps(options["values"])
+        code, out, error = module.run_command([helm, *arguments], data=values)
+        if code != 0:
+            module.fail_json(msg=f"{where}: {short(error)}")
+        return str(out)
+
+    filters = ["--namespace", options["namespace"], "--filter", f"^{options['name']}$", "--all", "-o", "json"]
+    known = json.loads(run(["list", *filters]))
+    status = known[0]["status"] if known else ""
+    if status.startswith("pending-"):
+        remedy = f"helm -n {options['namespace']} rollback {options['name']}"
+        module.fail_json(msg=f"{where} is {status}: another run is at work or was interrupted; then `{remedy}`")
+    deployed = None
+    if known:
+        names = ["--namespace", options["namespace"], options["name"]]
+        deployed = {"manifest": run(["get", "manifest", *names]), "info": {"status": status}}
+        hooks = run(["get", "hooks", *names])
+        deployed["hooks"] = [{"manifest": part} for part in hooks.split("\n---\n")]
+    planned = json.loads(run([*command(options), "--dry-run=server", "--output", "json"]))
+    changed = not is_current(deployed, planned)
+    if changed and not module.check_mode:
+        run([*command(options), "--atomic", "--wait", "--timeout", options["timeout"]])
+    before = objects(deployed) if deployed else ""
+    module.exit_json(changed=changed, status=status, diff={"before": before, "after": objects(planned)})
+
+
+if __name__ == "__main__":
+    main()

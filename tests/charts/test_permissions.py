@@ -1,0 +1,123 @@
+"""What each component may do, to the verb: a right that is added must be added here, with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import Object, Objects, Render, pod_spec
+
+READ = {"get", "list", "watch"}
+
+PLUGIN = {
+    "resourceslices": READ | {"create", "update", "patch", "delete"},
+    "resourceclaims": READ,
+    "nodes": {"get"},
+    "pods": {"get"},
+    "events": {"create"},
+}
+WEBHOOK = {
+    "pods": READ,
+    "resourceclaims": READ | {"create", "delete"},
+    "resourceclaimtemplates": READ | {"create", "delete"},
+    "resourceslices": READ,
+    "events": {"create"},
+    "mutatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
+    "secrets [hami-hami-dra-webhook-tls]": {"get", "update", "patch"},
+}
+MONITOR = {"resourceslices": READ, "resourceclaims": READ}
+
+
+def granted(objects: Objects, account: str) -> dict[str, set[str]]:
+    """Verbs by resource, from every role that is bound to the service account."""
+    rights: dict[str, set[str]] = {}
+    for binding in objects.kind("ClusterRoleBinding") + objects.kind("RoleBinding"):
+        if account not in {subject["name"] for subject in binding["subjects"]}:
+            continue
+        role = objects.one(binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        for rule in role["rules"]:
+            only = f" [{', '.join(rule['resourceNames'])}]" if "resourceNames" in rule else ""
+            for resource in rule["resources"]:
+                rights.setdefault(resource + only, set()).update(rule["verbs"])
+    return rights
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "rights"),
+    [
+        ("DaemonSet", "hami-dra-driver-kubelet-plugin", PLUGIN),
+        ("Deployment", "hami-hami-dra-webhook", WEBHOOK),
+        ("Deployment", "hami-hami-dra-monitor", MONITOR),
+    ],
+    ids=["plugin", "webhook", "monitor"],
+)
+def test_a_component_may_do_this_and_nothing_else(
+    objects: Objects, kind: str, name: str, rights: dict[str, set[str]]
+) -> None:
+    account = pod_spec(objects.one(kind, name))["serviceAccountName"]
+    assert granted(objects, account) == rights
+
+
+def test_a_webhook_that_is_given_its_certificate_may_touch_neither_secrets_nor_its_configuration(
+    render: Render,
+) -> None:
+    rights = granted(render("--set", "hami-dra.certs.mode=certManager"), "hami-hami-dra-webhook")
+    assert set(rights) == {"pods", "resourceclaims", "resourceclaimtemplates", "resourceslices", "events"}
+
+
+def test_the_plugin_is_held_to_its_own_node_by_a_policy_on_its_exact_account(objects: Objects) -> None:
+    policy = objects.one("ValidatingAdmissionPolicy", "hami-dra-driver-kubelet-plugin")["spec"]
+    [binding] = objects.kind("ValidatingAdmissionPolicyBinding")
+    account = pod_spec(objects.one("DaemonSet", "hami-dra-driver-kubelet-plugin"))["serviceAccountName"]
+    [condition] = policy["matchConditions"]
+    [rule] = policy["matchConstraints"]["resourceRules"]
+    assert binding["spec"] == {
+        "policyName": "hami-dra-driver-kubelet-plugin",
+        "validationActions": ["Deny"],
+    }
+    assert condition["expression"] == (
+        f'request.userInfo.username == "system:serviceaccount:hami-system:{account}"'
+    )
+    assert rule["resources"] == ["resourceslices"]
+    assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
+    assert "variables.sliceNode == variables.tokenNode" in [
+        item["expression"] for item in policy["validations"]
+    ]
+
+
+def containers(objects: Objects, *kinds: str) -> list[tuple[Object, Object]]:
+    """Pairs of Pod specification and container, init containers included."""
+    return [
+        (spec, container)
+        for kind in kinds
+        for spec in map(pod_spec, objects.kind(kind))
+        for container in spec["containers"] + spec.get("initContainers", [])
+    ]
+
+
+def test_webhook_monitor_and_test_meet_the_restricted_pod_security_standard(objects: Objects) -> None:
+    found = containers(objects, "Deployment", "Pod")
+    assert len(found) == 4
+    for spec, container in found:
+        pod: dict[str, Any] = spec["securityContext"]
+        assert pod["runAsNonRoot"] is True
+        assert pod["runAsUser"] > 0
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+
+
+def test_the_plugin_shares_no_namespace_of_the_host_and_adds_no_capability(render: Render) -> None:
+    for privileged in (True, False):
+        rendered = render("--set", f"hami-dra.drivers.nvidia.daemonSet.privileged={str(privileged).lower()}")
+        [(spec, plugin)] = containers(rendered, "DaemonSet")
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        context = plugin["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context.get("privileged", False) is privileged
+        assert context.get("capabilities", {"drop": ["ALL"]}) == {"drop": ["ALL"]}

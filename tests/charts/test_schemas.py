@@ -1,0 +1,55 @@
+"""Every supported shape renders to objects that Kubernetes 1.34 and 1.36 accept."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from .conftest import CHART, Render, helm
+
+CERT_MANAGER_KINDS = {"Certificate", "Issuer"}
+
+
+@cache
+def complaint(rendered_object: str, kubernetes: str) -> str:
+    """What the API's schema says against an object; objects that shapes share are checked once."""
+    try:
+        kubernetes_validate.validate(json.loads(rendered_object), kubernetes, strict=True)
+    except kubernetes_validate.ValidationError as problem:
+        return f"{problem.json_path}: {problem.message}"
+    return ""
+
+
+@pytest.mark.parametrize("kubernetes", ["1.34", "1.36"])
+def test_every_object_fits_the_schema_of_the_oldest_and_the_default_kubernetes(
+    render: Render, shape: Path, kubernetes: str
+) -> None:
+    complaints = {}
+    for item in render("--values", str(shape)):
+        if item["kind"] in CERT_MANAGER_KINDS:
+            continue
+        if said := complaint(json.dumps(item, sort_keys=True), kubernetes):
+            complaints[f"{item['kind']}/{item['metadata']['name']}"] = said
+    assert complaints == {}
+
+
+def test_helm_lint_finds_nothing(shape: Path) -> None:
+    answer = helm("lint", "--strict", "--kube-version", "1.36.0", "--values", str(shape), str(CHART))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_helm_lint_finds_nothing_with_the_values_as_shipped() -> None:
+    answer = helm("lint", "--strict", str(CHART))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_a_cluster_below_1_34_is_refused_with_both_versions() -> None:
+    line = ["-n", "hami-system", "template", "hami", str(CHART), "--set", "dra.enabled=true"]
+    answer = helm(*line, "--kube-version", "1.33.5")
+    assert answer.returncode != 0
+    assert "requires kubeVersion: >=1.34.0-0" in answer.stderr
+    assert "v1.33.5" in answer.stderr

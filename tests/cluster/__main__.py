@@ -1,0 +1,67 @@
+"""`python -m tests.cluster up | images | down`: the real cluster that tests and `make demo` use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import debian, product, versions
+from .cluster import Cluster
+from .progress import StepFailed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("command", choices=["up", "images", "down"])
+    parser.add_argument("--name", default=Cluster.name)
+    parser.add_argument(
+        "--kubernetes", default=versions.DEFAULT_KUBERNETES, choices=sorted(versions.KUBERNETES)
+    )
+    arguments = parser.parse_args()
+    cluster = Cluster(arguments.name)
+    try:
+        if arguments.command == "up":
+            up(cluster, versions.KUBERNETES[arguments.kubernetes])
+        elif arguments.command == "images":
+            load_images(cluster)
+        else:
+            cluster.delete()
+    except StepFailed as problem:
+        print(f"tests.cluster: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def up(cluster: Cluster, release: versions.Kubernetes) -> None:
+    """Bring the cluster up with our images in it; what is there already is kept."""
+    debian.install()
+    if not cluster.exists():
+        if cluster.nodes():
+            cluster.delete()
+        try:
+            cluster.create(release)
+        except BaseException:
+            cluster.delete()
+            raise
+    load_images(cluster)
+
+
+def load_images(cluster: Cluster) -> None:
+    """Build the images under test and load them into the nodes when they changed."""
+    tag = product.build()
+    loaded = cluster.folder / "loaded"
+    if not loaded.is_file() or loaded.read_text() != tag:
+        cluster.load(tag, product.WORKLOAD)
+        loaded.write_text(tag)
+    cluster.image_variables.write_text(
+        "# Ansible variables: the image that is loaded into the nodes.\n"
+        f"hami_image:\n  registry: {tag.split('/')[0]}\n"
+        f"  repository: {tag.split('/', 1)[1].rpartition(':')[0]}\n"
+        f'  tag: "{tag.rpartition(":")[2]}"\n'
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

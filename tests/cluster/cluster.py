@@ -1,0 +1,122 @@
+"""The kind cluster: created, loaded with images, described for Ansible, and removed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import node_image, podman, versions
+from .progress import StepFailed, run, step
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster by name; its kubeconfig and inventory live in the cache."""
+
+    name: str = "hami-demo"
+
+    @property
+    def folder(self) -> Path:
+        return versions.CACHE / "clusters" / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "inventory.yml"
+
+    @property
+    def image_variables(self) -> Path:
+        """Ansible variables that name the product image in the nodes."""
+        return self.folder / "images.yml"
+
+    def nodes(self) -> list[str]:
+        """Names of the node containers that exist, the control plane first."""
+        label = f"label=io.x-k8s.kind.cluster={self.name}"
+        names = podman.podman("ps", "-a", "--filter", label, "--format", "{{.Names}}").split()
+        return sorted(names)
+
+    def exists(self) -> bool:
+        return bool(self.nodes()) and self.kubeconfig.is_file()
+
+    def create(self, release: versions.Kubernetes) -> None:
+        """Create the cluster and wait until its nodes are Ready."""
+        image = node_image.build(release)
+        # kind mounts it into every node; a confined host may have none.
+        Path("/lib/modules").mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with step(f"create the kind cluster {self.name} (Kubernetes {release.version})", "1 min") as running:
+            self._kind(
+                "create",
+                "cluster",
+                "--image",
+                image,
+                "--config",
+                str(HERE / "kind.yaml"),
+                "--wait",
+                "180s",
+                on_line=lambda line: running.note(line.strip(" •✓\x1b")[:70]),
+            )
+        self.inventory.write_text(_inventory(self.nodes(), self.kubeconfig))
+
+    def load(self, *tags: str) -> None:
+        """Load images of podman's store into every node."""
+        archive = self.folder / "images.tar"
+        with step(f"load {', '.join(tag.rpartition('/')[2] for tag in tags)} into the nodes", "30 s"):
+            archive.unlink(missing_ok=True)
+            podman.podman("save", "--multi-image-archive", "--output", archive, *tags)
+            self._kind("load", "image-archive", str(archive))
+            archive.unlink()
+
+    def delete(self) -> None:
+        """Remove the cluster and everything made for it outside the caches."""
+        with step(f"remove the kind cluster {self.name}", "20 s"):
+            self._kind("delete", "cluster")
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
+        command = [node_image.tools() / "usr/bin/kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        return run(command, stdin=stdin)
+
+    def _kind(self, *arguments: str, on_line: object = None) -> str:
+        command = [node_image.tools() / "usr/bin/kind", *arguments, "--name", self.name]
+        env = podman.environment() | {"KUBECONFIG": str(self.kubeconfig)}
+        return run(command, env=env, on_line=on_line)  # type: ignore[arg-type]
+
+
+def require(cluster: Cluster) -> None:
+    """Raise StepFailed with the remedy when the cluster is not there."""
+    if not cluster.exists():
+        raise StepFailed(f"there is no cluster {cluster.name}; `make demo` makes it")
+
+
+def _host(name: str) -> str:
+    gpus = HERE / "gpus" / f"{name}.yaml"
+    simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
+    return f"        {name}:\n{simulated}"
+
+
+def _inventory(nodes: list[str], kubeconfig: Path) -> str:
+    """An Ansible inventory of the node containers, reached through podman."""
+
+    def group(names: list[str]) -> str:
+        return "".join(_host(name) for name in names)
+
+    control = [name for name in nodes if "control-plane" in name]
+    workers = [name for name in nodes if name not in control]
+    return (
+        "# Written by tests/cluster when it made the cluster.\n"
+        "all:\n"
+        "  vars:\n"
+        "    ansible_connection: containers.podman.podman\n"
+        "    ansible_python_interpreter: /usr/bin/python3\n"
+        f"    hami_kubeconfig: {kubeconfig}\n"
+        "  children:\n"
+        f"    control_plane:\n      hosts:\n{group(control)}"
+        f"    gpu_nodes:\n      hosts:\n{group(workers)}"
+    )

@@ -1,0 +1,133 @@
+"""kubectl for tests: apply dicts, wait for what a user would wait for, look into Pods and nodes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.cluster import podman, product
+from tests.cluster.cluster import Cluster
+from tests.cluster.progress import StepFailed
+
+Object = dict[str, Any]
+PATIENCE_S = 90.0
+
+
+class Kubectl:
+    """kubectl on the test cluster, in one namespace."""
+
+    def __init__(self, cluster: Cluster, namespace: str = "default") -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, *objects: Object) -> None:
+        """Create the objects; StepFailed carries the server's refusal."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self("apply", "-f", "-", stdin=json.dumps(listed).encode())
+
+    def refusal(self, *objects: Object) -> str:
+        """What the server answers to objects that it must refuse."""
+        try:
+            self.apply(*objects)
+        except StepFailed as refused:
+            return str(refused)
+        raise AssertionError("the server accepted what it should have refused")
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = json.loads(self("get", kind, name, "-o", "json"))
+        return found
+
+    def list(self, kind: str, *arguments: str) -> list[Object]:
+        items: list[Object] = json.loads(self("get", kind, *arguments, "-o", "json"))["items"]
+        return items
+
+    def wait_running(self, pod: str) -> Object:
+        """Wait until a Pod is Ready and return it."""
+        self("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={PATIENCE_S:.0f}s")
+        return self.get("pod", pod)
+
+    def delete_pod(self, name: str) -> None:
+        self("delete", "pod", name, "--grace-period=1", "--wait=true", "--timeout=90s")
+
+    def run_in(self, pod: str, *command: str) -> tuple[int, str]:
+        """Run a command in a Pod; its exit code and both its streams."""
+        script = '"$@" 2>&1; echo "exit=$?"'
+        output = self("exec", pod, "--", "sh", "-c", script, "sh", *command)
+        text, _, code = output.rpartition("exit=")
+        return int(code), text
+
+    def events(self, name: str) -> str:
+        """Messages of the Events about an object."""
+        events = self.list("events", "--field-selector", f"involvedObject.name={name}")
+        return "\n".join(event["message"] for event in events)
+
+
+def eventually(check: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Return the first truthy answer of CHECK; AssertionError with the last answer when none comes."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience_s:.0f} s for {what}; last answer: {answer!r}")
+        time.sleep(0.5)
+
+
+def on_node(node: str, *command: str) -> str:
+    """Run a command on a node, as root."""
+    return podman.podman("exec", node, *command)
+
+
+def claim(name: str, memory: str = "10Gi", cores: int | None = 50) -> Object:
+    """A ResourceClaim as the guide writes it."""
+    requests = {"memory": memory} | ({} if cores is None else {"cores": str(cores)})
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "devices": {
+                "requests": [
+                    {
+                        "name": "gpu",
+                        "exactly": {
+                            "deviceClassName": "hami-core-gpu.project-hami.io",
+                            "capacity": {"requests": requests},
+                        },
+                    }
+                ]
+            }
+        },
+    }
+
+
+def pod(name: str, *, claim: str = "", limits: Object | None = None, node: str = "") -> Object:
+    """A Pod that sleeps, with a claim or with the limits of the device plugin's days."""
+    container: Object = {
+        "name": "cuda",
+        "image": product.WORKLOAD,
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "3600"],
+        "resources": {},
+    }
+    spec: Object = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    if claim:
+        container["resources"]["claims"] = [{"name": "gpu"}]
+        spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
+    if limits:
+        container["resources"]["limits"] = limits
+    if node:
+        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def gpu_limits(memory_mib: object = 10240, cores: object = 50, gpus: object = 1) -> Object:
+    """The guide's limits; None leaves one out."""
+    named = {"nvidia.com/gpu": gpus, "nvidia.com/gpumem": memory_mib, "nvidia.com/gpucores": cores}
+    return {key: str(value) for key, value in named.items() if value is not None}
