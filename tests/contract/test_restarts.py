@@ -1,0 +1,149 @@
+"""The plugin as a process that is killed, replaced and stopped, under a kubelet that goes on asking."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from hami_dra.kube import RESOURCE_SLICES
+from hami_dra.node.plugin import Config
+from tests.contract.conftest import Add
+from tests.support.cards import claim, share
+from tests.support.fake_kube import FakeKube
+from tests.support.kube_server import serving
+from tests.support.kubelet import Kubelet
+
+Spawn = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def spawn(folder: Path, kube: FakeKube) -> Iterator[Spawn]:
+    processes: list[subprocess.Popen[bytes]] = []
+    checkout = Path(__file__).parents[2]
+
+    def run(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.support.plugin_process", str(folder), *arguments]
+        with open(folder / "log", "ab") as log:
+            process = subprocess.Popen(command, cwd=checkout, stderr=log, env={"PYTHONPATH": "src:."})
+        processes.append(process)
+        return process
+
+    with serving(kube, folder):
+        yield run
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def kubelet(config: Config) -> Iterator[Kubelet]:
+    one = Kubelet(config.registry)
+    yield one
+    one.close()
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.02)
+
+
+def test_sigterm_takes_the_sockets_away_and_keeps_what_is_prepared(
+    spawn: Spawn, kubelet: Kubelet, config: Config, add: Add
+) -> None:
+    process = spawn()
+    kubelet.register()
+    body = add(claim("half", share()))
+    kubelet.prepare(body)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+    assert not [*config.registry.iterdir(), *config.plugins.glob("*/*.sock")]
+    assert len(list(config.cdi.iterdir())) == 1
+
+
+def test_a_killed_plugin_comes_back_with_its_claims_and_unprepares_them(
+    spawn: Spawn, kubelet: Kubelet, config: Config, add: Add
+) -> None:
+    first = spawn()
+    kubelet.register()
+    body = add(claim("half", share()))
+    kubelet.prepare(body)
+    first.kill()
+    first.wait()
+    shutil.rmtree(config.cdi)  # as after a reboot: the folder is in memory
+    spawn()
+    until(lambda: list(config.cdi.glob("k8s.*")))
+    kubelet.register()
+    assert kubelet.unprepare(body)[body["metadata"]["uid"]].error == ""
+    assert not list(config.cdi.iterdir())
+    assert not list((config.state / "shares").iterdir())
+
+
+def test_killed_at_any_moment_the_next_prepare_and_unprepare_converge(
+    spawn: Spawn, kubelet: Kubelet, config: Config, add: Add
+) -> None:
+    chance = random.Random(7)
+    for round_ in range(4):
+        process = spawn()
+        kubelet.register()
+        bodies = [add(claim(f"c{round_}-{at}", share("1Gi", "5"))) for at in range(8)]
+        killer = subprocess.Popen(["sh", "-c", f"sleep {chance.uniform(0, 0.03)}; kill -9 {process.pid}"])
+        try:
+            for body in bodies:
+                kubelet.prepare(body)
+        except grpc.RpcError:
+            pass
+        killer.wait()
+        process.wait()
+        for socket in config.registry.iterdir():
+            socket.unlink()  # kubelet here must not find the dead one first
+        process = spawn()
+        kubelet.register()
+        assert {kubelet.prepare(body)[body["metadata"]["uid"]].error for body in bodies} == {""}
+        assert {kubelet.unprepare(body)[body["metadata"]["uid"]].error for body in bodies} == {""}
+        assert not list((config.state / "shares").iterdir())
+        process.terminate()
+        process.wait()
+
+
+def test_during_a_rolling_update_both_plugins_serve_one_state(
+    spawn: Spawn, kubelet: Kubelet, config: Config, add: Add
+) -> None:
+    old = spawn("11111111-1111-1111-1111-111111111111")
+    kubelet.register()
+    body = add(claim("half", share()))
+    kubelet.prepare(body)
+    (old_socket,) = config.registry.iterdir()
+    spawn("22222222-2222-2222-2222-222222222222")
+    until(lambda: len(list(config.registry.iterdir())) == 2)
+    old.terminate()
+    old.wait()
+    assert not old_socket.exists()
+    kubelet.register()
+    assert kubelet.unprepare(body)[body["metadata"]["uid"]].error == ""
+    assert not list((config.state / "shares").iterdir())
+
+
+def test_slices_that_kubelet_wipes_are_back_within_seconds(
+    spawn: Spawn, kubelet: Kubelet, kube: FakeKube
+) -> None:
+    spawn()
+    kubelet.register()
+    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    (old,) = kube.list(RESOURCE_SLICES)[0]
+    kube.delete(RESOURCE_SLICES, old["metadata"]["name"])
+    until(lambda: kube.list(RESOURCE_SLICES)[0], timeout_s=5)
+    (new,) = kube.list(RESOURCE_SLICES)[0]
+    assert new["spec"]["devices"] == old["spec"]["devices"]
+    assert new["spec"]["pool"]["generation"] > old["spec"]["pool"]["generation"]
