@@ -31,7 +31,8 @@ class GoGroup:
 
     @property
     def folder(self) -> Path:
-        return versions.CACHE / "go" / f"{self.name}-{self.version}"
+        recipe = versions.digest(self.ldflags, *self.packages)
+        return versions.CACHE / "go" / f"{self.name}-{self.version}-{recipe}"
 
 
 def kubernetes(release: versions.Kubernetes) -> GoGroup:
@@ -71,7 +72,10 @@ HELM = GoGroup(
     module="helm.sh/helm/v3",
     version=f"v{versions.HELM}",
     packages=("helm.sh/helm/v3/cmd/helm",),
-    ldflags=f"-X helm.sh/helm/v3/internal/version.version=v{versions.HELM}",
+    # The Kubernetes version that `helm template` assumes, which a plain build leaves at v1.20.
+    ldflags=f"-X helm.sh/helm/v3/internal/version.version=v{versions.HELM}"
+    " -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1"
+    " -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36",
     usually="3 min",
 )
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "slice": ("hami_dra.cli.slice", "slice_", "Print the ResourceSlice that the plugin would publish here."),
     "convert": ("hami_dra.cli.convert", "convert", "Show what admission makes of manifests, offline."),
     "doctor": ("hami_dra.cli.doctor", "doctor", "Check the cluster and say how to mend it."),
+    "explain": ("hami_dra.cli.explain", "explain", "Say why a Pod waits, and what to do."),
     "plugin": ("hami_dra.cli.plugin", "plugin", "Serve the DRA kubelet plugin (DaemonSet)."),
     "webhook": ("hami_dra.cli.webhook", "webhook", "Serve admission and the claim controller (Deployment)."),
     "monitor": ("hami_dra.cli.monitor", "monitor", "Serve allocation metrics (Deployment)."),

@@ -1,1 +1,1 @@
-"""Accelerator families: one backend each, behind one contract (`backend.py`)."""
+"""Accelerator families behind one Protocol (`backend.Backend`): `nvidia` today."""

@@ -1,1 +1,6 @@
-"""Node path: NVML -> Device -> ResourceSlice -> (scheduler) -> NodePrepareResources -> share plan -> checkpoint + share folder + CDI file -> container."""
+"""The DRA kubelet plugin of a node.
+
+discover -> slices -> publisher -> (scheduler) -> plugin -> prepare -> checkpoint + shares + cdi -> container
+
+`slices`, `prepare` and `cdi` are pure plans; `publisher`, `driver` and `plugin` are the edges.
+"""

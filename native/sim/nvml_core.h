@@ -1,0 +1,23 @@
+/* Shared by the files of the simulated libnvidia-ml. */
+#pragma once
+
+#include "node.h"
+#include "nvml_abi.h"
+
+#define NVML_API __attribute__((visibility("default")))
+
+/* The node between nvmlInit and nvmlShutdown, else NULL. */
+struct sim_node *nvml_node(void);
+
+/* The card behind a handle, or NULL; what to return then is nvml_bad_device(). */
+struct sim_gpu *nvml_gpu(nvmlDevice_t device);
+nvmlReturn_t nvml_bad_device(void);
+
+/* Copies a string with its end, or says INSUFFICIENT_SIZE. */
+nvmlReturn_t nvml_copy(char *out, unsigned size, const char *text);
+
+/* Begins a function about one card: checks handle and result pointer, leaves the card in `gpu`. */
+#define NVML_ENTER(device, out)                                                                              \
+    struct sim_gpu *gpu = nvml_gpu(device);                                                                  \
+    if (!gpu) return nvml_bad_device();                                                                      \
+    if (!(out)) return NVML_ERROR_INVALID_ARGUMENT

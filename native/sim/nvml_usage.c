@@ -1,0 +1,110 @@
+/* What is used of a card, and by whom. */
+#include <stdlib.h>
+
+#include "nvml_core.h"
+
+NVML_API nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    NVML_ENTER(device, memory);
+    memory->total = gpu->memory;
+    memory->used = sim_state_used(nvml_node()->state, gpu->card);
+    memory->free = memory->total - memory->used;
+    return NVML_SUCCESS;
+}
+
+NVML_API nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
+    NVML_ENTER(device, memory);
+    if (memory->version != NVML_MEMORY_V2) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    memory->total = gpu->memory;
+    memory->reserved = 0;
+    memory->used = sim_state_used(nvml_node()->state, gpu->card);
+    memory->free = memory->total - memory->used;
+    return NVML_SUCCESS;
+}
+
+NVML_API nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1Memory_t *memory) {
+    NVML_ENTER(device, memory);
+    *memory = (nvmlBAR1Memory_t){.bar1Total = 32768 * SIM_MIB, .bar1Free = 32768 * SIM_MIB};
+    return NVML_SUCCESS;
+}
+
+/* The processes that hold memory and whose pid the caller can see. */
+static int visible(const struct sim_gpu *gpu, struct sim_process out[SIM_SLOTS]) {
+    int all = sim_state_processes(nvml_node()->state, gpu->card, out), kept = 0;
+    for (int i = 0; i < all; i++)
+        if (out[i].pid > 0 && out[i].memory > 0) out[kept++] = out[i];
+    return kept;
+}
+
+/* Fills an array of structures that begin with pid and usedGpuMemory; `wide` ones go on with MIG instances.
+ */
+static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void *infos, bool wide) {
+    NVML_ENTER(device, count);
+    struct sim_process list[SIM_SLOTS];
+    unsigned room = *count;
+    *count = (unsigned)visible(gpu, list);
+    if (*count > room || (*count && !infos)) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < *count; i++) {
+        unsigned pid = (unsigned)list[i].pid;
+        if (wide)
+            ((nvmlProcessInfo_v2_t *)infos)[i] =
+                (nvmlProcessInfo_v2_t){pid, list[i].memory, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+        else
+            ((nvmlProcessInfo_v1_t *)infos)[i] = (nvmlProcessInfo_v1_t){pid, list[i].memory};
+    }
+    return NVML_SUCCESS;
+}
+
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned *count,
+                                                           nvmlProcessInfo_v1_t *infos) {
+    return compute_processes(device, count, infos, false);
+}
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned *count,
+                                                              nvmlProcessInfo_v2_t *infos) {
+    return compute_processes(device, count, infos, true);
+}
+NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count,
+                                                              nvmlProcessInfo_v3_t *infos) {
+    return compute_processes(device, count, infos, true);
+}
+
+/* No graphics and no MPS on a simulated card. */
+#define NO_PROCESSES(name)                                                                                   \
+    NVML_API nvmlReturn_t name(nvmlDevice_t device, unsigned *count, void *infos) {                          \
+        (void)infos;                                                                                         \
+        NVML_ENTER(device, count);                                                                           \
+        *count = 0;                                                                                          \
+        return NVML_SUCCESS;                                                                                 \
+    }
+NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses)
+NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2)
+NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3)
+NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses)
+NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2)
+NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3)
+
+NVML_API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {
+    NVML_ENTER(device, utilization);
+    struct sim_process list[SIM_SLOTS];
+    int count = sim_state_processes(nvml_node()->state, gpu->card, list);
+    unsigned busy = 0;
+    for (int i = 0; i < count; i++) busy += list[i].busy_percent;
+    utilization->gpu = busy > 100 ? 100 : busy;
+    utilization->memory = utilization->gpu / 2;
+    return NVML_SUCCESS;
+}
+
+NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
+                                                      nvmlProcessUtilizationSample_t *samples,
+                                                      unsigned *count, unsigned long long last_seen) {
+    (void)last_seen; /* one sample for each process, of the last second */
+    NVML_ENTER(device, count);
+    struct sim_process list[SIM_SLOTS];
+    unsigned room = *count, found = (unsigned)visible(gpu, list);
+    *count = found;
+    if (found == 0) return NVML_ERROR_NOT_FOUND;
+    if (found > room || !samples) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < found; i++)
+        samples[i] = (nvmlProcessUtilizationSample_t){
+            .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
+    return NVML_SUCCESS;
+}

@@ -1,0 +1,221 @@
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+
+/* Bytes that are only locked, far beyond the data. */
+#define LOCK_SLOTS (1 << 30)
+#define LOCK_INIT  (LOCK_SLOTS - 2)
+#define LOCK_SUM   (LOCK_SLOTS - 1)
+
+static const char magic[8] = "hamisim";
+enum { VERSION = 1 };
+
+static int state_fd = -1;
+static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
+
+static struct flock range(short type, off_t start, off_t length) {
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+}
+
+static bool lock(int fd, off_t byte, bool wait) {
+    struct flock l = range(F_WRLCK, byte, 1);
+    int result;
+    while ((result = fcntl(fd, wait ? F_SETLKW : F_SETLK, &l)) != 0 && errno == EINTR) {
+    }
+    return result == 0;
+}
+
+static void unlock(int fd, off_t byte) {
+    struct flock l = range(F_UNLCK, byte, 1);
+    fcntl(fd, F_SETLK, &l);
+}
+
+/* Whether any process, this one included, holds a lock in the range; its pid in *pid. */
+static bool held(int fd, off_t start, off_t length, pid_t *pid) {
+    struct flock l = range(F_WRLCK, start, length);
+    if (fcntl(fd, F_OFD_GETLK, &l) != 0 || l.l_type == F_UNLCK) return false;
+    if (pid) *pid = l.l_pid;
+    return true;
+}
+
+uint64_t sim_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void read_boot_id(char out[40]) {
+    memset(out, 0, 40);
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (!file) return;
+    if (!fgets(out, 40, file)) out[0] = '\0';
+    fclose(file);
+}
+
+/* O_CREAT on another user's file in a sticky folder is refused, so the plain open comes first. */
+static int open_or_create(const char *path) {
+    for (int attempt = 0; attempt < 100; attempt++) {
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd >= 0 || errno != ENOENT) return fd;
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, SIM_STATE_MODE);
+        if (fd >= 0) fchmod(fd, SIM_STATE_MODE); /* whatever the umask says */
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+static bool same_cards(const struct sim_state *state, const struct sim_config *config) {
+    for (int i = 0; i < config->gpus; i++)
+        if (strcmp(state->uuid[i], config->gpu[i].uuid) != 0) return false;
+    return config->gpus == SIM_MAX_GPUS || state->uuid[config->gpus][0] == '\0';
+}
+
+/* Makes the mapped file ready; under LOCK_INIT. NULL, or what is wrong. */
+static const char *prepare(struct sim_state *state, int fd, const struct sim_config *config) {
+    char boot_id[40];
+    read_boot_id(boot_id);
+    bool fresh = state->magic[0] == '\0';
+    if (!fresh && (memcmp(state->magic, magic, sizeof magic) != 0 || state->version != VERSION ||
+                   state->size != sizeof *state))
+        return "is not a state file of this version; stop its users and remove it";
+    if (!fresh && memcmp(state->boot_id, boot_id, sizeof boot_id) == 0 && same_cards(state, config))
+        return NULL;
+    if (held(fd, LOCK_SLOTS, SIM_SLOTS, NULL))
+        return "is in use with other GPUs; stop those processes or set HAMI_SIM_STATE";
+    memset(state, 0, sizeof *state);
+    memcpy(state->boot_id, boot_id, sizeof boot_id);
+    for (int i = 0; i < config->gpus; i++) memcpy(state->uuid[i], config->gpu[i].uuid, sizeof state->uuid[i]);
+    state->version = VERSION;
+    state->size = sizeof *state;
+    memcpy(state->magic, magic, sizeof magic);
+    return NULL;
+}
+
+static struct sim_state *map(const char *path, int fd, const struct sim_config *config) {
+    struct stat info;
+    if (!lock(fd, LOCK_INIT, true) || fstat(fd, &info) != 0 ||
+        (info.st_size == 0 && ftruncate(fd, sizeof(struct sim_state)) != 0)) {
+        sim_complain("%s: cannot be prepared: %s; free space there or set HAMI_SIM_STATE", path,
+                     strerror(errno));
+        return NULL;
+    }
+    if (info.st_size != 0 && (size_t)info.st_size < sizeof(struct sim_state)) {
+        sim_complain("%s: is not a state file of this version; stop its users and remove it", path);
+        return NULL;
+    }
+    struct sim_state *state = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (state == MAP_FAILED) {
+        sim_complain("%s: cannot be mapped: %s", path, strerror(errno));
+        return NULL;
+    }
+    const char *problem = prepare(state, fd, config);
+    unlock(fd, LOCK_INIT);
+    if (!problem) return state;
+    sim_complain("%s: %s", path, problem);
+    munmap(state, sizeof *state);
+    return NULL;
+}
+
+struct sim_state *sim_state_open(const char *path, const struct sim_config *config) {
+    int fd = open_or_create(path);
+    if (fd < 0) {
+        sim_complain("%s: cannot be opened for writing: %s; make it writable or set HAMI_SIM_STATE", path,
+                     strerror(errno));
+        return NULL;
+    }
+    struct sim_state *state = map(path, fd, config);
+    if (!state) {
+        close(fd);
+        return NULL;
+    }
+    state_fd = fd;
+    return state;
+}
+
+static void clear(struct sim_slot *slot) {
+    for (int g = 0; g < SIM_MAX_GPUS; g++) {
+        atomic_store(&slot->use[g].memory, 0);
+        atomic_store(&slot->use[g].busy_ns, 0);
+        for (int b = 0; b < SIM_BUCKETS; b++) atomic_store(&slot->use[g].buckets[b], 0);
+    }
+}
+
+int sim_state_take_slot(struct sim_state *state) {
+    for (int i = 0; i < SIM_SLOTS; i++) {
+        pid_t pid;
+        if (held(state_fd, LOCK_SLOTS + i, 1, &pid) || !lock(state_fd, LOCK_SLOTS + i, false)) continue;
+        clear(&state->slot[i]);
+        return i;
+    }
+    sim_complain("all %d places for processes of this simulated node are taken; end some", SIM_SLOTS);
+    return -1;
+}
+
+static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
+    uint64_t total = 0;
+    for (int i = 0; i < SIM_SLOTS; i++) {
+        uint64_t used = atomic_load(&state->slot[i].use[gpu].memory);
+        if (used && (!only_living || held(state_fd, LOCK_SLOTS + i, 1, NULL))) total += used;
+    }
+    return total;
+}
+
+uint64_t sim_state_used(struct sim_state *state, int gpu) { return sum(state, gpu, true); }
+
+bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t bytes, uint64_t total) {
+    pthread_mutex_lock(&sum_mutex);
+    bool fits = bytes <= total && lock(state_fd, LOCK_SUM, true);
+    if (fits) {
+        /* Who is alive is asked only when the sum with the dead does not fit. */
+        fits = sum(state, gpu, false) <= total - bytes || sum(state, gpu, true) <= total - bytes;
+        if (fits) atomic_fetch_add(&state->slot[slot].use[gpu].memory, bytes);
+        unlock(state_fd, LOCK_SUM);
+    }
+    pthread_mutex_unlock(&sum_mutex);
+    return fits;
+}
+
+void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes) {
+    atomic_fetch_sub(&state->slot[slot].use[gpu].memory, bytes);
+}
+
+void sim_state_add_busy(struct sim_state *state, int slot, int gpu, uint64_t end, uint64_t ns) {
+    struct sim_use *use = &state->slot[slot].use[gpu];
+    uint64_t number = end / SIM_BUCKET_NS, old = atomic_load(&use->buckets[number % SIM_BUCKETS]);
+    uint64_t already = old >> 32 == number ? old & UINT32_MAX : 0;
+    atomic_store(&use->buckets[number % SIM_BUCKETS], number << 32 | (already + ns / 1000));
+    atomic_fetch_add(&use->busy_ns, ns);
+}
+
+static unsigned busy_percent(const struct sim_use *use) {
+    uint64_t now = sim_now() / SIM_BUCKET_NS, busy_us = 0;
+    for (int b = 0; b < SIM_BUCKETS; b++) {
+        uint64_t bucket = atomic_load(&use->buckets[b]);
+        if (bucket >> 32 < now && bucket >> 32 >= now - 10) busy_us += bucket & UINT32_MAX;
+    }
+    return busy_us >= 1000000 ? 100 : (unsigned)(busy_us / 10000);
+}
+
+int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out[SIM_SLOTS]) {
+    int count = 0;
+    for (int i = 0; i < SIM_SLOTS; i++) {
+        struct sim_use *use = &state->slot[i].use[gpu];
+        struct sim_process p = {
+            .slot = i, .memory = atomic_load(&use->memory), .busy_ns = atomic_load(&use->busy_ns)};
+        if ((p.memory || p.busy_ns) && held(state_fd, LOCK_SLOTS + i, 1, &p.pid)) {
+            p.busy_percent = busy_percent(use);
+            out[count++] = p;
+        }
+    }
+    return count;
+}

@@ -1,0 +1,70 @@
+/*
+ * What all processes of a simulated node share: one file, mapped by each. A process owns one slot for as long
+ * as it lives, by a POSIX record lock on one byte beyond the data; the kernel drops the lock at any death, so
+ * a slot whose byte is not locked is free and its numbers count for nothing. No total is stored: used memory
+ * is the sum of slots.
+ *
+ * POSIX locks are dropped when a process closes ANY descriptor of the file: the one descriptor stays open for
+ * life. F_OFD_GETLK on a slot's byte tells the holder's pid in the namespace of who asks, 0 when it is not
+ * visible there; plain F_GETLK would not see the locks of the own process.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "config.h"
+
+#define SIM_SLOTS      512
+#define SIM_BUCKETS    16        /* of busy time for each slot and card */
+#define SIM_BUCKET_NS  100000000 /* 100 ms */
+#define SIM_STATE_MODE 0666      /* processes of any user in any container use the file */
+
+struct sim_use {
+    _Atomic uint64_t memory;               /* bytes held on the card, written by the owner of the slot */
+    _Atomic uint64_t busy_ns;              /* computing time since the process began */
+    _Atomic uint64_t buckets[SIM_BUCKETS]; /* bucket number << 32 | busy microseconds in it */
+};
+
+struct sim_slot {
+    struct sim_use use[SIM_MAX_GPUS];
+};
+
+struct sim_state {
+    char magic[8];
+    uint32_t version, size;
+    char boot_id[40];            /* the device clock is CLOCK_MONOTONIC: worthless after a reboot */
+    char uuid[SIM_MAX_GPUS][80]; /* the cards that the indexes stand for */
+    _Atomic uint64_t busy_until[SIM_MAX_GPUS]; /* device time up to which a card is promised to processes */
+    struct sim_slot slot[SIM_SLOTS];
+};
+
+struct sim_process {
+    int slot;
+    pid_t pid; /* in the caller's PID namespace, 0 when not visible there */
+    uint64_t memory, busy_ns;
+    unsigned busy_percent; /* of the last second */
+};
+
+/* Maps the file, which whoever comes first creates. NULL with a complaint on stderr when it cannot be used.
+ */
+struct sim_state *sim_state_open(const char *path, const struct sim_config *config);
+
+/* Takes a free slot for this process; its index, or -1 with a complaint. */
+int sim_state_take_slot(struct sim_state *state);
+
+/* Adds `bytes` to the slot if the card (of `total` bytes) has that much left. Frees never fail. */
+bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t bytes, uint64_t total);
+void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes);
+
+/* The living processes that hold memory of the card or computed in the last second; returns their number. */
+int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out[SIM_SLOTS]);
+
+/* Bytes of the card that living processes hold. */
+uint64_t sim_state_used(struct sim_state *state, int gpu);
+
+/* Books `ns` of computing that ended at device time `end`. */
+void sim_state_add_busy(struct sim_state *state, int slot, int gpu, uint64_t end, uint64_t ns);
+
+/* The device clock: nanoseconds of CLOCK_MONOTONIC, which all containers of a node share. */
+uint64_t sim_now(void);

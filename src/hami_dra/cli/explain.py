@@ -1,0 +1,32 @@
+"""`hami explain POD`: why a Pod waits, in one sentence, with the next command to run."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command()
+@click.argument("pod")
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Cluster to look at.")
+@click.option("--context", help="Context in the kubeconfig.")
+def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | None) -> None:
+    """Say in one sentence why POD waits.
+
+    Exit code 0: it does not wait; 1: it waits; 2: could not look.
+
+    \b
+    Example:
+      hami explain gpu-test-compatible -n default
+    """
+    from hami_dra.kube import Client
+    from hami_dra.ops import explain as ops
+    from hami_dra.ops import view
+
+    found = ops.explain(view.of_pod(Client.from_environment(kubeconfig, context), namespace, pod))
+    click.echo(found.sentence)
+    if found.next:
+        click.echo(f"Next: {found.next}")
+    sys.exit(1 if found.waiting else 0)

@@ -1,0 +1,88 @@
+"""`hami plugin`: the DRA kubelet plugin, run by the DaemonSet."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hami_dra import log, native_files
+from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.nvidia import NvidiaBackend
+from hami_dra.kube import Client
+from hami_dra.node.plugin import Config, Plugin
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--node-name", envvar="HAMI_NODE_NAME", required=True, help="Node that this plugin serves.")
+@click.option("--pod-uid", envvar="HAMI_POD_UID", default="", help="Own Pod's uid, part of the socket names.")
+@click.option(
+    "--driver-root", envvar="HAMI_DRIVER_ROOT", type=_FOLDER, default="/", help="The driver's files, here."
+)
+@click.option(
+    "--host-driver-root",
+    envvar="HAMI_HOST_DRIVER_ROOT",
+    type=_FOLDER,
+    help="The same folder on the host (default: --driver-root).",
+)
+@click.option(
+    "--state-dir", envvar="HAMI_STATE_DIR", type=_FOLDER, default="/var/lib/hami", show_default=True
+)
+@click.option("--cdi-dir", envvar="HAMI_CDI_DIR", type=_FOLDER, default="/var/run/cdi", show_default=True)
+@click.option(
+    "--cdi-static-dir", envvar="HAMI_CDI_STATIC_DIR", type=_FOLDER, default="/etc/cdi", show_default=True
+)
+@click.option(
+    "--plugins-dir", envvar="HAMI_KUBELET_PLUGINS_DIR", type=_FOLDER, default="/var/lib/kubelet/plugins"
+)
+@click.option(
+    "--registry-dir",
+    envvar="HAMI_KUBELET_REGISTRY_DIR",
+    type=_FOLDER,
+    default="/var/lib/kubelet/plugins_registry",
+)
+@click.option("--limiter", envvar="HAMI_LIMITER", type=_FOLDER, help="libvgpu.so (default: the one shipped).")
+@click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
+@click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
+@click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
+@click.option(
+    "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
+)
+@click.option(
+    "--log-format", envvar="HAMI_LOG_FORMAT", type=click.Choice(["json", "console"]), default="console"
+)
+def plugin(**options: Any) -> None:
+    """Serve the DRA kubelet plugin of this node until SIGTERM."""
+    log.configure(options["log_level"], options["log_format"])
+    faulthandler.register(signal.SIGUSR2)  # prints every thread's stack, and goes on
+    root: Path = options["driver_root"]
+    config = Config(
+        node=options["node_name"],
+        pod_uid=options["pod_uid"],
+        state=options["state_dir"],
+        limiter=options["limiter"] or native_files.find("libvgpu.so"),
+        cdi=options["cdi_dir"],
+        cdi_static=options["cdi_static_dir"],
+        plugins=options["plugins_dir"],
+        registry=options["registry_dir"],
+        health_port=options["health_port"],
+        metrics_port=options["metrics_port"],
+    )
+    backend = NvidiaBackend(DriverRoot(root, options["host_driver_root"] or root))
+    serve(Plugin(config, Client.from_environment(options["kubeconfig"]), backend))
+
+
+def serve(instance: Plugin) -> None:
+    """Run INSTANCE until SIGTERM or SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: instance.end())
+    instance.start()
+    try:
+        instance.wait()
+    finally:
+        instance.stop()

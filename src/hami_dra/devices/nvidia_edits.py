@@ -1,0 +1,62 @@
+"""Our own CDI edits for NVIDIA cards, for hosts where the NVIDIA toolkit wrote no specification.
+
+Libraries are mounted under the name that programs ask for (the SONAME) in both folders that loaders
+search (Debian's and Red Hat's), so that no hook has to run ldconfig in the container.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from hami_dra.devices.backend import Edits
+from hami_dra.devices.driver_root import DriverRoot
+
+# The compute and utility parts of the driver.
+LIBRARIES = (
+    "libcuda.so.1",
+    "libcudadebugger.so.1",
+    "libnvidia-cfg.so.1",
+    "libnvidia-ml.so.1",
+    "libnvidia-nvvm.so.4",
+    "libnvidia-opencl.so.1",
+    "libnvidia-ptxjitcompiler.so.1",
+)
+PROGRAMS = ("nvidia-smi", "nvidia-debugdump")
+CONTROL_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+READ_ONLY = ["ro", "nosuid", "nodev", "bind"]
+
+
+def common(root: DriverRoot) -> Edits:
+    """Libraries, programs and control nodes."""
+    folders = ("/usr/lib64", f"/usr/lib/{platform.machine()}-linux-gnu")
+    mounts = [
+        _mount(root, found, f"{folder}/{name}")
+        for name in LIBRARIES
+        if (found := root.library(name)) is not None
+        for folder in folders
+    ]
+    mounts += [
+        _mount(root, found, f"/usr/bin/{name}")
+        for name in PROGRAMS
+        if (found := root.program(name)) is not None
+    ]
+    return {"deviceNodes": [node for name in CONTROL_NODES for node in _nodes(root, name)], "mounts": mounts}
+
+
+def device(root: DriverRoot, minor: int) -> Edits:
+    """The card's own node."""
+    return {"deviceNodes": _nodes(root, f"nvidia{minor}")}
+
+
+def _mount(root: DriverRoot, found: Path, target: str) -> Edits:
+    return {"hostPath": root.on_host(found), "containerPath": target, "options": READ_ONLY}
+
+
+def _nodes(root: DriverRoot, name: str) -> list[Edits]:
+    """A driver container keeps its own /dev, else it is the host's; empty when there is no such node."""
+    path = f"/dev/{name}"
+    if (root.path / "dev" / name).exists():
+        host = str(root.host / "dev" / name)
+        return [{"path": path} if host == path else {"path": path, "hostPath": host}]
+    return [{"path": path}] if Path(path).exists() else []

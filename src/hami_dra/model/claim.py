@@ -1,0 +1,62 @@
+"""What kubelet asks for, and how to read the allocation out of a ResourceClaim (resource.k8s.io/v1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ClaimRef:
+    """The claim that kubelet names: no allocation comes with it."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"claim {self.namespace}/{self.name} ({self.uid})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One of status.allocation.devices.results. `consumed` holds quantities as the API server wrote them."""
+
+    request: str
+    pool: str
+    device: str
+    share_id: str
+    consumed: dict[str, str]
+    admin_access: bool
+
+    @property
+    def base_request(self) -> str:
+        """Name of the request without the sub-request of `firstAvailable`, which is what kubelet matches."""
+        return self.request.partition("/")[0]
+
+
+def results(claim: dict[str, Any], driver: str, pool: str) -> list[Result]:
+    """The allocation results of DRIVER in POOL (the node); empty when nothing is allocated."""
+    return [
+        Result(
+            request=entry["request"],
+            pool=pool,
+            device=entry["device"],
+            share_id=entry.get("shareID") or "",
+            consumed=dict(entry.get("consumedCapacity") or {}),
+            admin_access=bool(entry.get("adminAccess")),
+        )
+        for entry in _allocation(claim).get("results") or []
+        if entry.get("driver") == driver and entry.get("pool") == pool
+    ]
+
+
+def opaque_configs(claim: dict[str, Any], driver: str) -> list[dict[str, Any]]:
+    """The opaque parameters addressed to DRIVER, of the class and of the claim."""
+    configs = _allocation(claim).get("config") or []
+    return [entry for entry in configs if (entry.get("opaque") or {}).get("driver") == driver]
+
+
+def _allocation(claim: dict[str, Any]) -> dict[str, Any]:
+    status = claim.get("status") or {}
+    return (status.get("allocation") or {}).get("devices") or {}

@@ -1,0 +1,72 @@
+"""The claims prepared on this node, on disk: `{"version", "checksum", "payload"}`.
+
+The checksum covers the payload's bytes as they are and not what they mean, so that a version of us
+that adds a field cannot make the others' files look damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hami_dra.model.errors import StateError
+from hami_dra.model.share import PreparedClaim
+from hami_dra.node.files import write_whole
+
+VERSION = 1
+
+Claims = dict[str, PreparedClaim]
+"""By claim uid."""
+
+
+class Checkpoint:
+    """The file. Callers hold the state lock: two plugins run during a rolling update."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Claims:
+        """Return the prepared claims, none when there is no file; StateError when it is damaged."""
+        try:
+            return decode(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except StateError as problem:
+            raise StateError(f"{self._path}: {problem}") from problem
+
+    def save(self, claims: Mapping[str, PreparedClaim]) -> None:
+        """Write all of them, durably."""
+        write_whole(self._path, encode(claims), mode=0o600, durable=True)
+
+    def set_aside(self) -> Path:
+        """Move a damaged file out of the way, for a person to look at; return where it is now."""
+        kept = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+        self._path.rename(kept)
+        return kept
+
+
+def encode(claims: Mapping[str, PreparedClaim]) -> bytes:
+    """The file's bytes."""
+    payload = json.dumps([claim.to_json() for claim in claims.values()], separators=(",", ":"))
+    return json.dumps({"version": VERSION, "checksum": _checksum(payload), "payload": payload}).encode()
+
+
+def decode(data: bytes) -> Claims:
+    """Read the file's bytes; StateError says what is wrong with them."""
+    try:
+        outer = json.loads(data)
+        version, checksum, payload = outer["version"], outer["checksum"], outer["payload"]
+        if checksum != _checksum(payload):
+            raise StateError("the checksum does not match, the file is damaged")
+        if version != VERSION:
+            raise StateError(f"version {version!r} is not known here (this is version {VERSION})")
+        return {claim.uid: claim for claim in map(PreparedClaim.from_json, json.loads(payload))}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise StateError(f"not a checkpoint: {problem!r}") from problem
+
+
+def _checksum(payload: str) -> str:
+    return hashlib.sha256(payload.encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""Prepares and unprepares claims on this node: reads the API, asks `prepare` for a plan, writes what it says.
+
+Order of writing: checkpoint (durable), share folders, CDI file. Each prepare writes all three again, so
+a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Unprepare goes backwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hami_dra.devices.backend import Backend
+from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
+from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef, results
+from hami_dra.model.device import Device
+from hami_dra.model.names import DRIVER
+from hami_dra.model.share import PreparedClaim, Share
+from hami_dra.node import cdi, prepare
+from hami_dra.node.checkpoint import Checkpoint, Claims
+from hami_dra.node.limiter_files import LimiterFiles
+from hami_dra.node.shares import ShareFolders
+from hami_dra.node.vendor_cdi import VendorCdi
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Granted:
+    """One device of a prepared claim, as kubelet wants to hear it."""
+
+    request: str
+    pool: str
+    device: str
+    share_id: str
+    cdi_ids: tuple[str, ...]
+
+
+class NodeDriver:
+    """State of one node. Safe for threads, and for a second plugin process during a rolling update."""
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        node: str,
+        backend: Backend,
+        devices: Sequence[Device],
+        *,
+        state: Path,
+        limiter: LimiterFiles,
+        cdi_folder: Path,
+        vendor: VendorCdi,
+    ) -> None:
+        self._kube = kube
+        self._node = node
+        self._backend = backend
+        self._devices: Mapping[str, Device] = {device.name: device for device in devices}
+        self._limiter = limiter
+        self._vendor = vendor
+        self._lock_file = state / "lock"
+        self.checkpoint = Checkpoint(state / "checkpoint.json")
+        self.folders = ShareFolders(state)
+        self.cdi = cdi.CdiFolder(cdi_folder)
+
+    def prepare(self, ref: ClaimRef) -> list[Granted]:
+        """Prepare one claim; errors.HamiError says why not. Calling it again rebuilds everything."""
+        claim = self._claim(ref)
+        with self.locked():
+            claims = self.load()
+            planned = prepare.plan(ref, claim, self._node, self._devices, claims.values())
+            if claims.get(ref.uid) != planned:
+                self.checkpoint.save(claims | {ref.uid: planned})
+            return self._carry_out(planned)
+
+    def unprepare(self, ref: ClaimRef) -> None:
+        """Remove what the claim has here, by its uid; fine when there is nothing."""
+        with self.locked():
+            self.forget({ref.uid})
+
+    def restore(self) -> None:
+        """Rebuild the files of all prepared claims: after a reboot the CDI folder is empty."""
+        with self.locked():
+            claims = self.load()
+            for claim in claims.values():
+                if {share.device for share in claim.shares} <= self._devices.keys():
+                    self._carry_out(claim)
+                else:
+                    log.warning(
+                        "prepared claim without its card", claim=claim.name, namespace=claim.namespace
+                    )
+
+    def forget(self, uids: set[str]) -> None:
+        """Remove files and records of these claims. Call with the lock held."""
+        claims = self.load()
+        for uid in uids:
+            self.cdi.remove(uid)
+            for share in claims[uid].shares if uid in claims else ():
+                self.folders.remove(share.share_id)
+        if uids & claims.keys():
+            self.checkpoint.save({uid: claim for uid, claim in claims.items() if uid not in uids})
+
+    def load(self) -> Claims:
+        """The prepared claims; a damaged checkpoint is set aside and made anew from the API."""
+        try:
+            return self.checkpoint.load()
+        except errors.StateError as problem:
+            claims = self._from_api()
+            kept = self.checkpoint.set_aside()
+            self.checkpoint.save(claims)
+            log.error("checkpoint rebuilt", error=str(problem), kept=str(kept), claims=len(claims))
+            return claims
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Exclude other threads and processes from the state; the kernel unlocks when we die."""
+        with open(self._lock_file, "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _claim(self, ref: ClaimRef) -> dict[str, Any]:
+        try:
+            return self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)
+        except errors.NotFound as problem:
+            raise errors.PrepareError(f"{ref} is gone", reason="ClaimGone") from problem
+
+    def _carry_out(self, claim: PreparedClaim) -> list[Granted]:
+        for share in claim.shares:
+            self.folders.write(share)
+        base = {share.device: self._vendor.device_for(self._devices[share.device]) for share in claim.shares}
+        own = [name for name, vendor in base.items() if vendor is None]
+        spec = cdi.specification(
+            claim,
+            {share.share_id: self.folders.path(share.share_id) for share in claim.shares},
+            self._limiter,
+            self._backend.common_edits() if own else {},
+            {name: self._backend.device_edits(self._devices[name]) for name in own},
+        )
+        self.cdi.write(claim.uid, spec)
+        return [_granted(claim.uid, share, base[share.device]) for share in claim.shares]
+
+    def _from_api(self) -> Claims:
+        """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""
+        claims: Claims = {}
+        for item in self._kube.list(RESOURCE_CLAIMS)[0]:
+            meta = item["metadata"]
+            ref = ClaimRef(meta["namespace"], meta["name"], meta["uid"])
+            if not results(item, DRIVER, self._node):
+                continue
+            try:
+                claims[ref.uid] = prepare.plan(ref, item, self._node, self._devices, claims.values())
+            except errors.PrepareError as problem:
+                log.warning("claim left out of the rebuilt checkpoint", claim=str(ref), error=str(problem))
+        return claims
+
+
+def _granted(uid: str, share: Share, vendor: str | None) -> Granted:
+    own = f"{cdi.KIND}={cdi.device_name(uid, share)}"
+    ids = (vendor, own) if vendor else (own,)
+    return Granted(share.request, share.pool, share.device, share.share_id, ids)

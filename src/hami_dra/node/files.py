@@ -1,0 +1,25 @@
+"""Writing files that others read at any moment: whole by rename, and on the disk where that matters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Replace PATH by rename. DURABLE: survives a power cut (file and folder synced). One writer only."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # the umask must not decide
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(descriptor)
+    os.rename(temporary, path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

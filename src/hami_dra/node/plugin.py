@@ -1,0 +1,123 @@
+"""The process: puts the parts together, serves both sockets, health and metrics, and ends cleanly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import prometheus_client
+import structlog
+
+from hami_dra.devices.backend import Backend
+from hami_dra.kube import KubeClient
+from hami_dra.model.errors import StateError
+from hami_dra.node import health, limiter_files, services, sockets, sweep
+from hami_dra.node.driver import NodeDriver
+from hami_dra.node.publisher import Publisher
+from hami_dra.node.vendor_cdi import VendorCdi
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `hami plugin`; a port of 0 switches its server off."""
+
+    node: str
+    state: Path
+    limiter: Path
+    cdi: Path
+    cdi_static: Path
+    plugins: Path
+    registry: Path
+    pod_uid: str = ""
+    health_port: int = 0
+    metrics_port: int = 0
+
+
+class Plugin:
+    """One plugin instance. `start` returns when kubelet can use it; `stop` leaves no socket behind."""
+
+    def __init__(self, config: Config, kube: KubeClient, backend: Backend) -> None:
+        self._config = config
+        self._kube = kube
+        self.sockets = sockets.paths(config.plugins, config.registry, config.pod_uid)
+        devices = backend.discover()
+        log.info("cards found", devices=[device.name for device in devices])
+        self.publisher = Publisher(kube, config.node, devices)
+        self.driver = NodeDriver(
+            kube,
+            config.node,
+            backend,
+            devices,
+            state=config.state,
+            limiter=limiter_files.install(config.limiter, config.state),
+            cdi_folder=config.cdi,
+            vendor=VendorCdi(backend.cdi_kind(), (config.cdi_static, config.cdi)),
+        )
+        self._ended = threading.Event()
+        self._servers: list[grpc.Server] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Restore, serve, then register: kubelet dials the service as soon as it sees the registration."""
+        config = self._config
+        self.sockets.service.parent.mkdir(parents=True, exist_ok=True)
+        for path in sockets.remove_dead(self.sockets):
+            log.info("removed the socket of a plugin that was killed", socket=str(path))
+        self.driver.restore()
+        self._serve(f"unix:{self.sockets.service}", services.dra(self.driver))
+        registration = services.registration(self.sockets.service, self._registered)
+        self._serve(f"unix:{self.sockets.registration}", [registration])
+        if config.health_port:
+            check = health.service(self.sockets, lambda: self.publisher.problem)
+            self._serve(f"[::]:{config.health_port}", [check])
+        if config.metrics_port:
+            prometheus_client.start_http_server(config.metrics_port)
+        self._background("publisher", lambda: self.publisher.run(self._ended))
+        self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
+        log.info("serving", socket=str(self.sockets.service))
+
+    def wait(self) -> None:
+        """Block until `end` or `stop`."""
+        self._ended.wait()
+
+    def end(self) -> None:
+        """Make `wait` return; safe in a signal handler."""
+        self._ended.set()
+
+    def stop(self) -> None:
+        """Unregister, let running calls finish, and remove our own sockets."""
+        self._ended.set()
+        for server in reversed(self._servers):
+            server.stop(GRACE_S).wait()
+        for path in (self.sockets.registration, self.sockets.service):
+            path.unlink(missing_ok=True)
+        log.info("stopped")
+
+    def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler]) -> None:
+        server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers(handlers)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as problem:
+            raise StateError(f"cannot listen on {address}: {problem}") from problem
+        server.start()
+        self._servers.append(server)
+
+    def _background(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _registered(self, well: bool, error: str) -> None:
+        if well:
+            log.info("registered with kubelet")
+        else:
+            log.error("kubelet refused the registration, and will ask again", error=error)

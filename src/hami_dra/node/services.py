@@ -1,0 +1,127 @@
+"""gRPC services: thin translations between kubelet's messages and `NodeDriver`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+
+from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef
+from hami_dra.model.names import DRIVER
+from hami_dra.node import metrics
+from hami_dra.node.driver import Granted, NodeDriver
+from hami_dra.node.proto import dra_v1_pb2, dra_v1beta1_pb2, registration_pb2
+
+log = structlog.get_logger(__name__)
+
+# kubelet takes the first of the plugin's list that it knows, and passes over the others.
+VERSIONS = {"v1": dra_v1_pb2, "v1beta1": dra_v1beta1_pb2}
+SERVICES = tuple(f"{version}.DRAPlugin" for version in VERSIONS)
+
+
+def dra(driver: NodeDriver) -> list[grpc.GenericRpcHandler]:
+    """Both versions of DRAPlugin. An empty request is answered at once: the health check asks that."""
+    return [_dra(driver, version, messages) for version, messages in VERSIONS.items()]
+
+
+def registration(endpoint: Path, on_status: Callable[[bool, str], None]) -> grpc.GenericRpcHandler:
+    """The Registration service; ON_STATUS hears what kubelet made of us."""
+
+    def get_info(_request: Any, _context: grpc.ServicerContext) -> Any:
+        return registration_pb2.PluginInfo(
+            type="DRAPlugin", name=DRIVER, endpoint=str(endpoint), supported_versions=SERVICES
+        )
+
+    def notify(request: Any, _context: grpc.ServicerContext) -> Any:
+        on_status(request.plugin_registered, request.error)
+        return registration_pb2.RegistrationStatusResponse()
+
+    return handlers(
+        "pluginregistration.Registration",
+        GetInfo=(get_info, registration_pb2.InfoRequest),
+        NotifyRegistrationStatus=(notify, registration_pb2.RegistrationStatus),
+    )
+
+
+def handlers(service: str, **methods: tuple[Callable[..., Any], Any]) -> grpc.GenericRpcHandler:
+    """Unary methods of one service, each with the class of its request."""
+    return grpc.method_handlers_generic_handler(
+        service,
+        {
+            name: grpc.unary_unary_rpc_method_handler(
+                method, request_deserializer=message.FromString, response_serializer=_serialize
+            )
+            for name, (method, message) in methods.items()
+        },
+    )
+
+
+def _dra(driver: NodeDriver, version: str, messages: Any) -> grpc.GenericRpcHandler:
+    def prepare(request: Any, _context: grpc.ServicerContext) -> Any:
+        with metrics.PREPARE.time():
+            response = messages.NodePrepareResourcesResponse()
+            for ref in _refs(request):
+                answer = response.claims[ref.uid]
+                answer.error = _attempt("prepare", ref, partial(grant, answer, ref))
+            return response
+
+    def grant(answer: Any, ref: ClaimRef) -> None:
+        answer.devices.extend(_device(messages, granted) for granted in driver.prepare(ref))
+
+    def unprepare(request: Any, _context: grpc.ServicerContext) -> Any:
+        with metrics.UNPREPARE.time():
+            response = messages.NodeUnprepareResourcesResponse()
+            for ref in _refs(request):
+                answer = response.claims[ref.uid]
+                answer.error = _attempt("unprepare", ref, partial(driver.unprepare, ref))
+            return response
+
+    return handlers(
+        f"k8s.io.kubelet.pkg.apis.dra.{version}.DRAPlugin",
+        NodePrepareResources=(prepare, messages.NodePrepareResourcesRequest),
+        NodeUnprepareResources=(unprepare, messages.NodeUnprepareResourcesRequest),
+    )
+
+
+def _attempt(operation: str, ref: ClaimRef, action: Callable[[], None]) -> str:
+    """Run ACTION; return the error, which kubelet shows in the Pod's events, or nothing when all is well."""
+    try:
+        action()
+    except errors.PrepareError as problem:
+        reason, text = problem.reason, str(problem)
+    except errors.HamiError as problem:
+        reason, text = type(problem).__name__, f"{ref}: {problem}"
+    except OSError as problem:
+        reason, text = "NodeState", f"{ref}: the state on the node cannot be written: {problem}"
+    else:
+        log.info(operation, namespace=ref.namespace, claim=ref.name, uid=ref.uid)
+        return ""
+    metrics.FAILURES.labels(operation, reason).inc()
+    log.warning(f"{operation} refused", claim=ref.name, namespace=ref.namespace, reason=reason, error=text)
+    return text
+
+
+def _refs(request: Any) -> Iterable[ClaimRef]:
+    return [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in request.claims]
+
+
+def _device(messages: Any, granted: Granted) -> Any:
+    device = messages.Device(
+        request_names=[granted.request],
+        pool_name=granted.pool,
+        device_name=granted.device,
+        cdi_device_ids=granted.cdi_ids,
+    )
+    if "share_id" in messages.Device.DESCRIPTOR.fields_by_name:
+        device.share_id = granted.share_id
+    return device
+
+
+def _serialize(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,0 +1,54 @@
+"""The folder of each share: `limits` that we write, `ledger` that the limiter in the container writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from hami_dra.model import ledger
+from hami_dra.model.share import Share
+from hami_dra.node.files import write_whole
+
+
+class ShareFolders:
+    """`<state>/shares/<shareID>/`."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "shares"
+
+    def path(self, share_id: str) -> Path:
+        """The folder of one share."""
+        return self._folder / share_id
+
+    def write(self, share: Share) -> None:
+        """Make or mend the folder. A ledger of the right size stays: running processes account in it."""
+        folder = self.path(share.share_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # containers run as any user, and the umask must not decide
+        _make_ledger(folder / "ledger")
+        limits = folder / "limits"
+        data = share.limits().encode()
+        if not limits.is_file() or limits.read_bytes() != data:
+            write_whole(limits, data)
+
+    def remove(self, share_id: str) -> None:
+        """Remove one share's folder; fine when it is gone."""
+        shutil.rmtree(self.path(share_id), ignore_errors=True)
+
+    def ids(self) -> set[str]:
+        """The shares that have a folder."""
+        return {entry.name for entry in self._folder.iterdir()} if self._folder.is_dir() else set()
+
+
+def _make_ledger(path: Path) -> None:
+    if path.is_file() and path.stat().st_size == ledger.SIZE:
+        return
+    temporary = path.with_name(".ledger.tmp")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        os.fchmod(descriptor, 0o666)
+        os.posix_fallocate(descriptor, 0, ledger.SIZE)  # a full disk shows here, not as SIGBUS in a program
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)

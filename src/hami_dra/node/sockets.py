@@ -1,0 +1,61 @@
+"""Where the plugin's two unix sockets are (kubelet >= 1.33 allows a Pod uid in both names)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from hami_dra.model.names import DRIVER
+
+# sockaddr_un.sun_path is 108 bytes with its final NUL; the kernel counts bytes, not characters.
+MOST_BYTES = 107
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """`service` answers prepare and unprepare, `registration` is what kubelet's plugin manager finds."""
+
+    service: Path
+    registration: Path
+
+
+def paths(plugins: Path, registry: Path, pod_uid: str = "") -> Sockets:
+    """With POD_UID two plugins can serve at once during a rolling update. Too long: a hash stands for it."""
+    folder = plugins / DRIVER
+    if not pod_uid:
+        return Sockets(folder / "dra.sock", registry / f"{DRIVER}-reg.sock")
+    service, registration = folder / f"dra-{pod_uid}.sock", registry / f"{DRIVER}-{pod_uid}-reg.sock"
+    if len(os.fsencode(registration)) > MOST_BYTES:
+        registration = registry / f"{DRIVER}-{_hash(pod_uid, 8)}-reg.sock"
+    if len(os.fsencode(service)) > MOST_BYTES:
+        service = folder / f"dra-{_hash(pod_uid, 16)}.sock"
+    return Sockets(service, registration)
+
+
+def remove_dead(own: Sockets) -> list[Path]:
+    """Remove sockets of plugins of ours that were killed: kubelet would dial them for ever."""
+    candidates = [*own.registration.parent.glob(f"{DRIVER}-*reg.sock"), *own.service.parent.glob("dra*.sock")]
+    dead = [path for path in candidates if path not in (own.service, own.registration) and not _answers(path)]
+    for path in dead:
+        path.unlink(missing_ok=True)
+    return dead
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass  # busy, or not ours to judge
+        return True
+
+
+def _hash(text: str, size: int) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:size]).decode().rstrip("=")

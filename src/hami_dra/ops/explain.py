@@ -1,0 +1,197 @@
+"""Why a Pod waits: one sentence and the next command, from the Pod, its claims and what is published.
+
+Pure: `explain` looks at objects only. The causes are tried in the order in which a Pod meets them on its way
+from admission through the scheduler to the kubelet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hami_dra.kube.client import Object
+from hami_dra.model import names, quantity
+
+Capacity = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`waiting` tells whether the Pod waits at all; `next` is the command to run next."""
+
+    waiting: bool
+    sentence: str
+    next: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """The objects that bear on one Pod."""
+
+    pod: Object
+    claims: list[Object]
+    events: list[Object]
+    slices: list[Object]
+    all_claims: list[Object]
+    nodes: list[Object]
+    classes: list[Object]
+
+
+def explain(view: View) -> Explanation:
+    """Return the first cause that applies."""
+    pod = view.pod
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    phase = pod.get("status", {}).get("phase", "Pending")
+    if phase != "Pending":
+        return Explanation(False, f"{name} does not wait: it is {phase}.")
+    for cause in (_no_request, _no_class, _no_claim, _no_slices, _no_room, _prepare_failed):
+        found = cause(view, name)
+        if found:
+            return found
+    message = _last_message(view.events, "FailedScheduling")
+    if message:
+        return Explanation(True, f"{name} waits for the scheduler: {message}", _describe(pod))
+    return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
+
+
+def _no_request(view: View, name: str) -> Explanation | None:
+    if view.pod["spec"].get("resourceClaims"):
+        return None
+    return Explanation(
+        True, f"{name} asks for no claim, so it waits for something else.", _describe(view.pod)
+    )
+
+
+def _no_class(view: View, name: str) -> Explanation | None:
+    known = {item["metadata"]["name"] for item in view.classes}
+    for claim in view.claims:
+        for asked in _exact_requests(claim):
+            if asked["deviceClassName"] not in known:
+                return Explanation(
+                    True,
+                    f"{name} waits because DeviceClass {asked['deviceClassName']} does not exist.",
+                    "kubectl get deviceclass",
+                )
+    return None
+
+
+def _no_claim(view: View, name: str) -> Explanation | None:
+    wanted = [entry["name"] for entry in view.pod["spec"]["resourceClaims"]]
+    if len(view.claims) >= len(wanted):
+        return None
+    refused = _last_message(view.events, "ClaimRefused", "FailedResourceClaimCreation")
+    reason = f": {refused}" if refused else " yet"
+    return Explanation(
+        True,
+        f"{name} waits because its claim has not been made{reason}.",
+        "kubectl -n hami-system logs -l app.kubernetes.io/component=webhook",
+    )
+
+
+def _no_slices(view: View, name: str) -> Explanation | None:
+    if any(item["spec"]["driver"] == names.DRIVER for item in view.slices):
+        return None
+    labelled = any(node["metadata"].get("labels", {}).get("gpu") == "on" for node in view.nodes)
+    if not labelled:
+        return Explanation(
+            True, f"{name} waits because no node is labelled gpu=on.", "kubectl label node NODE gpu=on"
+        )
+    return Explanation(True, f"{name} waits because no node publishes a card.", "hami doctor")
+
+
+def _no_room(view: View, name: str) -> Explanation | None:
+    """Compare what the claims ask for with the largest card, and with what is free."""
+    cards = _cards(view.slices)
+    free = _free(cards, view.all_claims)
+    for claim in view.claims:
+        if claim.get("status", {}).get("allocation"):
+            continue
+        for asked in _exact_requests(claim):
+            wanted = asked.get("capacity", {}).get("requests", {})
+            for key, amount in wanted.items():
+                need = quantity.parse_int(amount)
+                most = max((card.get(key, 0) for card in cards.values()), default=0)
+                if need > most:
+                    return Explanation(
+                        True,
+                        f"{name} waits because it asks for {key} {amount} and the largest card "
+                        f"has {_show(key, most)}.",
+                        "kubectl get resourceslices -o yaml",
+                    )
+            if not any(_fits(wanted, room) for room in free.values()):
+                best = max(free.values(), key=lambda room: room.get("memory", 0), default={})
+                return Explanation(
+                    True,
+                    f"{name} waits for room: it asks for {_show_all(wanted)}, and the emptiest card has "
+                    f"{_show_all(best)} free.",
+                    "kubectl get resourceclaims -A",
+                )
+    return None
+
+
+def _prepare_failed(view: View, name: str) -> Explanation | None:
+    message = _last_message(view.events, "FailedPrepareDynamicResources")
+    if message is None:
+        return None
+    node = view.pod["spec"].get("nodeName", "NODE")
+    return Explanation(
+        True,
+        f"{name} is on {node}, where its share could not be prepared: {message}",
+        "kubectl -n hami-system logs -l app.kubernetes.io/component=driver",
+    )
+
+
+def _exact_requests(claim: Object) -> Iterable[Object]:
+    for request in claim["spec"]["devices"].get("requests") or []:
+        if "exactly" in request:
+            yield request["exactly"]
+
+
+def _cards(slices: list[Object]) -> dict[tuple[str, str], Capacity]:
+    cards = {}
+    for item in slices:
+        spec = item["spec"]
+        if spec["driver"] != names.DRIVER:
+            continue
+        for device in spec.get("devices") or []:
+            capacity = device.get("capacity") or {}
+            cards[spec["pool"]["name"], device["name"]] = {
+                key: quantity.parse_int(entry["value"]) for key, entry in capacity.items()
+            }
+    return cards
+
+
+def _free(cards: dict[tuple[str, str], Capacity], claims: list[Object]) -> dict[tuple[str, str], Capacity]:
+    free = {card: dict(capacity) for card, capacity in cards.items()}
+    for claim in claims:
+        allocation = claim.get("status", {}).get("allocation") or {}
+        for result in allocation.get("devices", {}).get("results") or []:
+            room = free.get((result["pool"], result["device"]))
+            if room is None or result["driver"] != names.DRIVER:
+                continue
+            for key, amount in (result.get("consumedCapacity") or {}).items():
+                room[key] = room.get(key, 0) - quantity.parse_int(amount)
+    return free
+
+
+def _fits(wanted: dict[str, Any], room: Capacity) -> bool:
+    return all(quantity.parse_int(amount) <= room.get(key, 0) for key, amount in wanted.items())
+
+
+def _show(key: str, amount: int) -> str:
+    return quantity.format_bytes(amount) if key == "memory" else str(amount)
+
+
+def _show_all(amounts: dict[str, Any]) -> str:
+    parts = (f"{key} {_show(key, quantity.parse_int(value))}" for key, value in sorted(amounts.items()))
+    return ", ".join(parts) or "a whole card"
+
+
+def _last_message(events: list[Object], *reasons: str) -> str | None:
+    messages = [event["message"] for event in events if event.get("reason") in reasons]
+    return messages[-1] if messages else None
+
+
+def _describe(pod: Object) -> str:
+    return f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}"

@@ -1,0 +1,63 @@
+"""The checkpoint survives power cuts, other versions of us, and damage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hami_dra.model.errors import StateError
+from hami_dra.model.share import PreparedClaim, Share
+from hami_dra.node import checkpoint
+
+CLAIM = PreparedClaim(
+    "uid", "default", "half", (Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", 10 << 30, 50),)
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    file = checkpoint.Checkpoint(tmp_path / "checkpoint.json")
+    assert file.load() == {}
+    file.save({"uid": CLAIM})
+    assert file.load() == {"uid": CLAIM}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
+
+
+def test_fields_of_a_later_release_do_no_harm() -> None:
+    outer = json.loads(checkpoint.encode({"uid": CLAIM}))
+    claims = json.loads(outer["payload"])
+    claims[0]["added"] = claims[0]["shares"][0]["added"] = "later"
+    payload = json.dumps(claims)
+    later = outer | {"payload": payload, "checksum": checkpoint._checksum(payload), "more": 1}
+    assert checkpoint.decode(json.dumps(later).encode()) == {"uid": CLAIM}
+
+
+def test_a_damaged_file_is_told_apart_and_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.json"
+    file = checkpoint.Checkpoint(path)
+    path.write_bytes(checkpoint.encode({"uid": CLAIM}).replace(b"half", b"hall"))
+    with pytest.raises(StateError, match=r"checkpoint\.json: the checksum does not match"):
+        file.load()
+    kept = file.set_aside()
+    assert kept.is_file()
+    assert file.load() == {}
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_either_claims_or_a_state_error(data: bytes) -> None:
+    with pytest.raises(StateError):
+        checkpoint.decode(data)
+
+
+@given(st.data())
+def test_a_file_with_one_byte_changed_never_yields_other_claims(data: st.DataObject) -> None:
+    whole = bytearray(checkpoint.encode({"uid": CLAIM}))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] = data.draw(st.integers(0, 255))
+    try:
+        assert checkpoint.decode(bytes(whole)) == {"uid": CLAIM}
+    except StateError:
+        pass

@@ -1,0 +1,106 @@
+"""A claim is granted in full or refused with the cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hami_dra.model.claim import ClaimRef
+from hami_dra.model.errors import PrepareError
+from hami_dra.model.share import PreparedClaim
+from hami_dra.node.prepare import plan
+from tests.support.cards import A10, NODE, SECOND, claim, share
+
+DEVICES = {device.name: device for device in (A10, SECOND)}
+
+
+def planned(body: dict[str, Any], *prepared: PreparedClaim, uid: str = "") -> PreparedClaim:
+    ref = ClaimRef("default", body["metadata"]["name"], uid or body["metadata"]["uid"])
+    return plan(ref, body, NODE, DEVICES, prepared)
+
+
+def reason(body: dict[str, Any], *prepared: PreparedClaim, uid: str = "") -> str:
+    with pytest.raises(PrepareError) as caught:
+        planned(body, *prepared, uid=uid)
+    return caught.value.reason
+
+
+def test_memory_and_cores_become_the_share_of_that_card() -> None:
+    (got,) = planned(claim("c", share("10Gi", "50", "hami-gpu-1"))).shares
+    assert (got.uuid, got.memory, got.cores) == (SECOND.uuid, 10 << 30, 50)
+
+
+def test_results_of_other_drivers_and_nodes_are_none_of_our_business() -> None:
+    foreign = share() | {"driver": "gpu.nvidia.com"}
+    elsewhere = share() | {"pool": "another-node"}
+    assert len(planned(claim("c", foreign, elsewhere, share())).shares) == 1
+    assert reason(claim("c", foreign)) == "NotOnThisNode"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"device": "hami-gpu-7"}, "UnknownDevice"),
+        ({"adminAccess": True}, "AdminAccess"),
+        ({"shareID": None}, "NoShareID"),
+        ({"shareID": "../../etc"}, "BadAllocation"),
+        ({"consumedCapacity": {"memory": "1Gi"}}, "NoConsumedCapacity"),
+        ({"consumedCapacity": {"cores": "50"}}, "NoConsumedCapacity"),
+        ({"consumedCapacity": {"memory": "0", "cores": "1"}}, "BadAllocation"),
+        ({"consumedCapacity": {"memory": "24Gi", "cores": "1"}}, "BadAllocation"),
+        ({"consumedCapacity": {"memory": "1Gi", "cores": "101"}}, "BadAllocation"),
+        ({"consumedCapacity": {"memory": "much", "cores": "1"}}, "BadAllocation"),
+    ],
+)
+def test_an_allocation_that_cannot_be_limited_is_refused(change: dict[str, Any], expected: str) -> None:
+    assert reason(claim("c", share() | change)) == expected
+
+
+def test_opaque_parameters_are_refused_as_long_as_we_know_none() -> None:
+    body = claim("c", share())
+    opaque = {"driver": "hami-core-gpu.project-hami.io", "parameters": {"kind": "GpuConfig"}}
+    body["status"]["allocation"]["devices"]["config"] = [{"source": "FromClaim", "opaque": opaque}]
+    assert reason(body) == "UnknownParameters"
+    opaque["driver"] = "gpu.nvidia.com"
+    assert planned(body).shares
+
+
+def test_another_uid_or_no_allocation_is_refused() -> None:
+    assert reason(claim("c", share()), uid="other") == "UidMismatch"
+    assert reason(claim("c")) == "NotAllocated"
+
+
+def test_what_a_card_has_is_granted_to_the_last_mib_and_not_beyond() -> None:
+    first = planned(claim("first", share("13028Mi", "50")))
+    assert planned(claim("second", share("10000Mi", "50")), first)
+    assert reason(claim("second", share("10001Mi", "50")), first) == "OverCommitted"
+    assert reason(claim("second", share("1Gi", "51")), first) == "OverCommitted"
+    assert planned(claim("second", share("23028Mi", "100", "hami-gpu-1")), first)
+
+
+def test_shares_of_one_claim_count_together() -> None:
+    assert reason(claim("c", share("12Gi", "0"), share("12Gi", "0"))) == "OverCommitted"
+
+
+def test_a_claim_does_not_count_against_itself_when_it_is_prepared_again() -> None:
+    body = claim("c", share("20Gi", "100"))
+    assert planned(body, planned(body)) == planned(body)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 30 << 30), st.integers(-1, 110), st.sampled_from(sorted(DEVICES))))
+)
+def test_however_claims_come_no_card_is_ever_given_away_twice(wishes: list[tuple[int, int, str]]) -> None:
+    granted: list[PreparedClaim] = []
+    for memory, cores, device in wishes:
+        try:
+            granted.append(planned(claim("c", share(str(memory), str(cores), device)), *granted))
+        except PrepareError:
+            continue
+    for name, device in DEVICES.items():
+        shares = [each for one in granted for each in one.shares if each.device == name]
+        assert sum(each.memory for each in shares) <= device.memory
+        assert sum(each.cores for each in shares) <= 100

@@ -1,0 +1,81 @@
+"""Devices as the ResourceSlice that the guide prints."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hami_dra.node.slices import dropped_fields, resource_slice, semver
+from tests.support.cards import A10, NODE, SECOND
+
+GUIDE = Path(__file__).parents[2] / "guide" / "resourceslice.expected.yaml"
+
+
+def without_sharing(body: dict[str, Any]) -> dict[str, Any]:
+    """The guide's print leaves these two out."""
+    short = copy.deepcopy(body)
+    for device in short["spec"]["devices"]:
+        del device["allowMultipleAllocations"]
+        for capacity in device["capacity"].values():
+            del capacity["requestPolicy"]
+    return short
+
+
+def test_the_guides_card_becomes_the_guides_slice() -> None:
+    expected = yaml.safe_load(GUIDE.read_text())
+    uid = expected["metadata"]["ownerReferences"][0]["uid"]
+    assert without_sharing(resource_slice(NODE, [A10], node_uid=uid)) == expected
+
+
+def test_a_card_can_be_given_to_many_by_memory_and_cores() -> None:
+    (device,) = resource_slice(NODE, [A10])["spec"]["devices"]
+    assert device["allowMultipleAllocations"] is True
+    assert device["capacity"]["memory"]["requestPolicy"] == {
+        "default": "23028Mi",
+        "validRange": {"min": "1Mi", "max": "23028Mi", "step": "1Mi"},
+    }
+    assert device["capacity"]["cores"]["requestPolicy"] == {
+        "default": "0",
+        "validRange": {"min": "0", "max": "100", "step": "1"},
+    }
+
+
+def test_without_a_cluster_there_is_no_owner() -> None:
+    assert resource_slice(NODE, [A10])["metadata"] == {
+        "generateName": f"{NODE}-hami-core-gpu.project-hami.io-"
+    }
+
+
+def test_cards_come_in_the_order_of_their_minor_numbers() -> None:
+    devices = resource_slice(NODE, [SECOND, A10])["spec"]["devices"]
+    assert [device["name"] for device in devices] == ["hami-gpu-0", "hami-gpu-1"]
+
+
+def test_a_card_with_no_known_pcie_root_is_published_without_the_attribute() -> None:
+    (device,) = resource_slice(NODE, [replace(A10, pcie_root=None)])["spec"]["devices"]
+    assert not [name for name in device["attributes"] if "pcieRoot" in name]
+
+
+def test_memory_that_is_no_whole_mib_is_rounded_down_so_that_the_steps_end_on_it() -> None:
+    (device,) = resource_slice(NODE, [replace(A10, memory=A10.memory + 5)])["spec"]["devices"]
+    assert device["capacity"]["memory"]["value"] == "23028Mi"
+
+
+@pytest.mark.parametrize(
+    ("text", "strict"), [("550.144.03", "550.144.3"), ("12.4", "12.4.0"), ("8.6", "8.6.0"), ("535", "535.0.0")]
+)
+def test_versions_are_written_in_the_strict_form(text: str, strict: str) -> None:
+    assert semver(text) == strict
+
+
+def test_fields_that_the_server_dropped_are_named() -> None:
+    sent = resource_slice(NODE, [A10])["spec"]
+    assert dropped_fields(sent, sent) == []
+    lost = dropped_fields(sent, without_sharing({"spec": sent})["spec"])
+    assert "spec.devices[0].allowMultipleAllocations" in lost
+    assert "spec.devices[0].capacity.memory.requestPolicy" in lost

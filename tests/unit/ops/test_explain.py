@@ -1,0 +1,90 @@
+import dataclasses
+
+import pytest
+
+from hami_dra.model import names
+from hami_dra.ops.explain import View, explain
+
+CARD = {"memory": {"value": "23028Mi"}, "cores": {"value": "100"}}
+
+
+def claim(memory="10Gi", cores="50", allocated_to=None, device_class=names.DRIVER):
+    made = {
+        "spec": {
+            "devices": {
+                "requests": [
+                    {
+                        "name": "gpu",
+                        "exactly": {
+                            "deviceClassName": device_class,
+                            "capacity": {"requests": {"memory": memory, "cores": cores}},
+                        },
+                    }
+                ]
+            }
+        }
+    }
+    if allocated_to:
+        result = {
+            "driver": names.DRIVER,
+            "pool": allocated_to,
+            "device": "hami-gpu-0",
+            "consumedCapacity": {"memory": memory, "cores": cores},
+        }
+        made["status"] = {"allocation": {"devices": {"results": [result]}}}
+    return made
+
+
+def slice_of(node):
+    device = {"name": "hami-gpu-0", "capacity": CARD}
+    return {"spec": {"driver": names.DRIVER, "pool": {"name": node}, "devices": [device]}}
+
+
+WAITING = View(
+    pod={
+        "metadata": {"name": "train", "namespace": "ml"},
+        "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]},
+        "status": {"phase": "Pending"},
+    },
+    claims=[claim()],
+    events=[],
+    slices=[slice_of("a")],
+    all_claims=[],
+    nodes=[{"metadata": {"name": "a", "labels": {"gpu": "on"}}}],
+    classes=[{"metadata": {"name": names.DRIVER}}],
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": []}, ["DeviceClass", names.DRIVER, "does not exist"]),
+        ({"claims": []}, ["claim has not been made yet"]),
+        ({"slices": [], "nodes": [{"metadata": {"name": "a"}}]}, ["no node is labelled gpu=on"]),
+        ({"slices": []}, ["no node publishes a card"]),
+        ({"claims": [claim(memory="100Gi")]}, ["memory 100Gi", "largest card has 23028Mi"]),
+        (
+            {"all_claims": [claim(memory="20Gi", allocated_to="a")]},
+            ["waits for room", "memory 10Gi", "memory 2548Mi"],
+        ),
+        (
+            {
+                "claims": [claim(allocated_to="a")],
+                "events": [{"reason": "FailedPrepareDynamicResources", "message": "no such card"}],
+            },
+            ["could not be prepared", "no such card"],
+        ),
+    ],
+    ids=["class", "claim", "label", "plugin", "impossible", "full", "prepare"],
+)
+def test_each_cause_has_its_own_sentence_and_a_next_command(change, words):
+    found = explain(dataclasses.replace(WAITING, **change))
+    assert found.waiting
+    assert found.next
+    for word in words:
+        assert word in found.sentence
+
+
+def test_a_running_pod_does_not_wait():
+    pod = WAITING.pod | {"status": {"phase": "Running"}}
+    assert not explain(dataclasses.replace(WAITING, pod=pod)).waiting
