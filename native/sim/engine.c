@@ -19,6 +19,7 @@ struct sim_engine {
     int slot, card;
     bool started;
     uint64_t submitted, finished; /* numbers of operations */
+    uint64_t position, booked;    /* of the worker: device time of the last end, and what it has booked beyond */
     pthread_mutex_t mutex;
     pthread_cond_t work, progress;
     struct operation queue[QUEUE];
@@ -49,27 +50,43 @@ static uint64_t book(_Atomic uint64_t *busy_until, uint64_t ready, uint64_t ns) 
     return end;
 }
 
-static uint64_t compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
+/* What is queued behind the running operation, as far as it matters for one slice. */
+static uint64_t backlog(struct sim_engine *e) {
+    uint64_t sum = 0;
+    pthread_mutex_lock(&e->mutex);
+    for (uint64_t i = e->finished + 1; i < e->submitted && sum < SIM_SLICE_NS; i++) sum += e->queue[i % QUEUE].cost;
+    pthread_mutex_unlock(&e->mutex);
+    return sum;
+}
+
+/*
+ * Runs one operation of `cost` ns that is ready at device time `ready`. A slice is booked for all work that waits, so
+ * that a process with many short kernels gets as much as one with few long ones, and no booked time goes to waste.
+ */
+static void compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
+    if (e->position < ready && e->booked == 0) e->position = ready;
     while (cost > 0) {
-        uint64_t slice = cost < SIM_SLICE_NS ? cost : SIM_SLICE_NS;
-        ready = book(&e->state->busy_until[e->card], ready, slice);
-        sleep_until(ready);
-        sim_state_add_busy(e->state, e->slot, e->card, ready, slice);
-        cost -= slice;
+        if (e->booked == 0) {
+            uint64_t wanted = cost + backlog(e);
+            e->booked = wanted < SIM_SLICE_NS ? wanted : SIM_SLICE_NS;
+            e->position = book(&e->state->busy_until[e->card], e->position, e->booked) - e->booked;
+        }
+        uint64_t step = cost < e->booked ? cost : e->booked;
+        e->position += step, e->booked -= step, cost -= step;
+        sleep_until(e->position);
+        sim_state_add_busy(e->state, e->slot, e->card, e->position, step);
     }
-    return ready;
 }
 
 static void *worker(void *argument) {
     struct sim_engine *e = argument;
-    uint64_t last = 0; /* device time of the last end */
     pthread_mutex_lock(&e->mutex);
     for (;;) {
         while (e->finished == e->submitted) pthread_cond_wait(&e->work, &e->mutex);
         struct operation op = e->queue[e->finished % QUEUE];
         pthread_mutex_unlock(&e->mutex);
-        last = compute(e, last > op.submitted ? last : op.submitted, op.cost);
-        if (op.done) op.done(op.argument, last);
+        compute(e, op.submitted, op.cost);
+        if (op.done) op.done(op.argument, e->position);
         pthread_mutex_lock(&e->mutex);
         e->finished++;
         pthread_cond_broadcast(&e->progress);
