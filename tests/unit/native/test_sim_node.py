@@ -75,7 +75,8 @@ for i in range(n.nvmlDeviceGetCount()):
     h = n.nvmlDeviceGetHandleByIndex(i)
     major, minor = n.nvmlDeviceGetCudaComputeCapability(h)
     cards.append({
-        "productName": n.nvmlDeviceGetName(h), "uuid": n.nvmlDeviceGetUUID(h), "minor": n.nvmlDeviceGetMinorNumber(h),
+        "productName": n.nvmlDeviceGetName(h), "uuid": n.nvmlDeviceGetUUID(h),
+        "minor": n.nvmlDeviceGetMinorNumber(h),
         "computeCapability": f"{major}.{minor}", "memoryMiB": n.nvmlDeviceGetMemoryInfo(h).total >> 20,
         "pciBusId": n.nvmlDeviceGetPciInfo(h).busIdLegacy.lower(),
     })
