@@ -1,0 +1,197 @@
+"""The simulated CUDA driver API, called through ctypes in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.native.simulated import A10, BUILD, ROOT, SimulatedNode
+
+pytestmark = pytest.mark.native
+
+PROLOGUE = """
+import ctypes, os, sys
+from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+cu = ctypes.CDLL("libcuda.so.1")
+MIB = 1 << 20
+def ok(result):
+    assert result == 0, result
+def start():
+    context = c_void_p()
+    ok(cu.cuInit(0)); ok(cu.cuDevicePrimaryCtxRetain(byref(context), 0)); ok(cu.cuCtxSetCurrent(context))
+    return context
+def free():
+    free, total = c_size_t(), c_size_t()
+    ok(cu.cuMemGetInfo_v2(byref(free), byref(total)))
+    return free.value // MIB
+def kernel(name):
+    module, function = c_void_p(), c_void_p()
+    ok(cu.cuModuleLoadData(byref(module), b"any")); ok(cu.cuModuleGetFunction(byref(function), module, name))
+    return function
+def launch(function, stream=None):
+    ok(cu.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, None, None))
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> SimulatedNode:
+    return SimulatedNode(tmp_path, A10.read_text())
+
+
+def passes(node: SimulatedNode, code: str) -> None:
+    result = node.python(PROLOGUE + code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_function_that_the_simulated_driver_exports_is_in_its_table() -> None:
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", str(BUILD / "libcuda.so.1")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    exported = {line.split()[-1] for line in listed.stdout.splitlines() if " T " in line}
+    table = (ROOT / "native" / "sim" / "cuda_symbols.def").read_text()
+    assert set(re.findall(r"SYMBOL\((\w+),", table)) - {"name"} == exported
+
+
+def test_proc_address_gives_the_function_of_the_asked_version_and_stream_kind(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+def address(name, version, flags=0):
+    function, status = c_void_p(), c_int(9)
+    ok(cu.cuGetProcAddress_v2(name, byref(function), version, c_uint64(flags), byref(status)))
+    return function.value, status.value
+def symbol(name):
+    return ctypes.cast(getattr(cu, name), c_void_p).value
+assert address(b"cuMemAlloc", 12000) == (symbol("cuMemAlloc_v2"), 0)
+assert address(b"cuCtxCreate", 11000) == (symbol("cuCtxCreate_v2"), 0)
+assert address(b"cuCtxCreate", 12050) == (symbol("cuCtxCreate_v4"), 0)
+assert address(b"cuLaunchKernel", 12000) == (symbol("cuLaunchKernel"), 0)
+assert address(b"cuLaunchKernel", 12000, 2) == (symbol("cuLaunchKernel_ptsz"), 0)
+assert address(b"cuMemcpyHtoD", 12000, 2) == (symbol("cuMemcpyHtoD_v2_ptds"), 0)
+assert address(b"cuMemAllocAsync", 10000) == (None, 2)
+assert address(b"cuNoSuchThing", 12000) == (None, 1)
+""",
+    )
+
+
+def test_each_kind_of_allocation_takes_simulated_memory_and_gives_it_back(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); before = free(); p, pitch, stream = c_uint64(), c_size_t(), c_void_p()
+ok(cu.cuMemAlloc_v2(byref(p), c_size_t(100 * MIB)))
+assert free() == before - 100
+ok(cu.cuMemFree_v2(p))
+assert free() == before
+ok(cu.cuMemAllocManaged(byref(p), c_size_t(64 * MIB), 1))
+assert free() == before - 64
+ok(cu.cuMemFree_v2(p))
+ok(cu.cuMemAllocPitch_v2(byref(p), byref(pitch), c_size_t(1000), c_size_t(2048), 4))
+assert pitch.value == 1024
+assert free() == before - 2; ok(cu.cuMemFree_v2(p))
+ok(cu.cuMemAllocAsync(byref(p), c_size_t(32 * MIB), stream)); assert free() == before - 32
+ok(cu.cuMemFreeAsync(p, stream)); ok(cu.cuStreamSynchronize(stream)); assert free() == before
+class Prop(ctypes.Structure):
+    _fields_ = [("type", c_int), ("handle", c_int), ("location", c_int), ("id", c_int)]
+    _fields_ += [("windows", c_void_p), ("flags", c_uint64)]
+class Shape(ctypes.Structure):
+    _fields_ = [("w", c_size_t), ("h", c_size_t), ("format", c_int), ("channels", c_uint)]
+handle, range_ = c_uint64(), c_uint64()
+ok(cu.cuMemCreate(byref(handle), c_size_t(20 * MIB), byref(Prop(1, 0, 1, 0)), c_uint64(0)))
+assert free() == before - 20
+ok(cu.cuMemAddressReserve(byref(range_), c_size_t(20 * MIB), c_size_t(0), c_uint64(0), c_uint64(0)))
+ok(cu.cuMemMap(range_, c_size_t(20 * MIB), c_size_t(0), handle, c_uint64(0)))
+ok(cu.cuMemRelease(handle)); assert free() == before - 20  # the mapping holds it
+ok(cu.cuMemUnmap(range_, c_size_t(20 * MIB))); assert free() == before
+array = c_void_p()
+ok(cu.cuArrayCreate_v2(byref(array), byref(Shape(1024, 1024, 0x20, 4)))); assert free() == before - 16
+ok(cu.cuArrayDestroy(array)); assert free() == before
+ok(cu.cuMemAlloc_v2(byref(p), c_size_t(100 * MIB))); ok(cu.cuDevicePrimaryCtxRelease_v2(0))
+start(); assert free() == before  # what a context held went with it
+""",
+    )
+
+
+def test_what_was_copied_to_the_simulated_card_comes_back(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); p, q, back = c_uint64(), c_uint64(), ctypes.create_string_buffer(8)
+ok(cu.cuMemAlloc_v2(byref(p), c_size_t(4 * MIB))); ok(cu.cuMemAlloc_v2(byref(q), c_size_t(4 * MIB)))
+ok(cu.cuMemcpyHtoD_v2(p, b"12345678", c_size_t(8))); ok(cu.cuMemcpyDtoD_v2(q, p, c_size_t(8)))
+ok(cu.cuMemsetD8_v2(q, 0x41, c_size_t(2))); ok(cu.cuMemcpyDtoH_v2(back, q, c_size_t(8)))
+assert back.raw == b"AA345678", back.raw
+""",
+    )
+
+
+def test_events_measure_what_kernels_took_on_the_simulated_clock(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); a, b, ms, f = c_void_p(), c_void_p(), c_float(), kernel(b"busy_us_700")
+ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0))
+ok(cu.cuEventRecord(a, None))
+for _ in range(10): launch(f)
+ok(cu.cuEventRecord(b, None)); assert cu.cuEventQuery(b) == 600  # CUDA_ERROR_NOT_READY
+ok(cu.cuEventSynchronize(b)); ok(cu.cuEventElapsedTime(byref(ms), a, b))
+assert abs(ms.value - 7) < 0.5, ms.value
+""",
+    )
+
+
+def test_a_captured_graph_runs_again_at_each_launch(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start()
+a, b, ms, p = c_void_p(), c_void_p(), c_float(), c_uint64()
+s, g, x = c_void_p(), c_void_p(), c_void_p()
+ok(cu.cuStreamCreate(byref(s), 1)); ok(cu.cuMemAlloc_v2(byref(p), c_size_t(4096)))
+ok(cu.cuStreamBeginCapture_v2(s, 0))
+launch(kernel(b"busy_us_3000"), s)
+ok(cu.cuMemsetD8Async(p, 1, c_size_t(16), s))
+assert cu.cuStreamSynchronize(s) == 900  # CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+ok(cu.cuStreamEndCapture(s, byref(g))); ok(cu.cuGraphInstantiateWithFlags(byref(x), g, c_uint64(0)))
+ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0)); ok(cu.cuEventRecord(a, s))
+ok(cu.cuGraphLaunch(x, s))
+ok(cu.cuGraphLaunch(x, s))
+ok(cu.cuEventRecord(b, s))
+ok(cu.cuStreamSynchronize(s))
+ok(cu.cuEventElapsedTime(byref(ms), a, b)); assert abs(ms.value - 6) < 0.5, ms.value
+""",
+    )
+
+
+def test_cuda_does_not_work_in_the_fork_of_a_program_that_used_it(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); before = free()
+if os.fork() == 0:
+    p = c_uint64()
+    os._exit(cu.cuMemAlloc_v2(byref(p), c_size_t(MIB)))
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 3  # CUDA_ERROR_NOT_INITIALIZED
+assert free() == before
+p = c_uint64(); ok(cu.cuMemAlloc_v2(byref(p), c_size_t(MIB * 2))); assert free() == before - 2
+""",
+    )
+
+
+def test_a_program_that_also_uses_nvml_sees_its_own_memory_there(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+import pynvml as n
+start(); n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0)
+listed = n.nvmlDeviceGetComputeRunningProcesses(h)
+assert [(p.pid, p.usedGpuMemory >> 20) for p in listed] == [(os.getpid(), 256)]
+n.nvmlShutdown(); assert free() == 23028 - 256
+""",
+    )
