@@ -1,0 +1,135 @@
+#include "budget.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+static share shares[MOST_SHARES];
+static int share_count;
+static budget budgets[MOST_SHARES];
+static int budget_count;
+
+static int add_to_card(share *each) {
+    budget *card = budget_of(each->limit.device);
+    if (!card) {
+        card = &budgets[budget_count++];
+        snprintf(card->device, sizeof card->device, "%s", each->limit.device);
+    }
+    if (card->count == MOST_SHARES_OF_CARD) return -EUSERS;
+    card->shares[card->count++] = each;
+    return 0;
+}
+
+static int add_share(const char *folder, const char *name, char *why, size_t why_size) {
+    if (share_count == MOST_SHARES) {
+        snprintf(why, why_size, "%s: more than %d shares", folder, MOST_SHARES);
+        return -EUSERS;
+    }
+    share *each = &shares[share_count];
+    char path[240], reason[128];
+    if (snprintf(path, sizeof path, "%s/%s/limits", folder, name) >= (int)sizeof path) {
+        snprintf(why, why_size, "%s: the path is too long", folder);
+        return -ENAMETOOLONG;
+    }
+    int problem = limits_read(path, &each->limit, reason, sizeof reason);
+    if (problem) {
+        snprintf(why, why_size, "%s: %s", path, reason);
+        return problem;
+    }
+    snprintf(path, sizeof path, "%s/%s/ledger", folder, name);
+    ledger_init(&each->book, path);
+    share_count++;
+    problem = add_to_card(each);
+    if (problem) snprintf(why, why_size, "%s: more than %d shares of one card", folder, MOST_SHARES_OF_CARD);
+    return problem;
+}
+
+shares_state budget_load(const char *folder, char *why, size_t why_size) {
+    DIR *listing = opendir(folder);
+    if (!listing) {
+        if (errno == ENOENT) return SHARES_NONE;
+        snprintf(why, why_size, "%s cannot be read (%s)", folder, strerror(errno));
+        return SHARES_BROKEN;
+    }
+    int problem = 0;
+    for (struct dirent *entry; !problem && (entry = readdir(listing));)
+        if (entry->d_name[0] != '.') problem = add_share(folder, entry->d_name, why, why_size);
+    closedir(listing);
+    if (!problem && share_count == 0) {
+        snprintf(why, why_size, "%s holds no share", folder);
+        return SHARES_BROKEN;
+    }
+    return problem ? SHARES_BROKEN : SHARES_USABLE;
+}
+
+budget *budget_of(const char *uuid) {
+    for (int i = 0; i < budget_count; i++)
+        if (strcasecmp(budgets[i].device, uuid) == 0) return &budgets[i];
+    return NULL;
+}
+
+uint64_t budget_limit(const budget *self) {
+    uint64_t total = 0;
+    for (int i = 0; i < self->count; i++) total += self->shares[i]->limit.memory;
+    return total;
+}
+
+uint64_t budget_usage(const budget *self) {
+    uint64_t total = 0;
+    for (int i = 0; i < self->count; i++) total += ledger_usage(&self->shares[i]->book);
+    return total;
+}
+
+/* What is left of one share now; a hint for splitting, not a promise. */
+static uint64_t room(share *each) {
+    uint64_t used = ledger_usage(&each->book);
+    return used < each->limit.memory ? each->limit.memory - used : 0;
+}
+
+int budget_reserve(const budget *self, uint64_t size, charge *taken) {
+    memset(taken, 0, sizeof *taken);
+    /* Whole from one share, as nearly always; a refusal here is final when there is only one. */
+    int problem = -ENOMEM;
+    for (int i = 0; i < self->count; i++) {
+        problem = ledger_reserve(&self->shares[i]->book, size, self->shares[i]->limit.memory);
+        if (problem == 0) {
+            taken->bytes[i] = size;
+            return 0;
+        }
+    }
+    if (self->count == 1 || problem != -ENOMEM) return problem;
+    uint64_t left = size;
+    for (int i = 0; i < self->count && left > 0; i++) {
+        uint64_t part = room(self->shares[i]);
+        if (part > left) part = left;
+        if (part && ledger_reserve(&self->shares[i]->book, part, self->shares[i]->limit.memory) == 0) {
+            taken->bytes[i] = part;
+            left -= part;
+        }
+    }
+    if (left == 0) return 0;
+    budget_refund(self, taken);
+    memset(taken, 0, sizeof *taken);
+    return -ENOMEM;
+}
+
+void budget_refund(const budget *self, const charge *taken) {
+    for (int i = 0; i < self->count; i++)
+        if (taken->bytes[i]) ledger_refund(&self->shares[i]->book, taken->bytes[i]);
+}
+
+uint64_t budget_context_bytes(const budget *self) {
+    ledger *book = &self->shares[0]->book;
+    return ledger_attach(book) == 0 ? atomic_load(&book->file->context_bytes) : 0;
+}
+
+void budget_learn_context(const budget *self, uint64_t bytes) {
+    ledger *book = &self->shares[0]->book;
+    if (ledger_attach(book) == 0) atomic_store(&book->file->context_bytes, bytes);
+}
+
+void budget_forked(void) {
+    for (int i = 0; i < share_count; i++) ledger_forked(&shares[i].book);
+}

@@ -1,0 +1,49 @@
+/* Shares -> the budget of each card: shares of one card add up, keyed by its UUID. Policy only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ledger.h"
+#include "limits.h"
+
+enum { MOST_SHARES = 16, MOST_SHARES_OF_CARD = 4 };
+
+typedef struct {
+    limits limit;
+    ledger book;
+} share;
+
+/* What one allocation took from each share of its card. */
+typedef struct {
+    uint64_t bytes[MOST_SHARES_OF_CARD];
+} charge;
+
+typedef struct {
+    char device[LIMITS_ID];
+    int count;
+    share *shares[MOST_SHARES_OF_CARD];
+} budget;
+
+typedef enum { SHARES_NONE, SHARES_USABLE, SHARES_BROKEN } shares_state;
+
+/* Read the shares below FOLDER once; SHARES_NONE when it is not there. WHY says what is broken. */
+shares_state budget_load(const char *folder, char *why, size_t why_size);
+
+/* The budget of a card; NULL when this container holds no share of it. */
+budget *budget_of(const char *uuid);
+
+/* Bytes that the container may use of the card, and uses. */
+uint64_t budget_limit(const budget *self);
+uint64_t budget_usage(const budget *self);
+
+/* Take SIZE bytes, if need be from several shares; 0 or -errno as ledger_reserve. */
+int budget_reserve(const budget *self, uint64_t size, charge *taken);
+void budget_refund(const budget *self, const charge *taken);
+
+/* What a context of this card costs as far as known, in bytes; 0 unknown. */
+uint64_t budget_context_bytes(const budget *self);
+void budget_learn_context(const budget *self, uint64_t bytes);
+
+/* In the child of a fork. */
+void budget_forked(void);

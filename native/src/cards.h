@@ -1,0 +1,15 @@
+/* Which budget a CUDA or NVML device belongs to, and what a call may do when there is none. */
+#pragma once
+
+#include "budget.h"
+#include "hooks.h"
+
+typedef enum {
+    CARD_FREE,    /* no shares in this container: the limiter has no effect */
+    CARD_LIMITED, /* `card` is its budget */
+    CARD_REFUSED, /* shares are broken, or this card has none: fail closed */
+} card_state;
+
+card_state card_of_device(CUdevice device, budget **card);
+card_state card_of_context(budget **card); /* the current context's device */
+card_state card_of_uuid(const char *uuid, budget **card);

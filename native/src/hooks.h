@@ -1,0 +1,23 @@
+/* The table of hooks.def as declarations: each wrapper, its type, and the call of the real function. */
+#pragma once
+
+#include "../include/cuda_abi.h"
+#include "../include/nvml_abi.h"
+
+enum {
+#define HOOK(library, result, symbol, ...) HOOK_##symbol,
+#include "hooks.def"
+    HOOK_COUNT
+};
+
+#define HOOK(library, result, symbol, ...)                                                    \
+    typedef result(*symbol##_type) __VA_ARGS__;                                               \
+    __attribute__((visibility("default"))) result symbol __VA_ARGS__;
+#include "hooks.def"
+
+/* The driver's own function, resolved at the first call; NULL when this driver has none. */
+void *real_function(int hook);
+#define REAL(symbol) ((symbol##_type)real_function(HOOK_##symbol))
+
+/* A driver function that is not wrapped, by library and name; NULL when there is none. */
+void *driver_function(const char *name);

@@ -1,0 +1,33 @@
+/* Opening a share's ledger and reserving in it. Policy only: no CUDA, no limits file. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "../include/ledger.h"
+
+typedef struct {
+    char path[256];
+    ledger_file *file; /* NULL until attached */
+    int lock_fd;       /* holds the lock of our slot; -1 before */
+    int slot;          /* -1 before */
+    pthread_mutex_t mutex;
+} ledger;
+
+/* Prepare a ledger without touching the file. */
+void ledger_init(ledger *self, const char *path);
+
+/* Map the file and take a slot, once; 0, or -errno: the file is missing, short, foreign (-EPROTO) or full. */
+int ledger_attach(ledger *self);
+
+/* Take SIZE bytes within LIMIT; 0, -ENOMEM when they do not fit, or another -errno from attaching. */
+int ledger_reserve(ledger *self, uint64_t size, uint64_t limit);
+
+/* Give back what was reserved. */
+void ledger_refund(ledger *self, uint64_t size);
+
+/* Bytes that live processes hold together; 0 when the ledger cannot be attached. */
+uint64_t ledger_usage(ledger *self);
+
+/* In the child of a fork: the slot is the parent's; the child takes its own when it needs one. */
+void ledger_forked(ledger *self);
