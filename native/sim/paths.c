@@ -27,22 +27,32 @@ static bool from_environment(const char *file, struct sim_paths *paths) {
     return true;
 }
 
-/* <root>/usr/lib*[/...]/libcuda.so.1 -> <root>; also <root>/lib*[/...]. */
-static bool from_library(struct sim_paths *paths) {
-    static const char *const configs = "/etc/hami-sim/gpus.yaml", *const states = "/var/lib/hami-sim/state";
-    Dl_info info;
-    char library[PATH_MAX];
-    if (!dladdr((void *)(uintptr_t)sim_paths_find, &info) || !info.dli_fname ||
-        !realpath(info.dli_fname, library))
-        return false;
-    char *end = strstr(library, "/usr/lib");
-    if (!end) end = strstr(library, "/lib");
-    if (!end) end = library;
-    *end = '\0';
-    if (strlen(library) + 40 > sizeof paths->config) return false;
-    stpcpy(stpcpy(paths->config, library), configs);
-    stpcpy(stpcpy(paths->state, library), states);
+/* Cuts <root>/usr/lib*[/...]/libcuda.so.1 or <root>/lib*[/...]/libcuda.so.1 to <root>. */
+static void cut_to_root(char *library) {
+    char *file = strrchr(library, '/'), *end = NULL;
+    if (file) *file = '\0';
+    for (char *at = library; (at = strstr(at, "/lib")); at++) end = at; /* the last: there is lib in /var/lib too */
+    if (end && end - library >= 4 && strncmp(end - 4, "/usr", 4) == 0) end -= 4;
+    if (end) *end = '\0';
+}
+
+static bool below(const char *library, struct sim_paths *paths) {
+    char root[PATH_MAX];
+    if (strlen(library) + 40 > sizeof root) return false;
+    strcpy(root, library);
+    cut_to_root(root);
+    stpcpy(stpcpy(paths->config, root), "/etc/hami-sim/gpus.yaml");
+    stpcpy(stpcpy(paths->state, root), "/var/lib/hami-sim/state");
     return access(paths->config, F_OK) == 0;
+}
+
+/* The path by which the library was loaded comes before what symbolic links make of it. */
+static bool from_library(struct sim_paths *paths) {
+    Dl_info info;
+    char real[PATH_MAX];
+    if (!dladdr((void *)(uintptr_t)sim_paths_find, &info) || !info.dli_fname) return false;
+    if (info.dli_fname[0] == '/' && below(info.dli_fname, paths)) return true;
+    return realpath(info.dli_fname, real) && below(real, paths);
 }
 
 bool sim_paths_find(struct sim_paths *paths) {

@@ -1,0 +1,118 @@
+/* The process: initialization, what a card has left, error names. */
+#include "cuda_core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cuda_process cuda = {.slot = -1, .mutex = PTHREAD_MUTEX_INITIALIZER};
+
+CUresult cuda_usable(void) { return cuda.ready && !cuda.forked ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED; }
+
+struct cuda_device *cuda_device(CUdevice device) {
+    return device >= 0 && device < cuda.devices ? &cuda.device[device] : NULL;
+}
+
+CUresult cuda_take(CUdevice device, uint64_t bytes) {
+    const struct sim_gpu *gpu = cuda.device[device].gpu;
+    bool taken = sim_state_allocate(cuda.node->state, cuda.slot, gpu->card, bytes, gpu->memory);
+    return taken ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void cuda_give(CUdevice device, uint64_t bytes) {
+    sim_state_free(cuda.node->state, cuda.slot, cuda.device[device].gpu->card, bytes);
+}
+
+static void add_device(struct sim_gpu *gpu) {
+    for (int i = 0; i < cuda.devices; i++)
+        if (cuda.device[i].gpu == gpu) return;
+    cuda.device[cuda.devices++] = (struct cuda_device){.gpu = gpu};
+}
+
+/* CUDA_VISIBLE_DEVICES: indexes or (beginnings of) UUIDs; what follows a wrong entry is not visible. */
+static void find_devices(struct sim_config *config) {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    char copy[1024];
+    if (!visible) {
+        for (int i = 0; i < config->gpus; i++) add_device(&config->gpu[i]);
+        return;
+    }
+    strncpy(copy, visible, sizeof copy - 1);
+    copy[sizeof copy - 1] = '\0';
+    for (char *save, *word = strtok_r(copy, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
+        char *end;
+        long index = strtol(word, &end, 10);
+        if (*end == '\0' ? index < 0 || index >= config->gpus : strlen(word) < 5) return;
+        for (int i = 0; i < config->gpus; i++)
+            if (*end == '\0' ? i == index : strncmp(config->gpu[i].uuid, word, strlen(word)) == 0)
+                add_device(&config->gpu[i]);
+    }
+}
+
+static void in_child(void) { cuda.forked = cuda.ready; }
+
+static CUresult initialize(void) {
+    cuda.node = sim_node();
+    if (!cuda.node) return CUDA_ERROR_SYSTEM_NOT_READY;
+    if (cuda.slot < 0) cuda.slot = sim_state_take_slot(cuda.node->state);
+    if (cuda.slot < 0) return CUDA_ERROR_OPERATING_SYSTEM;
+    find_devices(&cuda.node->config);
+    if (cuda.devices == 0) return CUDA_ERROR_NO_DEVICE;
+    for (int i = 0; i < cuda.devices; i++) {
+        cuda.device[i].engine = sim_engine_new(cuda.node->state, cuda.slot, cuda.device[i].gpu->card);
+        if (!cuda.device[i].engine) return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    pthread_atfork(NULL, NULL, in_child);
+    cuda.ready = true;
+    return CUDA_SUCCESS;
+}
+
+CUDA_API CUresult cuInit(unsigned flags) {
+    if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (cuda.forked) return CUDA_ERROR_NOT_INITIALIZED;
+    pthread_mutex_lock(&cuda.mutex);
+    CUresult result = cuda.ready ? CUDA_SUCCESS : initialize();
+    pthread_mutex_unlock(&cuda.mutex);
+    return result;
+}
+
+CUDA_API CUresult cuDriverGetVersion(int *version) {
+    if (!version) return CUDA_ERROR_INVALID_VALUE;
+    struct sim_node *node = sim_node();
+    if (!node) return CUDA_ERROR_SYSTEM_NOT_READY;
+    *version = (int)node->config.cuda_version;
+    return CUDA_SUCCESS;
+}
+
+CUDA_API CUresult cuGetErrorName(CUresult error, const char **name) {
+    if (!name) return CUDA_ERROR_INVALID_VALUE;
+    switch (error) {
+    case CUDA_SUCCESS:
+        *name = "CUDA_SUCCESS";
+        return CUDA_SUCCESS;
+#define CUDA_RESULT(id, value, text)                                                                         \
+    case CUDA_##id:                                                                                          \
+        *name = "CUDA_" #id;                                                                                 \
+        return CUDA_SUCCESS;
+#include "cuda_errors.def"
+#undef CUDA_RESULT
+    }
+    *name = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+CUDA_API CUresult cuGetErrorString(CUresult error, const char **string) {
+    if (!string) return CUDA_ERROR_INVALID_VALUE;
+    switch (error) {
+    case CUDA_SUCCESS:
+        *string = "no error";
+        return CUDA_SUCCESS;
+#define CUDA_RESULT(id, value, text)                                                                         \
+    case CUDA_##id:                                                                                          \
+        *string = text;                                                                                      \
+        return CUDA_SUCCESS;
+#include "cuda_errors.def"
+#undef CUDA_RESULT
+    }
+    *string = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+}

@@ -1,0 +1,99 @@
+/* Shared by the files of the simulated libcuda: process, contexts, streams, allocations. */
+#pragma once
+
+#include <pthread.h>
+
+#include "cuda_abi.h"
+#include "engine.h"
+
+#define CUDA_API __attribute__((visibility("default")))
+
+/* A card as this process sees it; CUdevice is the index. */
+struct cuda_device {
+    struct sim_gpu *gpu;
+    struct sim_engine *engine;
+    CUcontext primary;
+    int primary_users;
+    unsigned primary_flags;
+    CUmemoryPool default_pool, current_pool;
+};
+
+struct cuda_process {
+    bool ready, forked; /* forked: a child of a process that had called cuInit, where CUDA cannot work */
+    struct sim_node *node;
+    int slot, devices;
+    struct cuda_device device[SIM_MAX_GPUS];
+    pthread_mutex_t mutex; /* guards contexts, allocations and pools */
+};
+extern struct cuda_process cuda;
+
+struct CUstream_st {
+    CUcontext context;
+    unsigned flags;
+    int priority;
+    uint64_t last;   /* number of its last operation */
+    CUgraph capture; /* not NULL between BeginCapture and EndCapture */
+};
+
+struct CUctx_st {
+    CUdevice device;
+    unsigned flags;
+    bool primary;
+    struct CUstream_st legacy, per_thread; /* the two default streams */
+};
+
+/* Result when cuInit has not run (or the process is a fork), else CUDA_SUCCESS. */
+CUresult cuda_usable(void);
+struct cuda_device *cuda_device(CUdevice device);
+
+/* Takes or gives back bytes of the card's memory. */
+CUresult cuda_take(CUdevice device, uint64_t bytes);
+void cuda_give(CUdevice device, uint64_t bytes);
+
+CUcontext cuda_current(void);
+CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out);
+void cuda_context_free(CUcontext context);
+
+/* The stream behind a handle, for NULL and the constants a default stream of the current context; NULL
+ * without one. */
+CUstream cuda_stream(CUstream stream, bool per_thread);
+
+/* Queues work on a stream, or adds it to the graph that the stream captures. */
+CUresult cuda_submit(CUstream stream, uint64_t cost, sim_done *done, void *argument);
+void cuda_stream_wait(CUstream stream);
+
+/* Adds an operation to a graph, where it may run any number of times: `done` must not free its argument. */
+CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument);
+
+/* What a launch costs, in ns. */
+uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra);
+
+/* Begins a function: returns from it unless CUDA is usable. */
+#define CUDA_ENTER(condition)                                                                                \
+    do {                                                                                                     \
+        CUresult usable = cuda_usable();                                                                     \
+        if (usable != CUDA_SUCCESS) return usable;                                                           \
+        if (!(condition)) return CUDA_ERROR_INVALID_VALUE;                                                   \
+    } while (0)
+
+/* The same, for functions that need a current context, which it declares. */
+#define CUDA_ENTER_CONTEXT(context, condition)                                                               \
+    CUDA_ENTER(condition);                                                                                   \
+    CUcontext context = cuda_current();                                                                      \
+    if (!context) return CUDA_ERROR_INVALID_CONTEXT
+
+/*
+ * Exports `name` and its per-thread variant (suffix _ptsz or _ptds), which differ only in what stream NULL
+ * means. Both call on_<name>, which gets the resolved stream as its last argument.
+ */
+#define CUDA_BOTH(name, suffix, parameters, stream, ...)                                                     \
+    CUDA_API CUresult name parameters {                                                                      \
+        CUDA_ENTER(true);                                                                                    \
+        CUstream resolved = cuda_stream(stream, false);                                                      \
+        return resolved ? on_##name(__VA_ARGS__, resolved) : CUDA_ERROR_INVALID_CONTEXT;                     \
+    }                                                                                                        \
+    CUDA_API CUresult name##suffix parameters {                                                              \
+        CUDA_ENTER(true);                                                                                    \
+        CUstream resolved = cuda_stream(stream, true);                                                       \
+        return resolved ? on_##name(__VA_ARGS__, resolved) : CUDA_ERROR_INVALID_CONTEXT;                     \
+    }

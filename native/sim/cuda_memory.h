@@ -1,0 +1,37 @@
+/* Allocations of this process. A device pointer is the address of host memory that stands for the card's. */
+#pragma once
+
+#include "cuda_core.h"
+
+enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST };
+
+struct cuda_allocation {
+    CUdeviceptr start;
+    size_t size;
+    uint64_t charged; /* bytes of the card that it takes; 0 for host memory and pooled memory */
+    enum cuda_kind kind;
+    CUcontext context;
+    CUmemoryPool pool;
+};
+
+/* What the card gives for a request: 512-byte steps, from 1 MiB on pages of 2 MiB. */
+uint64_t cuda_rounded(uint64_t bytes);
+
+/* Host memory for an allocation, without cost until it is touched. NULL when there is no address space. */
+void *cuda_back(size_t size);
+void cuda_unback(void *start, size_t size);
+
+/* Reserves, backs and records an allocation. */
+CUresult cuda_memory_new(CUcontext context, size_t size, enum cuda_kind kind, CUmemoryPool pool,
+                         CUdeviceptr *out);
+
+/* Copies what is known of the allocation that contains `address`; false when none does. */
+bool cuda_memory_find(CUdeviceptr address, struct cuda_allocation *out);
+
+/* Frees the allocation that begins at `start` and is of one of `kinds` (bits), else INVALID_VALUE. */
+CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds);
+void cuda_memory_free_all(CUcontext context);
+
+/* Pools: gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
+void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);
+void cuda_pools_shrink(CUdevice device);

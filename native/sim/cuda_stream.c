@@ -1,0 +1,178 @@
+/* Streams and events. All operations of a process on a card run in the order of submission: see engine.h. */
+#include <stdlib.h>
+
+#include "cuda_core.h"
+#include "cuda_memory.h"
+
+struct CUevent_st {
+    CUcontext context;
+    unsigned flags;
+    uint64_t number;       /* of its operation, 0 before the first record */
+    _Atomic uint64_t time; /* device time of the record */
+};
+
+CUstream cuda_stream(CUstream stream, bool per_thread) {
+    if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD) return stream;
+    CUcontext context = cuda_current();
+    if (!context) return NULL;
+    if (stream == CU_STREAM_PER_THREAD || (!stream && per_thread)) return &context->per_thread;
+    return &context->legacy;
+}
+
+static struct sim_engine *engine_of(CUcontext context) { return cuda.device[context->device].engine; }
+
+CUresult cuda_submit(CUstream stream, uint64_t cost, sim_done *done, void *argument) {
+    if (stream->capture) return cuda_capture(stream->capture, cost, done, argument);
+    stream->last = sim_engine_submit(engine_of(stream->context), cost, done, argument);
+    return CUDA_SUCCESS;
+}
+
+void cuda_stream_wait(CUstream stream) { sim_engine_wait(engine_of(stream->context), stream->last); }
+
+CUDA_API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority) {
+    CUDA_ENTER_CONTEXT(context, stream && flags <= 1);
+    *stream = calloc(1, sizeof **stream);
+    if (!*stream) return CUDA_ERROR_OUT_OF_MEMORY;
+    (*stream)->context = context, (*stream)->flags = flags, (*stream)->priority = priority;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
+    return cuStreamCreateWithPriority(stream, flags, 0);
+}
+
+CUDA_API CUresult cuStreamDestroy_v2(CUstream stream) {
+    CUDA_ENTER(stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD);
+    cuda_stream_wait(stream);
+    free(stream);
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuStreamDestroy(CUstream stream) { return cuStreamDestroy_v2(stream); }
+
+/* The first parameter is the stream itself, so these do not fit CUDA_BOTH. */
+#define OF_STREAM(name, parameters, stream, ...)                                                             \
+    CUDA_API CUresult name parameters {                                                                      \
+        CUDA_ENTER(true);                                                                                    \
+        CUstream resolved = cuda_stream(stream, false);                                                      \
+        return resolved ? on_##name(resolved, ##__VA_ARGS__) : CUDA_ERROR_INVALID_CONTEXT;                   \
+    }                                                                                                        \
+    CUDA_API CUresult name##_ptsz parameters {                                                               \
+        CUDA_ENTER(true);                                                                                    \
+        CUstream resolved = cuda_stream(stream, true);                                                       \
+        return resolved ? on_##name(resolved, ##__VA_ARGS__) : CUDA_ERROR_INVALID_CONTEXT;                   \
+    }
+
+static CUresult on_cuStreamSynchronize(CUstream stream) {
+    if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    cuda_stream_wait(stream);
+    cuda_pools_shrink(stream->context->device);
+    return CUDA_SUCCESS;
+}
+static CUresult on_cuStreamQuery(CUstream stream) {
+    if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    return sim_engine_finished(engine_of(stream->context), stream->last) ? CUDA_SUCCESS
+                                                                         : CUDA_ERROR_NOT_READY;
+}
+static CUresult on_cuStreamGetFlags(CUstream stream, unsigned *flags) {
+    *flags = stream->flags;
+    return CUDA_SUCCESS;
+}
+static CUresult on_cuStreamGetPriority(CUstream stream, int *priority) {
+    *priority = stream->priority;
+    return CUDA_SUCCESS;
+}
+static CUresult on_cuStreamGetId(CUstream stream, unsigned long long *id) {
+    *id = (uintptr_t)stream;
+    return CUDA_SUCCESS;
+}
+static CUresult on_cuStreamGetCtx(CUstream stream, CUcontext *context) {
+    *context = stream->context;
+    return CUDA_SUCCESS;
+}
+/* Nothing to do: what the event marks was submitted before, so it also runs before. */
+static CUresult on_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
+    (void)stream, (void)flags;
+    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+OF_STREAM(cuStreamSynchronize, (CUstream stream), stream)
+OF_STREAM(cuStreamQuery, (CUstream stream), stream)
+OF_STREAM(cuStreamGetFlags, (CUstream stream, unsigned *flags), stream, flags)
+OF_STREAM(cuStreamGetPriority, (CUstream stream, int *priority), stream, priority)
+OF_STREAM(cuStreamGetId, (CUstream stream, unsigned long long *id), stream, id)
+OF_STREAM(cuStreamGetCtx, (CUstream stream, CUcontext *context), stream, context)
+OF_STREAM(cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags), stream, event, flags)
+
+struct host_call {
+    CUhostFn function;
+    void *argument;
+};
+static void call_host(void *argument, uint64_t time) {
+    (void)time;
+    struct host_call *call = argument;
+    call->function(call->argument);
+}
+static void call_host_once(void *argument, uint64_t time) {
+    call_host(argument, time);
+    free(argument);
+}
+static CUresult on_cuLaunchHostFunc(CUstream stream, CUhostFn function, void *argument) {
+    struct host_call *call = function ? malloc(sizeof *call) : NULL;
+    if (!call) return function ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+    *call = (struct host_call){function, argument};
+    return cuda_submit(stream, 0, stream->capture ? call_host : call_host_once, call);
+}
+OF_STREAM(cuLaunchHostFunc, (CUstream stream, CUhostFn function, void *argument), stream, function, argument)
+
+CUDA_API CUresult cuEventCreate(CUevent *event, unsigned flags) {
+    CUDA_ENTER_CONTEXT(context, event);
+    *event = calloc(1, sizeof **event);
+    if (!*event) return CUDA_ERROR_OUT_OF_MEMORY;
+    (*event)->context = context, (*event)->flags = flags;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuEventDestroy_v2(CUevent event) {
+    CUDA_ENTER(event);
+    sim_engine_wait(engine_of(event->context), event->number);
+    free(event);
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuEventDestroy(CUevent event) { return cuEventDestroy_v2(event); }
+
+static void stamp(void *event, uint64_t time) { atomic_store(&((CUevent)event)->time, time); }
+static CUresult on_cuEventRecord(CUevent event, CUstream stream) {
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = cuda_submit(stream, 0, stamp, event);
+    if (!stream->capture) event->number = stream->last;
+    return result;
+}
+static CUresult on_cuEventRecordWithFlags(CUevent event, unsigned flags, CUstream stream) {
+    (void)flags;
+    return on_cuEventRecord(event, stream);
+}
+CUDA_BOTH(cuEventRecord, _ptsz, (CUevent event, CUstream stream), stream, event)
+CUDA_BOTH(cuEventRecordWithFlags, _ptsz, (CUevent event, CUstream stream, unsigned flags), stream, event,
+          flags)
+
+CUDA_API CUresult cuEventQuery(CUevent event) {
+    CUDA_ENTER(event);
+    return sim_engine_finished(engine_of(event->context), event->number) ? CUDA_SUCCESS
+                                                                         : CUDA_ERROR_NOT_READY;
+}
+CUDA_API CUresult cuEventSynchronize(CUevent event) {
+    CUDA_ENTER(event);
+    sim_engine_wait(engine_of(event->context), event->number);
+    return CUDA_SUCCESS;
+}
+static CUresult elapsed(float *milliseconds, CUevent start, CUevent end) {
+    CUDA_ENTER(milliseconds && start && end);
+    if ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING || !start->number || !end->number)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (cuEventQuery(start) != CUDA_SUCCESS || cuEventQuery(end) != CUDA_SUCCESS) return CUDA_ERROR_NOT_READY;
+    *milliseconds = (float)((double)(int64_t)(end->time - start->time) / 1e6);
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
+    return elapsed(ms, start, end);
+}
+CUDA_API CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end) {
+    return elapsed(ms, start, end);
+}
