@@ -78,6 +78,12 @@ def test_a_damaged_checkpoint_is_kept_aside_and_made_anew_from_the_api(
     kubelet.close()
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def check(port: int, service: str) -> str:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary(
@@ -90,9 +96,7 @@ def check(port: int, service: str) -> str:
 
 
 def test_health_follows_the_sockets_and_readiness_the_slice_as_well(start: Start) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     plugin = start(health_port=port)
     assert check(port, "") == "SERVING"
     plugin.publisher.problem = "the API server dropped fields"
