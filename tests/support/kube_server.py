@@ -46,6 +46,7 @@ def serving(kube: FakeKube, folder: Path) -> Iterator[Path]:
 class _Handler(BaseHTTPRequestHandler):
     store: FakeKube
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._answer(self._get)
