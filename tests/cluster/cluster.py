@@ -114,6 +114,8 @@ def _inventory(nodes: list[str], kubeconfig: Path) -> str:
         "all:\n"
         "  vars:\n"
         "    ansible_connection: containers.podman.podman\n"
+        # The nodes have no sudo, and need none: everything there runs as root.
+        "    ansible_user: root\n"
         "    ansible_python_interpreter: /usr/bin/python3\n"
         f"    hami_kubeconfig: {kubeconfig}\n"
         "  children:\n"

@@ -1,0 +1,101 @@
+"""`hami webhook`: the admission server and the claim controller, run by the Deployment."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hami_dra import http_server, log
+from hami_dra.admission import certs
+from hami_dra.admission.claims import memory_sizes
+from hami_dra.admission.controller import ClaimController
+from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.admission.request import ResourceNames
+from hami_dra.admission.server import AdmissionServer
+from hami_dra.admission.tls import tls
+from hami_dra.kube import Client, kinds
+from hami_dra.kube.cache import Cache
+from hami_dra.model import names
+
+_DEFAULTS = ResourceNames()
+
+
+@click.command()
+@click.option("--port", envvar="HAMI_WEBHOOK_PORT", default=8443, show_default=True, help="HTTPS.")
+@click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=8081, show_default=True)
+@click.option("--cert-mode", envvar="HAMI_CERT_MODE", type=click.Choice(["self", "files"]), default="self")
+@click.option("--cert-dir", envvar="HAMI_CERT_DIR", type=click.Path(path_type=Path), default="/certs")
+@click.option("--cert-secret", envvar="HAMI_CERT_SECRET", default="hami-dra-webhook-tls")
+@click.option("--service", envvar="HAMI_WEBHOOK_SERVICE", default="hami-dra-webhook")
+@click.option("--configuration", envvar="HAMI_WEBHOOK_CONFIGURATION", default="hami-dra-webhook")
+@click.option("--namespace", envvar="HAMI_NAMESPACE", default="hami-system", show_default=True)
+@click.option("--device-class", envvar="HAMI_DEVICE_CLASS", default=names.DRIVER)
+@click.option("--resource-gpu", envvar="HAMI_RESOURCE_GPU", default=_DEFAULTS.gpu)
+@click.option("--resource-memory", envvar="HAMI_RESOURCE_MEMORY", default=_DEFAULTS.memory)
+@click.option(
+    "--resource-memory-percentage",
+    envvar="HAMI_RESOURCE_MEMORY_PERCENTAGE",
+    default=_DEFAULTS.memory_percentage,
+)
+@click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_DEFAULTS.cores)
+@click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_DEFAULTS.priority)
+@click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
+@click.option(
+    "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
+)
+@click.option(
+    "--log-format", envvar="HAMI_LOG_FORMAT", type=click.Choice(["json", "console"]), default="console"
+)
+def webhook(**options: Any) -> None:
+    """Serve admission and make the claims of converted Pods, until SIGTERM."""
+    log.configure(options["log_level"], options["log_format"])
+    client = Client.from_environment(options["kubeconfig"])
+    pods = Cache(client, kinds.PODS, labels=f"{names.CONVERTED_LABEL}=true")
+    claims = Cache(client, kinds.RESOURCE_CLAIMS)
+    slices = Cache(client, kinds.RESOURCE_SLICES)
+    controller = ClaimController(client, pods, options["device_class"])
+    stopping = threading.Event()
+    for cache in (pods, claims, slices):
+        cache.start()
+    threading.Thread(target=controller.run, args=[stopping], name="claims", daemon=True).start()
+
+    server = AdmissionServer(
+        _settings(options),
+        lambda: Surroundings(
+            memory_sizes=memory_sizes(slices.all()),
+            name_taken=lambda namespace, name: claims.get(namespace, name) is not None,
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        listeners = [
+            http_server.Listener(server.app, options["port"], tls(_source(client, options), Path(folder))),
+            http_server.Listener(
+                http_server.observability(lambda: all(c.synced.is_set() for c in (pods, claims, slices))),
+                options["health_port"],
+            ),
+        ]
+        http_server.serve(listeners)
+    stopping.set()
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    resources = ResourceNames(
+        gpu=options["resource_gpu"],
+        memory=options["resource_memory"],
+        memory_percentage=options["resource_memory_percentage"],
+        cores=options["resource_cores"],
+        priority=options["resource_priority"],
+    )
+    return Settings(resources=resources, device_class=options["device_class"])
+
+
+def _source(client: Client, options: dict[str, Any]) -> certs.Source:
+    if options["cert_mode"] == "files":
+        return certs.FileSource(options["cert_dir"])
+    return certs.SecretSource(
+        client, options["namespace"], options["cert_secret"], options["service"], options["configuration"]
+    )

@@ -1,0 +1,119 @@
+"""HTTP servers of the Deployments: liveness, readiness and metrics, and TLS that can be renewed.
+
+Several servers share one event loop; each is uvicorn, and all end together on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+SHUTDOWN_GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files to serve with; `renewed` is asked every `every_s` and returns whether they changed."""
+
+    certificate: Path
+    key: Path
+    renewed: Callable[[], bool]
+    every_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An application on a port, with TLS or without."""
+
+    app: ASGIApp
+    port: int
+    tls: Tls | None = None
+    host: str = field(default="0.0.0.0")
+
+
+def observability(ready: Callable[[], bool], registry: CollectorRegistry = REGISTRY) -> Starlette:
+    """`/healthz` (the process serves), `/readyz` (READY says so) and `/metrics`."""
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(request: Request) -> Response:
+        return PlainTextResponse("ok") if ready() else PlainTextResponse("not ready", status_code=503)
+
+    async def metrics(request: Request) -> Response:
+        text = await asyncio.to_thread(generate_latest, registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    )
+
+
+def serve(listeners: list[Listener]) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished."""
+    asyncio.run(_serve(listeners))
+
+
+async def _serve(listeners: list[Listener]) -> None:
+    servers = [_Server(_config(listener)) for listener in listeners]
+
+    def end() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    renewals = [
+        loop.create_task(_renew(server, listener.tls))
+        for server, listener in zip(servers, listeners, strict=True)
+        if listener.tls
+    ]
+    await asyncio.gather(*(server.serve() for server in servers))
+    for renewal in renewals:
+        renewal.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: several servers share the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See uvicorn.Server."""
+        yield
+
+
+def _config(listener: Listener) -> uvicorn.Config:
+    config = uvicorn.Config(
+        listener.app,
+        host=listener.host,
+        port=listener.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        ssl_certfile=str(listener.tls.certificate) if listener.tls else None,
+        ssl_keyfile=str(listener.tls.key) if listener.tls else None,
+    )
+    config.load()
+    return config
+
+
+async def _renew(server: uvicorn.Server, tls: Tls) -> None:
+    """Give new connections the new certificate; those that are open keep theirs and are not dropped."""
+    while True:
+        await asyncio.sleep(tls.every_s)
+        if await asyncio.to_thread(tls.renewed) and server.config.ssl is not None:
+            server.config.ssl.load_cert_chain(tls.certificate, tls.key)

@@ -1,0 +1,105 @@
+"""A local copy of the objects of one kind, kept fresh by list and watch (an informer).
+
+A thread of its own lists, watches, and lists again when the watch is too old or broken. Readers get the
+dict as it is now; `on_change` callbacks run in the cache's thread and must not block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import structlog
+
+from hami_dra.kube.client import KubeClient, Object, WatchEvent
+from hami_dra.kube.kinds import Kind
+from hami_dra.model import errors
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = 1.0
+
+Key = tuple[str, str]
+
+
+class Change(NamedTuple):
+    """`type` is `set` or `gone`."""
+
+    type: Literal["set", "gone"]
+    object: Object
+
+
+def key_of(item: Object) -> Key:
+    """(namespace, name); the namespace is empty for cluster-scoped objects."""
+    metadata = item["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+class Cache:
+    """Start with `start`; `synced` is set once the first list is in."""
+
+    def __init__(self, client: KubeClient, kind: Kind, *, labels: str = "", fields: str = "") -> None:
+        self.synced = threading.Event()
+        self._client, self._kind, self._labels, self._fields = client, kind, labels, fields
+        self._objects: dict[Key, Object] = {}
+        self._listeners: list[Callable[[Change], None]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"cache-{kind.plural}", daemon=True)
+
+    def on_change(self, listener: Callable[[Change], None]) -> None:
+        """Call LISTENER for every change, from the first list on; register before `start`."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to list and watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the watch's next event; the thread is a daemon and holds up nothing."""
+        self._stopping.set()
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """Return one object, or None. Callers must not change it."""
+        return self._objects.get((namespace, name))
+
+    def all(self) -> list[Object]:
+        """Return every object. Callers must not change them."""
+        return list(self._objects.values())
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except errors.Gone:
+                continue
+            except errors.KubeError as problem:
+                log.warning("watch interrupted", kind=self._kind.plural, problem=str(problem))
+                self._stopping.wait(RETRY_AFTER_S)
+
+    def _follow(self) -> None:
+        items, version = self._client.list(self._kind, labels=self._labels, fields=self._fields)
+        fresh = {key_of(item): item for item in items}
+        for key in [key for key in self._objects if key not in fresh]:
+            self._apply(Change("gone", self._objects[key]))
+        for item in items:
+            self._apply(Change("set", item))
+        self.synced.set()
+        while not self._stopping.is_set():
+            for event in self._client.watch(self._kind, version, labels=self._labels, fields=self._fields):
+                version = event.object["metadata"]["resourceVersion"]
+                self._take(event)
+                if self._stopping.is_set():
+                    return
+
+    def _take(self, event: WatchEvent) -> None:
+        if event.type != "BOOKMARK":
+            self._apply(Change("gone" if event.type == "DELETED" else "set", event.object))
+
+    def _apply(self, change: Change) -> None:
+        if change.type == "gone":
+            self._objects.pop(key_of(change.object), None)
+        else:
+            self._objects[key_of(change.object)] = change.object
+        for listener in self._listeners:
+            listener(change)

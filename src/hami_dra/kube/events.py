@@ -1,0 +1,43 @@
+"""Kubernetes Events about an object, where its user looks (`kubectl describe`)."""
+
+from __future__ import annotations
+
+import datetime
+
+import structlog
+
+from hami_dra.kube import kinds
+from hami_dra.kube.client import KubeClient, Object
+from hami_dra.model import errors
+
+log = structlog.get_logger(__name__)
+
+
+def warn(client: KubeClient, about: Object, reason: str, message: str, component: str) -> None:
+    """Record a Warning. An Event that cannot be written is logged: it must not stop the work."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    metadata = about["metadata"]
+    namespace = metadata.get("namespace", "default")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{metadata['name']}.", "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": about.get("apiVersion", "v1"),
+            "kind": about.get("kind", "Pod"),
+            "name": metadata["name"],
+            "namespace": namespace,
+            "uid": metadata.get("uid", ""),
+        },
+        "reason": reason,
+        "message": message[:1024],
+        "type": "Warning",
+        "source": {"component": component},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+    try:
+        client.create(kinds.EVENTS, event, namespace)
+    except errors.KubeError as problem:
+        log.warning("cannot write an Event", reason=reason, problem=str(problem))
