@@ -19,7 +19,7 @@ struct sim_engine {
     int slot, card;
     bool started;
     uint64_t submitted, finished; /* numbers of operations */
-    uint64_t position, booked;    /* of the worker: device time of the last end, and what it has booked beyond */
+    uint64_t position, booked; /* of the worker: device time of the last end, and what it has booked beyond */
     pthread_mutex_t mutex;
     pthread_cond_t work, progress;
     struct operation queue[QUEUE];
@@ -54,14 +54,16 @@ static uint64_t book(_Atomic uint64_t *busy_until, uint64_t ready, uint64_t ns) 
 static uint64_t backlog(struct sim_engine *e) {
     uint64_t sum = 0;
     pthread_mutex_lock(&e->mutex);
-    for (uint64_t i = e->finished + 1; i < e->submitted && sum < SIM_SLICE_NS; i++) sum += e->queue[i % QUEUE].cost;
+    for (uint64_t i = e->finished + 1; i < e->submitted && sum < SIM_SLICE_NS; i++)
+        sum += e->queue[i % QUEUE].cost;
     pthread_mutex_unlock(&e->mutex);
     return sum;
 }
 
 /*
- * Runs one operation of `cost` ns that is ready at device time `ready`. A slice is booked for all work that waits, so
- * that a process with many short kernels gets as much as one with few long ones, and no booked time goes to waste.
+ * Runs one operation of `cost` ns that is ready at device time `ready`. A slice is booked for all work that
+ * waits, so that a process with many short kernels gets as much as one with few long ones, and no booked time
+ * goes to waste.
  */
 static void compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
     if (e->position < ready && e->booked == 0) e->position = ready;

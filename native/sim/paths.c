@@ -31,7 +31,8 @@ static bool from_environment(const char *file, struct sim_paths *paths) {
 static void cut_to_root(char *library) {
     char *file = strrchr(library, '/'), *end = NULL;
     if (file) *file = '\0';
-    for (char *at = library; (at = strstr(at, "/lib")); at++) end = at; /* the last: there is lib in /var/lib too */
+    for (char *at = library; (at = strstr(at, "/lib")); at++)
+        end = at; /* the last: there is lib in /var/lib too */
     if (end && end - library >= 4 && strncmp(end - 4, "/usr", 4) == 0) end -= 4;
     if (end) *end = '\0';
 }
