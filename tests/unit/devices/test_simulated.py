@@ -17,6 +17,13 @@ from tests.unit.node.test_slices import without_sharing
 
 pytestmark = pytest.mark.native
 
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated cards' memory goes with the test."""
+    monkeypatch.setenv("HAMI_SIM_STATE", str(tmp_path / "state"))
+
+
 TESTS = Path(__file__).parents[2]
 GUIDE = TESTS / "guide"
 
