@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ def cdi_spec(config: Config, body: dict[str, Any]) -> dict[str, Any]:
     path = config.cdi / f"k8s.{DRIVER}-claim_{body['metadata']['uid']}.yaml"
     spec: dict[str, Any] = json.loads(path.read_text())
     return spec
+
+
+def uid_of(body: dict[str, Any]) -> str:
+    return str(body["metadata"]["uid"])
 
 
 def leftovers(config: Config) -> list[Path]:
@@ -192,3 +197,16 @@ def test_a_new_limiter_is_put_beside_the_old_one(
     start()
     found = {path.read_bytes() for path in (config.state / "lib").glob("libvgpu.so.*")}
     assert found == {b"limiter 1", b"limiter 2"}
+
+
+def test_of_many_claims_prepared_at_once_exactly_those_that_fit_are_granted(
+    kubelet: Kubelet, config: Config, add: Add
+) -> None:
+    bodies = [add(claim(f"c{at}", share(memory="1Gi", cores="10"))) for at in range(24)]
+    with ThreadPoolExecutor(max_workers=12) as pool:
+        answers = list(pool.map(kubelet.prepare, bodies))
+    refused = [body for body, answer in zip(bodies, answers, strict=True) if answer[uid_of(body)].error]
+    assert len(refused) == 14
+    with ThreadPoolExecutor(max_workers=12) as pool:
+        list(pool.map(kubelet.unprepare, bodies))
+    assert leftovers(config) == []

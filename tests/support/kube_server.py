@@ -45,6 +45,8 @@ def serving(kube: FakeKube, folder: Path) -> Iterator[Path]:
 
 class _Handler(BaseHTTPRequestHandler):
     store: FakeKube
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -80,12 +82,14 @@ class _Handler(BaseHTTPRequestHandler):
             items, version = self.store.list(kind, space, labels=labels, fields=fields)
             return {"items": items, "metadata": {"resourceVersion": version}}
         self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         watch = self.store.watch(kind, query["resourceVersion"], space, labels=labels, fields=fields)
         try:
             for event in watch:
-                self.wfile.write(json.dumps({"type": event.type, "object": event.object}).encode() + b"\n")
-                self.wfile.flush()
+                line = json.dumps({"type": event.type, "object": event.object}).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.write(b"0\r\n\r\n")
         except OSError:
             pass  # the client went away, as clients of watches do
         return None
@@ -97,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
         return {"kind": "Status", "status": "Success"}
 
     def _body(self) -> dict[str, Any]:
-        body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        body: dict[str, Any] = json.loads(
+            self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}"
+        )
         return body
 
     def _send(self, answer: dict[str, Any], status: int = 200) -> None:

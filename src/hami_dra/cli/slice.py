@@ -15,7 +15,7 @@ import yaml
 from hami_dra import native_files
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
-from hami_dra.model.errors import UserError
+from hami_dra.model.errors import DriverError, UserError
 from hami_dra.node.slices import resource_slice
 
 
@@ -42,7 +42,7 @@ def slice_(node: str, simulation: Path | None, driver_root: Path, output: str) -
     if simulation is None:
         devices = NvidiaBackend(DriverRoot(driver_root, driver_root)).discover()
     else:
-        with _simulated_root(simulation) as root:
+        with _simulated_root(simulation) as root, _drivers_words(simulation):
             devices = NvidiaBackend(DriverRoot(root, root)).discover()
     body = resource_slice(node, devices)
     text = json.dumps(body, indent=2) if output == "json" else yaml.safe_dump(body, sort_keys=False)
@@ -75,3 +75,20 @@ def _simulated_root(simulation: Path) -> Iterator[Path]:
             (root / "sys/devices" / pcie_root / address).mkdir(parents=True)
             (bus / address).symlink_to(f"../../../devices/{pcie_root}/{address}")
         yield root
+
+
+@contextmanager
+def _drivers_words(simulation: Path) -> Iterator[None]:
+    """The simulated driver prints what is wrong with its file: say that instead of NVML's code."""
+    with tempfile.TemporaryFile() as said:
+        stderr = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except DriverError as problem:
+            said.seek(0)
+            text = " ".join(said.read().decode(errors="replace").split())
+            raise UserError(text or str(problem), where=str(simulation)) from problem
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

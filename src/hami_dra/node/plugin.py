@@ -63,7 +63,7 @@ class Plugin:
         )
         self._ended = threading.Event()
         self._servers: list[grpc.Server] = []
-        self._threads: list[threading.Thread] = []
+        self._failed = ""
 
     def start(self) -> None:
         """Restore, serve, then register: kubelet dials the service as soon as it sees the registration."""
@@ -85,8 +85,10 @@ class Plugin:
         log.info("serving", socket=str(self.sockets.service))
 
     def wait(self) -> None:
-        """Block until `end` or `stop`."""
+        """Block until `end`; StateError when a part of the plugin died."""
         self._ended.wait()
+        if self._failed:
+            raise StateError(f"the {self._failed} ended by a defect, see the log")
 
     def end(self) -> None:
         """Make `wait` return; safe in a signal handler."""
@@ -112,9 +114,15 @@ class Plugin:
         self._servers.append(server)
 
     def _background(self, name: str, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:  # without this thread the plugin is half alive: better a new one
+                log.exception("ended by a defect", part=name)
+                self._failed = name
+                self._ended.set()
+
+        threading.Thread(target=guarded, name=name, daemon=True).start()
 
     def _registered(self, well: bool, error: str) -> None:
         if well:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,5 @@ def test_a_file_with_one_byte_changed_never_yields_other_claims(data: st.DataObj
     whole = bytearray(checkpoint.encode({"uid": CLAIM}))
     at = data.draw(st.integers(0, len(whole) - 1))
     whole[at] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(StateError):
         assert checkpoint.decode(bytes(whole)) == {"uid": CLAIM}
-    except StateError:
-        pass

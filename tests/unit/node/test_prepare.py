@@ -90,9 +90,7 @@ def test_a_claim_does_not_count_against_itself_when_it_is_prepared_again() -> No
     assert planned(body, planned(body)) == planned(body)
 
 
-@given(
-    st.lists(st.tuples(st.integers(-1, 30 << 30), st.integers(-1, 110), st.sampled_from(sorted(DEVICES))))
-)
+@given(st.lists(st.tuples(st.integers(-1, 30 << 30), st.integers(-1, 110), st.sampled_from(sorted(DEVICES)))))
 def test_however_claims_come_no_card_is_ever_given_away_twice(wishes: list[tuple[int, int, str]]) -> None:
     granted: list[PreparedClaim] = []
     for memory, cores, device in wishes:

@@ -67,7 +67,8 @@ def test_memory_that_is_no_whole_mib_is_rounded_down_so_that_the_steps_end_on_it
 
 
 @pytest.mark.parametrize(
-    ("text", "strict"), [("550.144.03", "550.144.3"), ("12.4", "12.4.0"), ("8.6", "8.6.0"), ("535", "535.0.0")]
+    ("text", "strict"),
+    [("550.144.03", "550.144.3"), ("12.4", "12.4.0"), ("8.6", "8.6.0"), ("535", "535.0.0")],
 )
 def test_versions_are_written_in_the_strict_form(text: str, strict: str) -> None:
     assert semver(text) == strict

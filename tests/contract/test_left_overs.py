@@ -1,0 +1,106 @@
+"""What no live claim owns goes; what one owns comes back, even from a damaged checkpoint. Health tells."""
+
+from __future__ import annotations
+
+import socket
+
+import grpc
+import pytest
+
+from hami_dra.kube import RESOURCE_CLAIMS
+from hami_dra.model import errors
+from hami_dra.node import sweep
+from hami_dra.node.plugin import Config
+from hami_dra.node.proto import health_pb2
+from tests.contract.conftest import Add, Start
+from tests.support.cards import claim, share
+from tests.support.fake_kube import FakeKube
+from tests.support.kubelet import Kubelet
+
+
+def registered(config: Config) -> Kubelet:
+    one = Kubelet(config.registry)
+    one.register()
+    return one
+
+
+def test_claims_that_are_gone_are_swept_with_all_their_files(
+    start: Start, config: Config, kube: FakeKube, add: Add
+) -> None:
+    plugin = start()
+    kubelet = registered(config)
+    gone, kept = add(claim("gone", share("1Gi"))), add(claim("kept", share("1Gi")))
+    kubelet.prepare(gone, kept)
+    kube.delete(RESOURCE_CLAIMS, "gone", "default")
+    (config.state / "shares" / "stray").mkdir()
+    (config.cdi / "k8s.hami-core-gpu.project-hami.io-claim_stray.yaml").write_text("{}")
+    (config.cdi / "nvidia.yaml").write_text("{}")
+    sweep.sweep(plugin.driver, kube)
+    (own,) = kept["status"]["allocation"]["devices"]["results"]
+    assert {path.name for path in (config.state / "shares").iterdir()} == {own["shareID"]}
+    assert {path.name for path in config.cdi.iterdir()} == {
+        f"k8s.hami-core-gpu.project-hami.io-claim_{kept['metadata']['uid']}.yaml",
+        "nvidia.yaml",
+    }
+    kubelet.close()
+
+
+def test_an_api_server_that_is_away_makes_the_sweep_remove_nothing(
+    start: Start, config: Config, kube: FakeKube, add: Add
+) -> None:
+    plugin = start()
+    kubelet = registered(config)
+    kubelet.prepare(add(claim("kept", share())))
+    away = FakeKube()
+    away.fail_next = [errors.Unavailable("connection refused")]
+    with pytest.raises(errors.Unavailable):
+        sweep.sweep(plugin.driver, away)
+    assert len(list((config.state / "shares").iterdir())) == 1
+    kubelet.close()
+
+
+def test_a_damaged_checkpoint_is_kept_aside_and_made_anew_from_the_api(
+    start: Start, config: Config, add: Add
+) -> None:
+    first = start()
+    kubelet = registered(config)
+    kubelet.prepare(add(claim("first", share("20Gi", "10"))))
+    kubelet.close()
+    first.stop()
+    (config.state / "checkpoint.json").write_text("}")
+    start()
+    kubelet = registered(config)
+    second = add(claim("second", share("20Gi", "10")))
+    error = kubelet.prepare(second)[second["metadata"]["uid"]].error
+    assert "given away more than once" in error
+    assert len(list(config.state.glob("checkpoint.json.damaged-*"))) == 1
+    assert len(list((config.state / "shares").iterdir())) == 1
+    kubelet.close()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def check(port: int, service: str) -> str:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        answer = call(health_pb2.HealthCheckRequest(service=service), timeout=10, wait_for_ready=True)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def test_health_follows_the_sockets_and_readiness_the_slice_as_well(start: Start) -> None:
+    port = free_port()
+    plugin = start(health_port=port)
+    assert check(port, "") == "SERVING"
+    plugin.publisher.problem = "the API server dropped fields"
+    assert check(port, "readiness") == "NOT_SERVING"
+    assert check(port, "liveness") == "SERVING"
+    plugin.sockets.service.unlink()
+    assert check(port, "") == "NOT_SERVING"

@@ -1,0 +1,84 @@
+"""Driver files are found below the driver root, wherever it is mounted for us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hami_dra.devices import nvidia_edits
+from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.nvidia import NvidiaBackend, bus_id
+from hami_dra.model.errors import DriverError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DriverRoot:
+    """A driver container's root, seen here at tmp_path and by the runtime at /run/nvidia/driver."""
+    folder = tmp_path / "usr/lib/x86_64-linux-gnu"
+    folder.mkdir(parents=True)
+    (folder / "libcuda.so.550.144.03").write_text("cuda")
+    (folder / "libcuda.so.1").symlink_to("libcuda.so.550.144.03")
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/smi").write_text("smi")
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/nvidia-smi").symlink_to("/opt/smi")
+    (tmp_path / "dev").mkdir()
+    for node in ("nvidia0", "nvidiactl"):
+        (tmp_path / "dev" / node).touch()
+    return DriverRoot(tmp_path, Path("/run/nvidia/driver"))
+
+
+def test_links_are_followed_inside_the_root_and_named_as_the_host_does(root: DriverRoot) -> None:
+    cuda, smi = root.library("libcuda.so.1"), root.program("nvidia-smi")
+    assert cuda is not None
+    assert smi is not None
+    assert root.on_host(cuda) == "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/libcuda.so.550.144.03"
+    assert root.on_host(smi) == "/run/nvidia/driver/opt/smi"
+
+
+def test_a_link_that_leads_to_itself_is_no_file(root: DriverRoot) -> None:
+    (root.path / "usr/bin/nvidia-debugdump").symlink_to("nvidia-debugdump")
+    assert root.program("nvidia-debugdump") is None
+
+
+def test_a_missing_driver_is_one_line_with_where_and_how_to_fix(tmp_path: Path) -> None:
+    backend = NvidiaBackend(DriverRoot(tmp_path, Path("/run/nvidia/driver")))
+    with pytest.raises(DriverError) as caught:
+        backend.discover()
+    text = str(caught.value)
+    assert "below /run/nvidia/driver" in text
+    assert "containerDriver" in text
+    assert "\n" not in text
+
+
+def test_a_broken_driver_library_is_a_driver_error(tmp_path: Path) -> None:
+    library = tmp_path / "usr/lib64/libnvidia-ml.so.1"
+    library.parent.mkdir(parents=True)
+    library.write_text("not a library")
+    with pytest.raises(DriverError, match="does not start"):
+        NvidiaBackend(DriverRoot(tmp_path, tmp_path)).discover()
+
+
+def test_without_a_toolkit_the_container_gets_libraries_where_both_families_of_images_look(
+    root: DriverRoot,
+) -> None:
+    mounts = {mount["containerPath"]: mount["hostPath"] for mount in nvidia_edits.common(root)["mounts"]}
+    cuda = "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/libcuda.so.550.144.03"
+    assert mounts.pop("/usr/lib64/libcuda.so.1") == cuda
+    assert mounts.pop("/usr/bin/nvidia-smi") == "/run/nvidia/driver/opt/smi"
+    assert list(mounts.values()) == [cuda]  # Debian's folder, named by the machine
+    assert nvidia_edits.device(root, 0) == {
+        "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/run/nvidia/driver/dev/nvidia0"}]
+    }
+
+
+def test_a_node_that_the_driver_did_not_make_is_not_asked_for(root: DriverRoot) -> None:
+    assert nvidia_edits.device(root, 63) == {"deviceNodes": []}
+
+
+@pytest.mark.parametrize(
+    ("nvml", "kernel"), [("00000000:65:01.0", "0000:65:01.0"), ("0000FFFF:0A:00.0", "ffff:0a:00.0")]
+)
+def test_bus_ids_are_written_as_the_kernel_does(nvml: str, kernel: str) -> None:
+    assert bus_id(nvml) == kernel

@@ -1,0 +1,85 @@
+"""Discovery through NVML, for real, with the simulated driver: `hami slice --sim`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.node.test_slices import without_sharing
+
+pytestmark = pytest.mark.native
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated cards' memory goes with the test."""
+    monkeypatch.setenv("HAMI_SIM_STATE", str(tmp_path / "state"))
+
+
+TESTS = Path(__file__).parents[2]
+GUIDE = TESTS / "guide"
+
+
+def hami_slice(simulation: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    code = "from hami_dra.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "slice", "--node", "ecs-a10-sh", "--sim", str(simulation)]
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent / "src")}
+    return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+
+
+def two_cards(tmp_path: Path, **change: Any) -> Path:
+    body = yaml.safe_load((GUIDE / "gpus-a10.yaml").read_text())
+    (card,) = body["gpus"]
+    second = card | {"uuid": "GPU-00000000-0000-0000-0000-000000000002", "minor": 1} | change
+    second["pciBusId"] = "0000:66:01.0"
+    body["gpus"] = [second, card]
+    path = tmp_path / "gpus.yaml"
+    path.write_text(yaml.safe_dump(body))
+    return path
+
+
+def test_the_guides_node_prints_the_guides_slice_in_under_two_seconds() -> None:
+    started = time.monotonic()
+    done = hami_slice(GUIDE / "gpus-a10.yaml")
+    took = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    expected = yaml.safe_load((GUIDE / "resourceslice.expected.yaml").read_text())
+    del expected["metadata"]["ownerReferences"]  # no cluster is asked for the Node's uid
+    assert without_sharing(yaml.safe_load(done.stdout)) == expected
+    assert took < 2
+
+
+def test_yaml_and_json_say_the_same() -> None:
+    path = GUIDE / "gpus-a10.yaml"
+    assert json.loads(hami_slice(path, "-o", "json").stdout) == yaml.safe_load(hami_slice(path).stdout)
+
+
+def test_two_cards_come_in_order_of_minor_and_each_has_its_own_root(tmp_path: Path) -> None:
+    done = hami_slice(two_cards(tmp_path, pcieRoot="pci0000:70"))
+    devices = yaml.safe_load(done.stdout)["spec"]["devices"]
+    roots = [device["attributes"]["resource.kubernetes.io/pcieRoot"]["string"] for device in devices]
+    assert [device["name"] for device in devices] == ["hami-gpu-0", "hami-gpu-1"]
+    assert roots == ["pci0000:64", "pci0000:70"]
+
+
+@pytest.mark.parametrize("text", ["gpus: 5\n", "[]\n", ": {", "gpus: [{minor: 0}]\n"])
+def test_a_file_that_describes_no_cards_stops_with_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    done = hami_slice(path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("hami: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    done = hami_slice(Path("nowhere.yaml"))
+    assert (done.returncode, "nowhere.yaml: no such file" in done.stderr) == (1, True)
