@@ -45,6 +45,7 @@ status:
   type: str
 """
 
+import hashlib  # noqa: E402
 import json  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -67,6 +68,24 @@ def objects(release: dict[str, Any]) -> str:
     texts += [hook.get("manifest", "") for hook in release.get("hooks") or []]
     lines = "\n".join(texts).splitlines()
     return "\n".join(line.rstrip() for line in lines if line.strip() and not line.startswith("#")) + "\n"
+
+
+def shown(text: str) -> str:
+    """The objects for people: a Secret's content is replaced by a digest, so that a change still shows."""
+    documents = ["---" + part for part in ("\n" + text).split("\n---")[1:]]
+    return "\n".join(_without_secret(document) for document in documents)
+
+
+def _without_secret(document: str) -> str:
+    if "\nkind: Secret" not in document:
+        return document
+    kept, hidden = [], False
+    for line in document.splitlines():
+        if not line.startswith(" "):
+            hidden = line.startswith(("data:", "stringData:"))
+        kept += [] if hidden else [line]
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    return "\n".join([*kept, f"data: hidden, sha256 of the object {digest[:12]}"])
 
 
 def is_current(deployed: dict[str, Any] | None, planned: dict[str, Any]) -> bool:
@@ -124,8 +143,8 @@ def main() -> None:
     changed = not is_current(deployed, planned)
     if changed and not module.check_mode:
         run([*command(options), "--atomic", "--wait", "--timeout", options["timeout"]])
-    before = objects(deployed) if deployed else ""
-    module.exit_json(changed=changed, status=status, diff={"before": before, "after": objects(planned)})
+    before = shown(objects(deployed)) if deployed else ""
+    module.exit_json(changed=changed, status=status, diff={"before": before, "after": shown(objects(planned))})
 
 
 if __name__ == "__main__":
