@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: helm_release
 short_description: Install or upgrade a Helm release when its objects would change
 description:
-  - Renders the chart against the cluster (C(helm upgrade --install --dry-run=server)) and compares the objects with
-    those of the deployed release. A chart that changed without a new version is seen, and so is a changed value.
+  - Renders the chart against the cluster (C(helm upgrade --install --dry-run=server)) and compares the
+    objects with those of the deployed release. A chart that changed without a new version is seen, and so is
+    a changed value.
   - An upgrade that fails is rolled back (C(--atomic)).
   - The cluster is that of the environment variable E(KUBECONFIG).
 author: The hami-dra authors
@@ -22,11 +23,14 @@ attributes:
 options:
   name: {description: Name of the release., type: str, required: true}
   namespace: {description: Namespace of the release; made when missing., type: str, required: true}
-  chart: {description: Folder or archive of the chart, or its name in C(repository)., type: str, required: true}
+  chart:
+    description: Folder or archive of the chart, or its name in O(repository).
+    type: str
+    required: true
   repository: {description: Address of the chart's repository., type: str}
   version: {description: Version of the chart in the repository., type: str}
   values: {description: Values of the chart., type: dict, default: {}}
-  timeout: {description: How long to wait for the objects, type: str, default: 5m}
+  timeout: {description: How long to wait for the objects., type: str, default: 5m}
 """
 
 EXAMPLES = r"""
@@ -132,7 +136,9 @@ def main() -> None:
     status = known[0]["status"] if known else ""
     if status.startswith("pending-"):
         remedy = f"helm -n {options['namespace']} rollback {options['name']}"
-        module.fail_json(msg=f"{where} is {status}: another run is at work or was interrupted; then `{remedy}`")
+        module.fail_json(
+            msg=f"{where} is {status}: another run is at work, or was interrupted: then `{remedy}`"
+        )
     deployed = None
     if known:
         names = ["--namespace", options["namespace"], options["name"]]
@@ -144,7 +150,9 @@ def main() -> None:
     if changed and not module.check_mode:
         run([*command(options), "--atomic", "--wait", "--timeout", options["timeout"]])
     before = shown(objects(deployed)) if deployed else ""
-    module.exit_json(changed=changed, status=status, diff={"before": before, "after": shown(objects(planned))})
+    module.exit_json(
+        changed=changed, status=status, diff={"before": before, "after": shown(objects(planned))}
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ def release(manifest: str, status: str = "deployed") -> dict:
 
 
 def test_the_same_objects_are_no_change_whatever_their_comments_and_spacing():
-    assert helm.is_current(release(OBJECT), release(OBJECT.replace("# Source: hami", "# Source: other") + "\n\n"))
+    assert helm.is_current(
+        release(OBJECT), release(OBJECT.replace("# Source: hami", "# Source: other") + "\n\n")
+    )
 
 
 def test_another_object_is_a_change():
@@ -52,5 +54,7 @@ def test_a_version_and_a_repository_reach_helm_only_when_they_are_given():
 
 
 def test_an_error_of_helm_is_one_line_without_warnings():
-    error = "WARNING: Kubernetes configuration file is group-readable\nError: values don't meet\n- the schema\n"
+    error = (
+        "WARNING: Kubernetes configuration file is group-readable\nError: values don't meet\n- the schema\n"
+    )
     assert helm.short(error) == "values don't meet - the schema"

@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-STEPS = ["preflight", "runtime", "control_plane", "kubelet", "operator", "certs", "simulator", "label", "driver", "verify"]
+STEPS = [
+    "preflight",
+    "runtime",
+    "control_plane",
+    "kubelet",
+    "operator",
+    "certs",
+    "simulator",
+    "label",
+    "driver",
+    "verify",
+]
 
 
 def command(*arguments: str | Path, cwd: Path = ROOT) -> str:
@@ -46,12 +57,13 @@ def test_the_roles_readmes_are_what_their_specifications_say():
     command(sys.executable, "scripts/role-readmes", "--check")
 
 
-def test_the_collection_builds_with_what_a_rollout_needs_and_runs_from_where_it_is_installed(tmp_path):
+def test_the_collection_builds_and_runs_from_where_it_is_installed(tmp_path):
     command(BIN / "ansible-galaxy", "collection", "build", "--output-path", tmp_path)
     (archive,) = tmp_path.glob("*.tar.gz")
-    names = tarfile.open(archive).getnames()
-    for needed in ("playbooks/site.yml", "roles/verify/tasks/main.yml", "charts/hami/Chart.yaml", "plugins/filter/toml.py"):
-        assert needed in names
+    with tarfile.open(archive) as opened:
+        names = opened.getnames()
+    needed = {"playbooks/site.yml", "roles/verify/tasks/main.yml", "charts/hami/Chart.yaml"}
+    assert needed <= set(names)
     assert not [name for name in names if name.startswith(("src/", "tests/", ".git"))]
     place = tmp_path / "ansible_collections/hami/dra"
     place.mkdir(parents=True)

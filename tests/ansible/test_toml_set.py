@@ -84,7 +84,9 @@ def test_an_inline_table_is_refused_instead_of_broken():
         toml_set("a = { b = false }\n", "a", "b", True)
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text() | st.booleans() | st.integers()))
+@given(
+    st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text() | st.booleans() | st.integers())
+)
 def test_no_other_value_changes(values):
     import json
 
