@@ -51,6 +51,7 @@ status:
 
 import hashlib  # noqa: E402
 import json  # noqa: E402
+import re  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -66,22 +67,25 @@ def command(options: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def objects(release: dict[str, Any]) -> str:
-    """The objects of a release as text: its manifest without comments and empty lines, then its hooks."""
+def objects(release: dict[str, Any]) -> list[str]:
+    """The objects of a release and its hooks as texts without comments and empty lines, in a fixed order."""
     texts = [release.get("manifest", "")]
     texts += [hook.get("manifest", "") for hook in release.get("hooks") or []]
-    lines = "\n".join(texts).splitlines()
-    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.startswith("#")) + "\n"
+    found = []
+    for document in re.split(r"^---.*$", "\n---\n".join(texts), flags=re.MULTILINE):
+        lines = [line.rstrip() for line in document.splitlines() if line.strip() and not line.startswith("#")]
+        if lines:
+            found.append("\n".join(lines) + "\n")
+    return sorted(found)
 
 
-def shown(text: str) -> str:
+def shown(documents: list[str]) -> str:
     """The objects for people: a Secret's content is replaced by a digest, so that a change still shows."""
-    documents = ["---" + part for part in ("\n" + text).split("\n---")[1:]]
-    return "\n".join(_without_secret(document) for document in documents)
+    return "".join(f"---\n{_without_secret(document)}" for document in documents)
 
 
 def _without_secret(document: str) -> str:
-    if "\nkind: Secret" not in document:
+    if not re.search(r"^kind: Secret$", document, flags=re.MULTILINE):
         return document
     kept, hidden = [], False
     for line in document.splitlines():
@@ -89,7 +93,7 @@ def _without_secret(document: str) -> str:
             hidden = line.startswith(("data:", "stringData:"))
         kept += [] if hidden else [line]
     digest = hashlib.sha256(document.encode()).hexdigest()
-    return "\n".join([*kept, f"data: hidden, sha256 of the object {digest[:12]}"])
+    return "\n".join([*kept, f"data: hidden, sha256 of the object {digest[:12]}\n"])
 
 
 def is_current(deployed: dict[str, Any] | None, planned: dict[str, Any]) -> bool:
@@ -144,7 +148,7 @@ def main() -> None:
         names = ["--namespace", options["namespace"], options["name"]]
         deployed = {"manifest": run(["get", "manifest", *names]), "info": {"status": status}}
         hooks = run(["get", "hooks", *names])
-        deployed["hooks"] = [{"manifest": part} for part in hooks.split("\n---\n")]
+        deployed["hooks"] = [{"manifest": hooks}]
     planned = json.loads(run([*command(options), "--dry-run=server", "--output", "json"]))
     changed = not is_current(deployed, planned)
     if changed and not module.check_mode:

@@ -58,3 +58,11 @@ def test_an_error_of_helm_is_one_line_without_warnings():
         "WARNING: Kubernetes configuration file is group-readable\nError: values don't meet\n- the schema\n"
     )
     assert helm.short(error) == "values don't meet - the schema"
+
+
+def test_hooks_are_objects_too_in_whatever_order_helm_names_them():
+    one, two = "kind: Pod\nmetadata: {name: one}", "kind: Pod\nmetadata: {name: two}"
+    planned = release(OBJECT) | {"hooks": [{"manifest": two}, {"manifest": one}]}
+    deployed = release(OBJECT) | {"hooks": [{"manifest": f"---\n# Source: x\n{one}\n---\n{two}\n"}]}
+    assert helm.is_current(deployed, planned)
+    assert not helm.is_current(release(OBJECT), planned)
