@@ -34,7 +34,9 @@ def toml_set(text: str, table: str, key: str, value: Value) -> str:
         result = "".join(_edited(lines, start, key, line))
     expected = _with(before, [*path, key], value)
     if _parse(result, "the edited file", table, key) != expected:
-        raise ValueError(f"{key} in [{table}] cannot be changed line by line; set it to {json.dumps(value)} by hand")
+        raise ValueError(
+            f"{key} in [{table}] cannot be changed line by line; set it to {json.dumps(value)} by hand"
+        )
     return result
 
 

@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: helm_release
 short_description: Install or upgrade a Helm release when its objects would change
 description:
-  - Renders the chart against the cluster (C(helm upgrade --install --dry-run=server)) and compares the objects with
-    those of the deployed release. A chart that changed without a new version is seen, and so is a changed value.
+  - Renders the chart against the cluster (C(helm upgrade --install --dry-run=server)) and compares the
+    objects with those of the deployed release. A chart that changed without a new version is seen, and so is
+    a changed value.
   - An upgrade that fails is rolled back (C(--atomic)).
   - The cluster is that of the environment variable E(KUBECONFIG).
 author: The hami-dra authors
@@ -22,11 +23,14 @@ attributes:
 options:
   name: {description: Name of the release., type: str, required: true}
   namespace: {description: Namespace of the release; made when missing., type: str, required: true}
-  chart: {description: Folder or archive of the chart, or its name in C(repository)., type: str, required: true}
+  chart:
+    description: Folder or archive of the chart, or its name in O(repository).
+    type: str
+    required: true
   repository: {description: Address of the chart's repository., type: str}
   version: {description: Version of the chart in the repository., type: str}
   values: {description: Values of the chart., type: dict, default: {}}
-  timeout: {description: How long to wait for the objects, type: str, default: 5m}
+  timeout: {description: How long to wait for the objects., type: str, default: 5m}
 """
 
 EXAMPLES = r"""
@@ -45,7 +49,9 @@ status:
   type: str
 """
 
+import hashlib  # noqa: E402
 import json  # noqa: E402
+import re  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -61,12 +67,33 @@ def command(options: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def objects(release: dict[str, Any]) -> str:
-    """The objects of a release as text: its manifest without comments and empty lines, then its hooks."""
+def objects(release: dict[str, Any]) -> list[str]:
+    """The objects of a release and its hooks as texts without comments and empty lines, in a fixed order."""
     texts = [release.get("manifest", "")]
     texts += [hook.get("manifest", "") for hook in release.get("hooks") or []]
-    lines = "\n".join(texts).splitlines()
-    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.startswith("#")) + "\n"
+    found = []
+    for document in re.split(r"^---.*$", "\n---\n".join(texts), flags=re.MULTILINE):
+        lines = [line.rstrip() for line in document.splitlines() if line.strip() and not line.startswith("#")]
+        if lines:
+            found.append("\n".join(lines) + "\n")
+    return sorted(found)
+
+
+def shown(documents: list[str]) -> str:
+    """The objects for people: a Secret's content is replaced by a digest, so that a change still shows."""
+    return "".join(f"---\n{_without_secret(document)}" for document in documents)
+
+
+def _without_secret(document: str) -> str:
+    if not re.search(r"^kind: Secret$", document, flags=re.MULTILINE):
+        return document
+    kept, hidden = [], False
+    for line in document.splitlines():
+        if not line.startswith(" "):
+            hidden = line.startswith(("data:", "stringData:"))
+        kept += [] if hidden else [line]
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    return "\n".join([*kept, f"data: hidden, sha256 of the object {digest[:12]}\n"])
 
 
 def is_current(deployed: dict[str, Any] | None, planned: dict[str, Any]) -> bool:
@@ -113,19 +140,23 @@ def main() -> None:
     status = known[0]["status"] if known else ""
     if status.startswith("pending-"):
         remedy = f"helm -n {options['namespace']} rollback {options['name']}"
-        module.fail_json(msg=f"{where} is {status}: another run is at work or was interrupted; then `{remedy}`")
+        module.fail_json(
+            msg=f"{where} is {status}: another run is at work, or was interrupted: then `{remedy}`"
+        )
     deployed = None
     if known:
         names = ["--namespace", options["namespace"], options["name"]]
         deployed = {"manifest": run(["get", "manifest", *names]), "info": {"status": status}}
         hooks = run(["get", "hooks", *names])
-        deployed["hooks"] = [{"manifest": part} for part in hooks.split("\n---\n")]
+        deployed["hooks"] = [{"manifest": hooks}]
     planned = json.loads(run([*command(options), "--dry-run=server", "--output", "json"]))
     changed = not is_current(deployed, planned)
     if changed and not module.check_mode:
         run([*command(options), "--atomic", "--wait", "--timeout", options["timeout"]])
-    before = objects(deployed) if deployed else ""
-    module.exit_json(changed=changed, status=status, diff={"before": before, "after": objects(planned)})
+    before = shown(objects(deployed)) if deployed else ""
+    module.exit_json(
+        changed=changed, status=status, diff={"before": before, "after": shown(objects(planned))}
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""The release module decides by the objects that would change, and shows no secret."""
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("helm_release", ROOT / "plugins/modules/helm_release.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+helm = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(helm)
+
+OBJECT = "---\n# Source: hami/templates/a.yaml\nkind: Service\nmetadata:\n  name: a\n"
+SECRET = "---\nkind: Secret\nmetadata:\n  name: s\ndata:\n  tls.key: cHJpdmF0ZQ==\n"
+
+
+def release(manifest: str, status: str = "deployed") -> dict:
+    return {"manifest": manifest, "info": {"status": status}, "hooks": []}
+
+
+def test_the_same_objects_are_no_change_whatever_their_comments_and_spacing():
+    assert helm.is_current(
+        release(OBJECT), release(OBJECT.replace("# Source: hami", "# Source: other") + "\n\n")
+    )
+
+
+def test_another_object_is_a_change():
+    assert not helm.is_current(release(OBJECT), release(OBJECT.replace("name: a", "name: b")))
+
+
+def test_no_release_is_a_change():
+    assert not helm.is_current(None, release(OBJECT))
+
+
+def test_a_failed_release_is_installed_again_even_with_the_same_objects():
+    assert not helm.is_current(release(OBJECT, "failed"), release(OBJECT))
+
+
+def test_a_changed_secret_is_a_change_and_its_content_is_not_shown():
+    other = SECRET.replace("cHJpdmF0ZQ==", "b3RoZXI=")
+    assert not helm.is_current(release(SECRET), release(other))
+    shown = helm.shown(helm.objects(release(OBJECT + SECRET)))
+    assert "cHJpdmF0ZQ" not in shown
+    assert "name: s" in shown
+    assert "name: a" in shown
+    assert shown != helm.shown(helm.objects(release(OBJECT + other)))
+
+
+def test_a_version_and_a_repository_reach_helm_only_when_they_are_given():
+    options = {"name": "hami", "namespace": "hami-system", "chart": "charts/hami", "values": {}}
+    assert "--repo" not in helm.command(options)
+    pinned = helm.command(options | {"repository": "https://charts.example.com", "version": "v1"})
+    assert pinned[-4:] == ["--repo", "https://charts.example.com", "--version", "v1"]
+
+
+def test_an_error_of_helm_is_one_line_without_warnings():
+    error = (
+        "WARNING: Kubernetes configuration file is group-readable\nError: values don't meet\n- the schema\n"
+    )
+    assert helm.short(error) == "values don't meet - the schema"
+
+
+def test_hooks_are_objects_too_in_whatever_order_helm_names_them():
+    one, two = "kind: Pod\nmetadata: {name: one}", "kind: Pod\nmetadata: {name: two}"
+    planned = release(OBJECT) | {"hooks": [{"manifest": two}, {"manifest": one}]}
+    deployed = release(OBJECT) | {"hooks": [{"manifest": f"---\n# Source: x\n{one}\n---\n{two}\n"}]}
+    assert helm.is_current(deployed, planned)
+    assert not helm.is_current(release(OBJECT), planned)
