@@ -15,11 +15,11 @@ $(SIM_OUT)/obj/%.o: sim/%.c flags.mk
 	$(CC) $(BASE) $(CFLAGS) -c -o $@ $<
 
 $(SIM_OUT)/libcuda.so.1: $(call sim-objs,$(SIM_CUDA)) sim/libcuda.map
-	$(CC) -shared -Wl,-soname,libcuda.so.1 -Wl,--version-script=sim/libcuda.map -Wl,-Bsymbolic-functions -Wl,-z,nodelete -Wl,-z,now \
+	$(CC) -shared -Wl,-soname,libcuda.so.1 -Wl,--version-script=sim/libcuda.map -Wl,-Bsymbolic -Wl,-z,nodelete -Wl,-z,now \
 	  $(CFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 $(SIM_OUT)/libnvidia-ml.so.1: $(call sim-objs,$(SIM_NVML)) sim/libnvidia-ml.map
-	$(CC) -shared -Wl,-soname,libnvidia-ml.so.1 -Wl,--version-script=sim/libnvidia-ml.map -Wl,-Bsymbolic-functions -Wl,-z,nodelete -Wl,-z,now \
+	$(CC) -shared -Wl,-soname,libnvidia-ml.so.1 -Wl,--version-script=sim/libnvidia-ml.map -Wl,-Bsymbolic -Wl,-z,nodelete -Wl,-z,now \
 	  $(CFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 $(SIM_OUT)/nvidia-smi: $(call sim-objs,$(SIM_SMI))
