@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,3 +233,17 @@ def test_programs_of_any_user_can_use_the_state_whatever_the_umask(node: Simulat
 def test_cards_without_a_device_node_are_hidden_when_the_file_asks_for_it(node: SimulatedNode) -> None:
     node.file.write_text("needDeviceNode: true\n" + node.file.read_text().replace("minor: 0", "minor: 250"))
     assert node.run("nvidia-smi").stdout == "No devices were found\n"
+
+
+def test_libraries_of_a_simulated_driver_root_find_their_file_and_state_below_it(
+    node: SimulatedNode, tmp_path: Path
+) -> None:
+    root = tmp_path / "var" / "lib" / "driver"
+    for folder in ("usr/lib64", "etc/hami-sim", "var/lib/hami-sim"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(BUILD / "libnvidia-ml.so.1", root / "usr/lib64")
+    shutil.copy(A10, root / "etc/hami-sim/gpus.yaml")
+    environment = {"LD_LIBRARY_PATH": str(root / "usr/lib64"), "HAMI_SIM_FILE": "", "HAMI_SIM_STATE": ""}
+    result = node.run("nvidia-smi", "-L", **environment)
+    assert "NVIDIA A10" in result.stdout, result.stderr
+    assert (root / "var/lib/hami-sim/state").exists()
