@@ -57,7 +57,6 @@ types: $(VENV)/.installed ## mypy --strict
 
 .PHONY: unit
 unit: build ## Everything that needs no cluster
-	$(MAKE) --no-print-directory -C native test
 	$(PYTEST) -m "not e2e"
 
 .PHONY: test

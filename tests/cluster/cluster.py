@@ -80,8 +80,12 @@ class Cluster:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
-        command = [node_image.tools() / "usr/bin/kubectl", "--kubeconfig", self.kubeconfig, *arguments]
-        return run(command, stdin=stdin)
+        return run([*self.kubectl_command, *arguments], stdin=stdin)
+
+    @property
+    def kubectl_command(self) -> list[str | Path]:
+        """kubectl for this cluster, as a command line to be continued."""
+        return [node_image.tools() / "usr/bin/kubectl", "--kubeconfig", self.kubeconfig]
 
     def _kind(self, *arguments: str, on_line: object = None) -> str:
         command = [node_image.tools() / "usr/bin/kind", *arguments, "--name", self.name]

@@ -16,7 +16,7 @@ from pathlib import Path
 from . import go_programs, node_image, product, versions
 from .__main__ import up
 from .cluster import Cluster
-from .progress import StepFailed
+from .progress import StepFailed, run
 
 GUIDE = versions.REPO / "tests/guide"
 GUIDE_IMAGE = "nvidia/cuda:13.0.1-base-ubi9"
@@ -103,7 +103,11 @@ def _workload(cluster: Cluster, manifest: str, *, pod: str, claim: str) -> None:
     _kubectl(cluster, "get", "pod", pod)
     _kubectl(cluster, "get", "resourceclaim", claim)
     _kubectl(cluster, "get", "resourceclaim", claim, "-o", "yaml")
-    _kubectl(cluster, "exec", "-t", pod, "--", "nvidia-smi")
+    # A terminal of its own, where the limiter says that it is there.
+    look = ["exec", "-it", pod, "--", "nvidia-smi"]
+    _type("kubectl", *look)
+    shown = shlex.join(str(part) for part in [*cluster.kubectl_command, *look])
+    print(run(["script", "--quiet", "--return", "--command", shown, "/dev/null"]).replace("\r", ""), end="")
 
 
 def _kubectl(cluster: Cluster, *arguments: str) -> None:

@@ -111,7 +111,8 @@ def run(
         process.stdin.close()
     for reader in readers:
         reader.join()
-    code = process.wait()
+    with process:  # closes the pipes
+        code = process.wait()
     if code != 0:
         shown = " ".join(str(part) for part in command)
         tail = "".join((out + err)[-25:])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
 
 from tests.cluster import podman, product
 from tests.cluster.cluster import Cluster
-from tests.cluster.progress import StepFailed
+from tests.cluster.progress import StepFailed, run
 
 Object = dict[str, Any]
 PATIENCE_S = 90.0
@@ -60,6 +61,12 @@ class Kubectl:
         output = self("exec", pod, "--", "sh", "-c", script, "sh", *command)
         text, _, code = output.rpartition("exit=")
         return int(code), text
+
+    def on_terminal(self, pod: str, *command: str) -> str:
+        """What a person at a terminal sees of a command in a Pod."""
+        typed = ["exec", "-it", pod, "--", *command]
+        kubectl = [*self.cluster.kubectl_command, "--namespace", self.namespace, *typed]
+        return run(["script", "--quiet", "--return", "--command", shlex.join(map(str, kubectl)), "/dev/null"])
 
     def events(self, name: str) -> str:
         """Messages of the Events about an object."""

@@ -42,7 +42,7 @@ def test_both_modes_show_the_share_as_the_card(workload):
 
 def test_a_terminal_sees_the_limiters_lines_and_a_pipe_does_not(workload):
     kubectl, name = workload
-    seen = kubectl("exec", "-t", name, "--", "nvidia-smi")
+    seen = kubectl.on_terminal(name, "nvidia-smi")
     assert "[HAMI-core Msg(" in seen
     assert "Initializing....." in seen
     assert "Exit cleanup complete for PID" in seen

@@ -1,0 +1,208 @@
+"""The limiter between programs and the simulated driver: what a program in a share sees and gets."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from hami_dra import native_files
+from hami_dra.model import ledger, quantity
+
+pytestmark = pytest.mark.native
+
+UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
+GIB = 1024**3
+CONTEXT_MIB = 256
+
+
+@pytest.fixture
+def share(tmp_path):
+    """Folder with one share of 10 GiB of the guide's card."""
+    return add_share(tmp_path / "shares", "one", 10 * GIB)
+
+
+def add_share(folder, name, memory, uuid=UUID):
+    own = folder / name
+    own.mkdir(parents=True)
+    (own / "limits").write_text(f"version=1\nshare={name}\ndevice={uuid}\nmemory={memory}\ncores=50\n")
+    (own / "ledger").write_bytes(bytes(ledger.SIZE))
+    return folder
+
+
+@pytest.fixture
+def limited(tmp_path):
+    """Start a program of the simulated driver under the limiter."""
+
+    def start(shares, program, *arguments, **environment):
+        sim = native_files.find("sim/libcuda.so.1").parent
+        path = sim / program if (sim / program).exists() else program
+        return subprocess.Popen(
+            [path, *map(str, arguments)],
+            env={
+                "PATH": os.environ["PATH"],
+                "LD_LIBRARY_PATH": str(sim),
+                "LD_PRELOAD": str(native_files.find("libvgpu.so")),
+                "HAMI_SIM_FILE": "tests/guide/gpus-a10.yaml",
+                "HAMI_SIM_STATE": str(tmp_path / "state"),
+                "HAMI_SHARES_DIR": str(shares),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def ends(process):
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def waits_for(process, text):
+    """Read a process's output until it has said TEXT."""
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the process ended without saying {text!r}")
+
+
+def test_nvidia_smi_shows_the_share_as_the_card(share, limited):
+    _, table, _ = ends(limited(share, "nvidia-smi"))
+    assert "0MiB /  10240MiB" in table
+
+
+def test_more_than_the_share_is_refused_as_a_full_card_refuses(share, limited):
+    code, out, _ = ends(limited(share, "hami-fill", "--total", "11Gi"))
+    assert code == 1
+    assert "refused: CUDA_ERROR_OUT_OF_MEMORY" in out
+    assert f"allocated {10240 - CONTEXT_MIB} MiB" in out
+
+
+def test_the_share_less_the_context_fits(share, limited):
+    code, out, _ = ends(limited(share, "hami-fill", "--total", f"{10240 - CONTEXT_MIB}Mi"))
+    assert code == 0, out
+    assert "cuMemGetInfo: 0 MiB free of 10240 MiB" in out
+
+
+def test_processes_of_a_container_draw_on_one_budget(share, limited):
+    first = limited(share, "hami-fill", "--total", "4Gi", "--hold", 30)
+    waits_for(first, "OK")
+    _, out, _ = ends(limited(share, "hami-fill", "--total", "7Gi"))
+    assert f"allocated {6144 - 2 * CONTEXT_MIB} MiB" in out
+    first.kill()
+    first.communicate()
+
+
+def test_a_killed_process_leaves_its_memory_to_the_next_at_once(share, limited):
+    first = limited(share, "hami-fill", "--total", "8Gi", "--hold", 30)
+    waits_for(first, "OK")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    code, out, _ = ends(limited(share, "hami-fill", "--total", "9Gi"))
+    assert code == 0, out
+
+
+def test_many_processes_never_hold_more_than_the_share_by_the_drivers_word(share, limited, tmp_path):
+    fillers = [limited(share, "hami-fill", "--chunk", "16Mi", "--hold", 1) for _ in range(16)]
+    most = 0
+    while any(filler.poll() is None for filler in fillers):
+        unlimited = limited(
+            tmp_path / "none", "nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
+        )
+        _, used, _ = ends(unlimited)
+        most = max(most, int(used))
+    for filler in fillers:
+        filler.communicate()
+    assert 9000 < most <= 10240
+
+
+def test_two_shares_of_one_card_add_up(tmp_path, limited):
+    shares = add_share(tmp_path / "shares", "one", 3 * GIB)
+    add_share(shares, "two", 2 * GIB)
+    _, table, _ = ends(limited(shares, "nvidia-smi"))
+    assert "5120MiB" in table
+    code, out, _ = ends(limited(shares, "hami-fill", "--total", f"{5120 - CONTEXT_MIB}Mi"))
+    assert code == 0, out
+
+
+def test_without_shares_the_limiter_has_no_effect(tmp_path, limited):
+    _, table, err = ends(limited(tmp_path / "none", "nvidia-smi"))
+    assert "23028MiB" in table
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("limits", b"memory=lots\n"),
+        ("limits", b"version=2\n"),
+        ("ledger", b"short"),
+        ("ledger", b"\xff" * ledger.SIZE),
+    ],
+)
+def test_a_damaged_share_refuses_memory_and_says_so_without_a_crash(share, limited, name, content):
+    (share / "one" / name).write_bytes(content)
+    code, out, _ = ends(limited(share, "hami-fill", "--total", "1Gi"))
+    assert code == 1
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in out
+
+
+def test_a_card_without_a_share_gives_no_memory(tmp_path, limited):
+    shares = add_share(tmp_path / "shares", "one", GIB, uuid="GPU-00000000-0000-0000-0000-000000000000")
+    code, _, err = ends(limited(shares, "hami-fill", "--total", "1Gi"))
+    assert code == 1
+    assert f"holds no share of {UUID}" in err
+
+
+def test_the_guides_lines_are_said_only_where_somebody_reads_them(share, limited):
+    _, _, quiet = ends(limited(share, "nvidia-smi"))
+    _, _, loud = ends(limited(share, "nvidia-smi", LIBCUDA_LOG_LEVEL="2"))
+    assert quiet == ""
+    first, second, third = loud.splitlines()
+    assert first.startswith("[HAMI-core Msg(")
+    assert first.endswith("]: Initializing.....")
+    assert "Cleanup on exit for PID" in second
+    assert "Exit cleanup complete for PID" in third
+
+
+def test_a_program_without_a_gpu_is_not_changed(share, limited):
+    script = "umask; ls /proc/self/fd | wc -l; echo said >&2; trap; exit 7"
+    plain = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    code, out, err = ends(limited(share, "sh", "-c", script))
+    assert (code, out, err) == (plain.returncode, plain.stdout, plain.stderr)
+
+
+def test_symbols_for_the_next_library_are_found_as_without_the_limiter(share, limited):
+    script = (
+        "import ctypes; l = ctypes.CDLL(None); l.dlsym.restype = ctypes.c_void_p; "
+        "l.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]; "
+        "print(bool(l.dlsym(ctypes.c_void_p(0), b'getpid')), bool(l.dlsym(ctypes.c_void_p(0), b'no_such')))"
+    )
+    import sys
+
+    code, out, err = ends(limited(share, sys.executable, "-c", script))
+    assert (code, out.strip()) == (0, "True False"), err
+
+
+def test_the_library_asks_for_no_glibc_newer_than_2_17(tmp_path):
+    symbols = subprocess.run(
+        ["objdump", "-T", native_files.find("libvgpu.so")], capture_output=True, text=True, check=True
+    ).stdout
+    versions = {
+        tuple(int(part) for part in word.strip("()").removeprefix("GLIBC_").split("."))
+        for word in symbols.split()
+        if word.strip("()").startswith("GLIBC_2")
+    }
+    assert max(versions) <= (2, 17)
+
+
+def test_the_ledger_says_what_a_process_holds(share, limited):
+    holder = limited(share, "hami-fill", "--total", "2Gi", "--hold", 30)
+    waits_for(holder, "OK")
+    held = ledger.used((share / "one" / "ledger").read_bytes())
+    assert held == 2 * GIB + CONTEXT_MIB * 1024**2, quantity.format_bytes(held)
+    holder.kill()
+    holder.communicate()
