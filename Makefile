@@ -45,10 +45,10 @@ lint: $(VENV)/.installed ## Style of every language in the tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/codespell
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --profile production
-	$(BIN)/shellcheck .ci/run scripts/* tests/cluster/node/entrypoint tests/cluster/node/load-node-images
+	$(BIN)/shellcheck .ci/run $$(grep -lE '^#!.*sh$$' scripts/*) tests/cluster/node/entrypoint tests/cluster/node/load-node-images
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.c' 'native/*.h')
 
 .PHONY: types

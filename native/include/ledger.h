@@ -26,8 +26,8 @@ typedef struct {
     _Atomic uint64_t pending; /* bytes that it is asking for; not granted yet */
     _Atomic uint32_t pid;     /* in its own PID namespace; for people, never compared */
     uint32_t reserved_pid;
-    _Atomic uint64_t refused;     /* allocations that did not fit */
-    _Atomic uint64_t compute_ns;  /* device time; not used yet */
+    _Atomic uint64_t refused;      /* allocations that did not fit */
+    _Atomic uint64_t compute_ns;   /* device time; not used yet */
     _Atomic uint64_t throttled_ns; /* not used yet */
     uint64_t reserved[2];
 } ledger_slot;

@@ -38,8 +38,8 @@ card_state card_of_uuid(const char *uuid, budget **card) {
 
 static void format_uuid(const CUuuid *uuid, char *into, size_t size) {
     const unsigned char *b = (const unsigned char *)uuid->bytes;
-    snprintf(into, size, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    snprintf(into, size, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 card_state card_of_device(CUdevice device, budget **card) {

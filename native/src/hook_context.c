@@ -1,7 +1,7 @@
 /*
- * Contexts: the driver takes memory for each (code, stacks, heaps), which must come out of the share. How much
- * is known only afterwards. The first context of a share is measured and its cost kept in the ledger; every
- * later one reserves that much first, so a share that is full refuses a context as a full card does.
+ * Contexts: the driver takes memory for each (code, stacks, heaps), which must come out of the share. How
+ * much is known only afterwards. The first context of a share is measured and its cost kept in the ledger;
+ * every later one reserves that much first, so a share that is full refuses a context as a full card does.
  */
 #include <pthread.h>
 #include <unistd.h>
@@ -94,20 +94,19 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
 }
 
 /* Body of the versions of cuCtxCreate, which differ in what they pass on. */
-#define OPEN(symbol, ...)                                                                     \
-    do {                                                                                      \
-        symbol##_type real = REAL(symbol);                                                    \
-        if (!real) return CUDA_ERROR_NOT_FOUND;                                               \
-        opening self;                                                                         \
-        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                           \
-        pthread_mutex_lock(&one_at_a_time);                                                   \
-        if (begin(&self, device)) {                                                           \
-            result = real(__VA_ARGS__);                                                       \
-            result = finish(&self, result, CHARGE_CONTEXT,                                    \
-                            result == CUDA_SUCCESS ? (uint64_t)*context : 0);                 \
-        }                                                                                     \
-        pthread_mutex_unlock(&one_at_a_time);                                                 \
-        return result;                                                                        \
+#define OPEN(symbol, ...)                                                                                    \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        opening self;                                                                                        \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                                          \
+        pthread_mutex_lock(&one_at_a_time);                                                                  \
+        if (begin(&self, device)) {                                                                          \
+            result = real(__VA_ARGS__);                                                                      \
+            result = finish(&self, result, CHARGE_CONTEXT, result == CUDA_SUCCESS ? (uint64_t)*context : 0); \
+        }                                                                                                    \
+        pthread_mutex_unlock(&one_at_a_time);                                                                \
+        return result;                                                                                       \
     } while (0)
 
 CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device) {

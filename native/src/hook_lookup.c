@@ -14,8 +14,8 @@ static void exchange(const char *name, void **function, uint64_t flags) {
     void *wrapper = wrapper_of_address(*function);
     if (!wrapper && strncmp(name, "cuGetProcAddress", 16) != 0) {
         /* The address is none that dlsym knows: fall back to the name, newest version first. */
-        const char *const forms[] = {flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? "%s_ptsz" : "%s_v2",
-                                     "%s_v2", "%s"};
+        const char *const forms[] = {
+            flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? "%s_ptsz" : "%s_v2", "%s_v2", "%s"};
         for (size_t i = 0; i < sizeof forms / sizeof *forms && !wrapper; i++) {
             char candidate[128];
             snprintf(candidate, sizeof candidate, forms[i], name);

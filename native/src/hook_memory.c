@@ -4,11 +4,26 @@
  */
 #include "hook_memory.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "log.h"
+
+/* The driver takes large memory in pages of 2 MiB, and counts small memory by 512 bytes. */
+static uint64_t in_pages(uint64_t size) {
+    uint64_t page = size >= UINT64_C(1) << 20 ? UINT64_C(2) << 20 : 512;
+    return size > UINT64_MAX - page ? size : (size + page - 1) / page * page;
+}
 
 bool reserve(card_state state, const budget *card, uint64_t size, charge *taken) {
     if (state == CARD_FREE) return true;
-    return state == CARD_LIMITED && budget_reserve(card, size, taken) == 0;
+    if (state == CARD_REFUSED) return false;
+    int problem = budget_reserve(card, in_pages(size), taken);
+    static _Atomic int told;
+    if (problem && problem != -ENOMEM && told++ == 0)
+        log_error("no memory of %s can be used here: the ledger of its share cannot be used (%s)",
+                  card->device, strerror(-problem));
+    return problem == 0;
 }
 
 CUresult settle(CUresult result, card_state state, const budget *card, charge_kind kind, uint64_t key,

@@ -21,24 +21,24 @@ held_charge hold(charge_kind kind, uint64_t key);
 CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t key);
 
 /* Body of an allocating entry point: reserve SIZE, call the driver, settle under KEY. */
-#define ALLOCATE(symbol, size, kind, key, ...)                                                \
-    do {                                                                                      \
-        symbol##_type real = REAL(symbol);                                                    \
-        if (!real) return CUDA_ERROR_NOT_FOUND;                                               \
-        budget *card = NULL;                                                                  \
-        charge taken = {0};                                                                   \
-        card_state state = card_of_context(&card);                                            \
-        if (!reserve(state, card, size, &taken)) return CUDA_ERROR_OUT_OF_MEMORY;             \
-        CUresult result = real(__VA_ARGS__);                                                  \
-        return settle(result, state, card, kind, (uint64_t)(key), &taken);                    \
+#define ALLOCATE(symbol, size, kind, key, ...)                                                               \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        budget *card = NULL;                                                                                 \
+        charge taken = {0};                                                                                  \
+        card_state state = card_of_context(&card);                                                           \
+        if (!reserve(state, card, size, &taken)) return CUDA_ERROR_OUT_OF_MEMORY;                            \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        return settle(result, state, card, kind, (uint64_t)(key), &taken);                                   \
     } while (0)
 
 /* Body of a freeing entry point: the charge of KEY goes back once the driver has freed. */
-#define RELEASE(symbol, kind, key, ...)                                                       \
-    do {                                                                                      \
-        symbol##_type real = REAL(symbol);                                                    \
-        if (!real) return CUDA_ERROR_NOT_FOUND;                                               \
-        held_charge held = hold(kind, (uint64_t)(key));                                       \
-        CUresult result = real(__VA_ARGS__);                                                  \
-        return let_go(result, &held, kind, (uint64_t)(key));                                  \
+#define RELEASE(symbol, kind, key, ...)                                                                      \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        held_charge held = hold(kind, (uint64_t)(key));                                                      \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        return let_go(result, &held, kind, (uint64_t)(key));                                                 \
     } while (0)

@@ -10,8 +10,8 @@ enum {
     HOOK_COUNT
 };
 
-#define HOOK(library, result, symbol, ...)                                                    \
-    typedef result(*symbol##_type) __VA_ARGS__;                                               \
+#define HOOK(library, result, symbol, ...)                                                                   \
+    typedef result(*symbol##_type) __VA_ARGS__;                                                              \
     __attribute__((visibility("default"))) result symbol __VA_ARGS__;
 #include "hooks.def"
 

@@ -1,8 +1,8 @@
 /*
  * Between a program and the driver's symbols. A program that is linked to the driver reaches our exports
  * because the preload comes first; one that looks symbols up by handle goes through our dlsym and dlvsym.
- * Only lookups of names in the table, on a handle of their own, are answered by us: RTLD_DEFAULT and RTLD_NEXT
- * find our exports anyway, or mean to pass them by, and depend on who asks, so they are tail calls.
+ * Only lookups of names in the table, on a handle of their own, are answered by us: RTLD_DEFAULT and
+ * RTLD_NEXT find our exports anyway, or mean to pass them by, and depend on who asks, so they are tail calls.
  */
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -80,7 +80,8 @@ static int hook_named(const char *name) {
 
 void *wrapper_of_address(void *function) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
-        if (hooks[hook].library == LIBRARY_CUDA && real_function(hook) == function) return hooks[hook].wrapper;
+        if (hooks[hook].library == LIBRARY_CUDA && real_function(hook) == function)
+            return hooks[hook].wrapper;
     return NULL;
 }
 

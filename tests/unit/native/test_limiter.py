@@ -145,9 +145,11 @@ def test_without_shares_the_limiter_has_no_effect(tmp_path, limited):
 )
 def test_a_damaged_share_refuses_memory_and_says_so_without_a_crash(share, limited, name, content):
     (share / "one" / name).write_bytes(content)
-    code, out, _ = ends(limited(share, "hami-fill", "--total", "1Gi"))
+    code, out, err = ends(limited(share, "hami-fill", "--total", "1Gi"))
     assert code == 1
-    assert "CUDA_ERROR_OUT_OF_MEMORY" in out
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in out + err
+    (told,) = [line for line in err.splitlines() if "HAMI-core ERROR" in line]
+    assert "can be used here" in told
 
 
 def test_a_card_without_a_share_gives_no_memory(tmp_path, limited):
