@@ -1,0 +1,74 @@
+from prometheus_client import CollectorRegistry, generate_latest
+
+from hami_dra.model import names
+from hami_dra.observe.collector import AllocationCollector
+
+GIB = 1024**3
+
+
+def slice_of(node):
+    device = {
+        "name": "hami-gpu-0",
+        "attributes": {
+            "uuid": {"string": "GPU-1"},
+            "minor": {"int": 0},
+            "productName": {"string": "NVIDIA A10"},
+        },
+        "capacity": {"memory": {"value": "20Gi"}, "cores": {"value": "100"}},
+    }
+    spec = {"driver": names.DRIVER, "nodeName": node, "pool": {"name": node}, "devices": [device]}
+    return {"spec": spec}
+
+
+def claim(*pods, node="a", memory="10Gi", cores="50"):
+    result = {
+        "driver": names.DRIVER,
+        "pool": node,
+        "device": "hami-gpu-0",
+        "consumedCapacity": {"memory": memory, "cores": cores},
+    }
+    return {
+        "metadata": {"namespace": "ml"},
+        "status": {
+            "allocation": {"devices": {"results": [result]}},
+            "reservedFor": [{"name": name} for name in pods],
+        },
+    }
+
+
+def scrape(slices, claims, legacy=False):
+    registry = CollectorRegistry()
+    registry.register(AllocationCollector(lambda: slices, lambda: claims, legacy=legacy))
+    lines = generate_latest(registry).decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+CARD = '{device_index="0",device_name="hami-gpu-0",device_type="NVIDIA A10",device_uuid="GPU-1",node="a"}'
+
+
+def test_a_card_shows_its_size_and_what_is_allocated_of_it():
+    series = scrape([slice_of("a")], [claim("one"), claim("two", memory="5Gi", cores="20")])
+    assert float(series[f"hami_dra_gpu_memory_limit_bytes{CARD}"]) == 20 * GIB
+    assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 15 * GIB
+    assert float(series[f"hami_dra_gpu_core_allocated_ratio{CARD}"]) == 0.7
+
+
+def test_an_idle_card_shows_zero_and_no_pods():
+    series = scrape([slice_of("a")], [])
+    assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 0
+    assert not [name for name in series if "vgpu" in name]
+
+
+def test_a_claim_of_two_pods_counts_once_for_the_card_and_is_shown_for_each():
+    series = scrape([slice_of("a")], [claim("one", "two")])
+    assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 10 * GIB
+    for name in ("one", "two"):
+        labels = f'{{device_uuid="GPU-1",namespace="ml",node="a",pod="{name}"}}'
+        assert float(series[f"hami_dra_vgpu_memory_allocated_bytes{labels}"]) == 10 * GIB
+
+
+def test_the_older_names_come_in_mib_and_percent_when_asked_for():
+    series = scrape([slice_of("a")], [claim("one")], legacy=True)
+    (allocated,) = [value for name, value in series.items() if name.startswith("vGPUDeviceMemoryAllocated")]
+    assert float(allocated) == 10240
+    assert not [name for name in scrape([slice_of("a")], [claim("one")]) if name.startswith("vGPU")]
