@@ -28,6 +28,8 @@ def namespace(cluster):
     name = f"e2e-{secrets.token_hex(3)}"
     kubectl("create", "namespace", name)
     yield Kubectl(cluster, name)
+    # `sleep` as a container's first process ignores SIGTERM: do not wait out its grace period.
+    Kubectl(cluster, name)("delete", "pods", "--all", "--grace-period=1", "--wait=false")
     kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s")
 
 
