@@ -21,6 +21,7 @@ help: ## Show the targets
 build: $(VENV)/.installed native ## Virtual environment with the `hami` command, and the native libraries
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@echo "Installing the locked Python packages into $(VENV) (about a minute)"
 	scripts/install-packages
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -29,7 +30,8 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 
 .PHONY: native
 native: $(VENV)/.installed ## The limiter and the simulated driver, linked for glibc 2.17
-	$(MAKE) --no-print-directory -C native release
+	@echo "Compiling the native libraries (seconds)"
+	@$(MAKE) --silent --no-print-directory -C native release
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Resolve requirements/*.txt anew from pyproject.toml

@@ -77,6 +77,7 @@ class Cluster:
         """Remove the cluster and everything made for it outside the caches."""
         with step(f"remove the kind cluster {self.name}", "20 s"):
             self._kind("delete", "cluster")
+            _remove_idle_network()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
@@ -91,6 +92,13 @@ class Cluster:
         command = [node_image.tools() / "usr/bin/kind", *arguments, "--name", self.name]
         env = podman.environment() | {"KUBECONFIG": str(self.kubeconfig)}
         return run(command, env=env, on_line=on_line)  # type: ignore[arg-type]
+
+
+def _remove_idle_network() -> None:
+    """kind makes the network for its first cluster and leaves it behind after the last."""
+    there = podman.podman("network", "ls", "--quiet", "--filter", "name=^kind$").strip()
+    if there and not podman.podman("ps", "--all", "--quiet", "--filter", "network=kind").strip():
+        podman.podman("network", "rm", "kind")
 
 
 def require(cluster: Cluster) -> None:
