@@ -82,7 +82,7 @@ def test_two_replicas_agree_on_one_certificate(kube, monkeypatch):
 
 
 def test_the_server_answers_over_tls_and_takes_a_renewed_certificate_without_a_restart(tmp_path, monkeypatch):
-    bundle = [certs.renew(None, ["localhost"], NOW)]
+    bundle = [certs.renew(None, ["localhost"], NOW - datetime.timedelta(days=340))]
     ca = bundle[0].ca
 
     class Source:
@@ -114,7 +114,7 @@ def test_the_server_answers_over_tls_and_takes_a_renewed_certificate_without_a_r
         return ssl.get_server_certificate(("localhost", holder["port"]))
 
     before = serial()
-    bundle[0] = certs.renew(bundle[0], ["localhost"], NOW + datetime.timedelta(days=340))
+    bundle[0] = certs.renew(bundle[0], ["localhost"], NOW)
     deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=10)
     while serial() == before:
         assert datetime.datetime.now(datetime.UTC) < deadline
