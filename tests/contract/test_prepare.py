@@ -61,7 +61,7 @@ def test_the_container_gets_its_limits_its_ledger_and_the_limiter(
     spec = cdi_spec(config, body)
     (device,) = spec["devices"]
     edits = [spec["containerEdits"], device["containerEdits"]]
-    mounts = {mount["containerPath"]: mount for edit in edits for mount in edit["mounts"]}
+    mounts = {mount["containerPath"]: mount for edit in edits for mount in edit.get("mounts", [])}
     inside = f"/run/hami/shares/{half['shareID']}"
     assert {path: mount["options"][0] for path, mount in mounts.items()} == {
         "/usr/local/hami/libvgpu.so": "ro",
@@ -76,6 +76,9 @@ def test_the_container_gets_its_limits_its_ledger_and_the_limiter(
         "device": A10.uuid,
         "memory": "10737418240",
         "cores": "50",
+        "priority": "1",
+        "cores_policy": "hard",
+        "oversubscribe": "0",
     }
     usage = Path(mounts[f"{inside}/ledger"]["hostPath"])
     assert usage.stat().st_size == ledger.SIZE
@@ -83,7 +86,7 @@ def test_the_container_gets_its_limits_its_ledger_and_the_limiter(
     assert limits.stat().st_mode & 0o777 == 0o644
     assert Path(mounts["/etc/ld.so.preload"]["hostPath"]).read_text() == "/usr/local/hami/libvgpu.so\n"
     assert Path(mounts["/usr/local/hami/libvgpu.so"]["hostPath"]).read_bytes() == b"limiter 1"
-    nodes = [node["path"] for edit in edits for node in edit["deviceNodes"]]
+    nodes = [node["path"] for edit in edits for node in edit.get("deviceNodes", [])]
     assert nodes == ["/dev/nvidiactl", "/dev/nvidia0"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from hami_dra.model.parameters import DEFAULTS, ShareParameters
 
 
 @dataclass(frozen=True)
@@ -17,16 +19,27 @@ class Share:
     uuid: str
     memory: int
     cores: int
+    parameters: ShareParameters = DEFAULTS
+
+    @property
+    def limited(self) -> bool:
+        """False: the DeviceClass trusts its Pods, and the container gets the card as it is."""
+        return self.parameters.enforcement != "none"
 
     def limits(self) -> str:
         """Content of the share's `limits` file (docs/interfaces.md)."""
-        lines = {
+        lines: dict[str, int | str] = {
             "version": 1,
             "share": self.share_id,
             "device": self.uuid,
             "memory": self.memory,
             "cores": self.cores,
+            "priority": 0 if self.parameters.priority == "high" else 1,
+            "cores_policy": self.parameters.cores_policy,
+            "oversubscribe": int(self.parameters.memory_oversubscription),
         }
+        if self.parameters.log_level is not None:
+            lines["log_level"] = self.parameters.log_level
         return "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
@@ -45,7 +58,15 @@ class PreparedClaim:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PreparedClaim:
-        """Read what `to_json` wrote; keys of later versions are ignored. KeyError, TypeError: damaged."""
-        fields = ("share_id", "request", "pool", "device", "uuid", "memory", "cores")
-        shares = tuple(Share(**{key: entry[key] for key in fields}) for entry in data["shares"])
-        return cls(data["uid"], data["namespace"], data["name"], shares)
+        """Read what `to_json` wrote; keys of later versions are ignored, those of earlier ones have defaults.
+
+        KeyError, TypeError, AttributeError: damaged.
+        """
+        return cls(data["uid"], data["namespace"], data["name"], tuple(map(_share, data["shares"])))
+
+
+def _share(data: dict[str, Any]) -> Share:
+    known = {each.name: data[each.name] for each in fields(Share) if each.name != "parameters"}
+    given = data.get("parameters", {})
+    parameters = {each.name: given[each.name] for each in fields(ShareParameters) if each.name in given}
+    return Share(**known, parameters=ShareParameters(**parameters))

@@ -37,21 +37,20 @@ def specification(
     common: Edits,
     by_device: Mapping[str, Edits],
 ) -> dict[str, Any]:
-    """FOLDERS by share id, BY_DEVICE: the driver's edits for a card, by device name; COMMON: for any card."""
-    preload = [
-        _mount(limiter.library, IN_CONTAINER),
-        _mount(limiter.preload, "/etc/ld.so.preload"),
-    ]
+    """FOLDERS by share id, BY_DEVICE: the driver's edits for a card, by device name; COMMON: for any card.
+
+    The limiter comes with each share that has a limit; runtimes mount a destination once.
+    """
     return {
         "cdiVersion": VERSION,
         "kind": KIND,
         "annotations": {f"{DRIVER}/claim": f"{claim.namespace}/{claim.name}"},
-        "containerEdits": _merged(common, {"mounts": preload}),
+        "containerEdits": _merged(common),
         "devices": [
             {
                 "name": device_name(claim.uid, share),
                 "containerEdits": _merged(
-                    by_device.get(share.device, {}), {"mounts": _share_mounts(share, folders[share.share_id])}
+                    by_device.get(share.device, {}), _share_edits(share, folders[share.share_id], limiter)
                 ),
             }
             for share in claim.shares
@@ -82,12 +81,17 @@ class CdiFolder:
         return self._folder / f"{_PREFIX}{uid}.yaml"
 
 
-def _share_mounts(share: Share, folder: Path) -> list[Edits]:
+def _share_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
+    if not share.limited:
+        return {}
     inside = f"{_SHARES_IN_CONTAINER}/{share.share_id}"
-    return [
+    mounts = [
+        _mount(limiter.library, IN_CONTAINER),
+        _mount(limiter.preload, "/etc/ld.so.preload"),
         _mount(folder, inside),
         _mount(folder / "ledger", f"{inside}/ledger", access="rw"),
     ]
+    return {"mounts": mounts}
 
 
 def _mount(host: Path, container: str, access: str = "ro") -> Edits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hami_dra.model import quantity
@@ -11,6 +12,7 @@ from hami_dra.model.claim import ClaimRef, Result, opaque_configs, results
 from hami_dra.model.device import Device
 from hami_dra.model.errors import PrepareError
 from hami_dra.model.names import DRIVER, MIB
+from hami_dra.model.parameters import allocation_problems, effective
 from hami_dra.model.share import PreparedClaim, Share
 
 # A share's id becomes a folder name and part of a CDI device name.
@@ -30,13 +32,13 @@ def plan(
         raise PrepareError(f"{ref} is gone: a claim of that name now has uid {uid}", reason="UidMismatch")
     if not (claim.get("status") or {}).get("allocation"):
         raise PrepareError(f"{ref} is not allocated", reason="NotAllocated")
-    if opaque_configs(claim, DRIVER):
-        raise PrepareError(
-            f"{ref} carries opaque parameters for {DRIVER}, and this version knows none: remove them from"
-            " spec.devices.config of the claim or of its DeviceClass",
-            reason="UnknownParameters",
-        )
-    shares = tuple(_share(ref, result, devices) for result in results(claim, DRIVER, node))
+    configs = opaque_configs(claim, DRIVER)
+    if wrong := allocation_problems(configs):
+        raise PrepareError(f"{ref}: {'; '.join(map(str, wrong))}", reason="BadParameters")
+    shares = tuple(
+        replace(_share(ref, result, devices), parameters=effective(configs, result.request))
+        for result in results(claim, DRIVER, node)
+    )
     if not shares:
         raise PrepareError(f"{ref} has no device of {DRIVER} on node {node}", reason="NotOnThisNode")
     wanted = PreparedClaim(ref.uid, ref.namespace, ref.name, shares)

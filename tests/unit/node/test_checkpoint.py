@@ -60,3 +60,12 @@ def test_a_file_with_one_byte_changed_never_yields_other_claims(data: st.DataObj
     whole[at] = data.draw(st.integers(0, 255))
     with suppress(StateError):
         assert checkpoint.decode(bytes(whole)) == {"uid": CLAIM}
+
+
+def test_a_file_of_the_release_without_parameters_is_read() -> None:
+    outer = json.loads(checkpoint.encode({"uid": CLAIM}))
+    claims = json.loads(outer["payload"])
+    del claims[0]["shares"][0]["parameters"]
+    payload = json.dumps(claims)
+    before = outer | {"payload": payload, "checksum": checkpoint._checksum(payload)}
+    assert checkpoint.decode(json.dumps(before).encode()) == {"uid": CLAIM}

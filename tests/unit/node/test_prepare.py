@@ -59,13 +59,38 @@ def test_an_allocation_that_cannot_be_limited_is_refused(change: dict[str, Any],
     assert reason(claim("c", share() | change)) == expected
 
 
-def test_opaque_parameters_are_refused_as_long_as_we_know_none() -> None:
+def with_parameters(*entries: dict[str, Any]) -> dict[str, Any]:
     body = claim("c", share())
-    opaque = {"driver": "hami-core-gpu.project-hami.io", "parameters": {"kind": "GpuConfig"}}
-    body["status"]["allocation"]["devices"]["config"] = [{"source": "FromClaim", "opaque": opaque}]
-    assert reason(body) == "UnknownParameters"
-    opaque["driver"] = "gpu.nvidia.com"
-    assert planned(body).shares
+    body["status"]["allocation"]["devices"]["config"] = list(entries)
+    return body
+
+
+def opaque(source: str, driver: str = "hami-core-gpu.project-hami.io", **fields: Any) -> dict[str, Any]:
+    head = {"apiVersion": "hami-core-gpu.project-hami.io/v1", "kind": "ShareParameters"}
+    return {"source": source, "opaque": {"driver": driver, "parameters": head | fields}}
+
+
+def test_parameters_of_class_and_claim_reach_the_share_and_its_limits_file() -> None:
+    body = with_parameters(
+        opaque("FromClass", priority="high", logLevel=1),
+        opaque("FromClaim", coresPolicy="soft", logLevel=3, memoryOversubscription=True),
+    )
+    (got,) = planned(body).shares
+    lines = got.limits().splitlines()
+    assert {"version=1", "priority=0", "cores_policy=soft", "oversubscribe=1", "log_level=3"} <= set(lines)
+
+
+def test_without_parameters_a_share_has_low_priority_and_hard_limits() -> None:
+    (got,) = planned(claim("c", share())).shares
+    assert got.limits().splitlines()[5:] == ["priority=1", "cores_policy=hard", "oversubscribe=0"]
+
+
+def test_parameters_that_are_not_understood_refuse_the_claim_and_all_are_named() -> None:
+    body = with_parameters(opaque("FromClaim", prio="high", logLevel=9, enforcement="none"))
+    with pytest.raises(PrepareError, match=r"\.prio: .*\.logLevel: .*\.enforcement: ") as caught:
+        planned(body)
+    assert caught.value.reason == "BadParameters"
+    assert planned(with_parameters(opaque("FromClaim", driver="gpu.nvidia.com", prio="high"))).shares
 
 
 def test_another_uid_or_no_allocation_is_refused() -> None:

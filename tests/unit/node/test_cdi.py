@@ -1,0 +1,46 @@
+"""The CDI specification of a claim: who gets the limiter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hami_dra.model.parameters import ShareParameters
+from hami_dra.model.share import PreparedClaim, Share
+from hami_dra.node.cdi import specification
+from hami_dra.node.limiter_files import LimiterFiles
+
+FILES = LimiterFiles(Path("/state/lib/libvgpu.so.1"), Path("/state/lib/ld.so.preload"))
+
+
+def spec(*enforcement: str) -> dict[str, Any]:
+    shares = tuple(
+        Share(
+            f"share{at}", "gpu", "node", f"hami-gpu-{at}", "GPU", 1 << 30, 0, ShareParameters(enforcement=how)
+        )
+        for at, how in enumerate(enforcement)
+    )
+    folders = {share.share_id: Path("/state/shares") / share.share_id for share in shares}
+    return specification(PreparedClaim("uid", "default", "c", shares), folders, FILES, {"mounts": []}, {})
+
+
+def mounted(edits: dict[str, Any]) -> set[str]:
+    return {mount["containerPath"] for mount in edits.get("mounts", [])}
+
+
+def test_each_limited_share_brings_the_limiter_and_its_own_folder() -> None:
+    devices = spec("limiter", "limiter")["devices"]
+    for at, device in enumerate(devices):
+        assert mounted(device["containerEdits"]) == {
+            "/usr/local/hami/libvgpu.so",
+            "/etc/ld.so.preload",
+            f"/run/hami/shares/share{at}",
+            f"/run/hami/shares/share{at}/ledger",
+        }
+
+
+def test_a_trusted_share_brings_nothing_even_beside_a_limited_one() -> None:
+    whole = spec("none", "limiter")
+    trusted, limited = whole["devices"]
+    assert whole["containerEdits"] == trusted["containerEdits"] == {}
+    assert mounted(limited["containerEdits"])
