@@ -22,10 +22,10 @@ def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | Non
       hami explain gpu-test-compatible -n default
     """
     from hami_dra.kube import Client
-    from hami_dra.ops import explain as ops
+    from hami_dra.model import explain as reasons
     from hami_dra.ops import view
 
-    found = ops.explain(view.of_pod(Client.from_environment(kubeconfig, context), namespace, pod))
+    found = reasons.explain(view.of_pod(Client.from_environment(kubeconfig, context), namespace, pod))
     click.echo(found.sentence)
     if found.next:
         click.echo(f"Next: {found.next}")

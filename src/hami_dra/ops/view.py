@@ -5,7 +5,7 @@ from __future__ import annotations
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors
-from hami_dra.ops.explain import View
+from hami_dra.model.explain import View
 
 
 def of_pod(client: KubeClient, namespace: str, name: str) -> View:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from hami_dra.model import names
-from hami_dra.ops.explain import View, explain
+from hami_dra.model.explain import View, explain
 
 CARD = {"memory": {"value": "23028Mi"}, "cores": {"value": "100"}}
 
@@ -56,15 +56,16 @@ WAITING = View(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "reason", "words"),
     [
-        ({"classes": []}, ["DeviceClass", names.DRIVER, "does not exist"]),
-        ({"claims": []}, ["claim has not been made yet"]),
-        ({"slices": [], "nodes": [{"metadata": {"name": "a"}}]}, ["no node is labelled gpu=on"]),
-        ({"slices": []}, ["no node publishes a card"]),
-        ({"claims": [claim(memory="100Gi")]}, ["memory 100Gi", "largest card has 23028Mi"]),
+        ({"classes": []}, "NoDeviceClass", ["DeviceClass", names.DRIVER, "does not exist"]),
+        ({"claims": []}, "NoClaim", ["claim has not been made yet"]),
+        ({"slices": [], "nodes": [{"metadata": {"name": "a"}}]}, "NoNode", ["no node is labelled gpu=on"]),
+        ({"slices": []}, "NoCard", ["no node publishes a card"]),
+        ({"claims": [claim(memory="100Gi")]}, "TooLarge", ["memory 100Gi", "largest card has 23028Mi"]),
         (
             {"all_claims": [claim(memory="20Gi", allocated_to="a")]},
+            "NoRoom",
             ["waits for room", "memory 10Gi", "memory 2548Mi"],
         ),
         (
@@ -72,14 +73,15 @@ WAITING = View(
                 "claims": [claim(allocated_to="a")],
                 "events": [{"reason": "FailedPrepareDynamicResources", "message": "no such card"}],
             },
+            "PrepareFailed",
             ["could not be prepared", "no such card"],
         ),
     ],
     ids=["class", "claim", "label", "plugin", "impossible", "full", "prepare"],
 )
-def test_each_cause_has_its_own_sentence_and_a_next_command(change, words):
+def test_each_cause_has_its_own_sentence_reason_and_a_next_command(change, reason, words):
     found = explain(dataclasses.replace(WAITING, **change))
-    assert found.waiting
+    assert (found.waiting, found.reason) == (True, reason)
     assert found.next
     for word in words:
         assert word in found.sentence
@@ -88,3 +90,11 @@ def test_each_cause_has_its_own_sentence_and_a_next_command(change, words):
 def test_a_running_pod_does_not_wait():
     pod = WAITING.pod | {"status": {"phase": "Running"}}
     assert not explain(dataclasses.replace(WAITING, pod=pod)).waiting
+
+
+def test_the_schedulers_words_are_told_after_its_events_are_gone():
+    said = {"reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu."}
+    pod = WAITING.pod | {"status": {"phase": "Pending", "conditions": [said]}}
+    found = explain(dataclasses.replace(WAITING, pod=pod))
+    assert found.reason == "Scheduler"
+    assert "Insufficient cpu" in found.sentence

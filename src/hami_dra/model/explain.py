@@ -10,19 +10,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hami_dra.kube.client import Object
 from hami_dra.model import names, quantity
 
+Object = dict[str, Any]
 Capacity = dict[str, int]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """`waiting` tells whether the Pod waits at all; `next` is the command to run next."""
+    """`waiting` tells whether the Pod waits at all; `next` is the command to run next.
+
+    `reason` is the cause in one CamelCase word: few in number, so that it can label a metric.
+    """
 
     waiting: bool
     sentence: str
     next: str = ""
+    reason: str = "Other"
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,23 @@ def explain(view: View) -> Explanation:
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
     phase = pod.get("status", {}).get("phase", "Pending")
     if phase != "Pending":
-        return Explanation(False, f"{name} does not wait: it is {phase}.")
+        return Explanation(False, f"{name} does not wait: it is {phase}.", reason="NotWaiting")
     for cause in (_no_request, _no_class, _no_claim, _no_slices, _no_room, _prepare_failed):
         found = cause(view, name)
         if found:
             return found
-    message = _last_message(view.events, "FailedScheduling")
+    message = _last_message(view.events, "FailedScheduling") or _unschedulable(pod)
     if message:
-        return Explanation(True, f"{name} waits for the scheduler: {message}", _describe(pod))
+        sentence = f"{name} waits for the scheduler: {message}"
+        return Explanation(True, sentence, _describe(pod), reason="Scheduler")
     return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
 
 
 def _no_request(view: View, name: str) -> Explanation | None:
     if view.pod["spec"].get("resourceClaims"):
         return None
-    return Explanation(
-        True, f"{name} asks for no claim, so it waits for something else.", _describe(view.pod)
-    )
+    sentence = f"{name} asks for no claim, so it waits for something else."
+    return Explanation(True, sentence, _describe(view.pod))
 
 
 def _no_class(view: View, name: str) -> Explanation | None:
@@ -72,6 +76,7 @@ def _no_class(view: View, name: str) -> Explanation | None:
                     True,
                     f"{name} waits because DeviceClass {asked['deviceClassName']} does not exist.",
                     "kubectl get deviceclass",
+                    reason="NoDeviceClass",
                 )
     return None
 
@@ -86,6 +91,7 @@ def _no_claim(view: View, name: str) -> Explanation | None:
         True,
         f"{name} waits because its claim has not been made{reason}.",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=webhook",
+        reason="NoClaim",
     )
 
 
@@ -94,10 +100,10 @@ def _no_slices(view: View, name: str) -> Explanation | None:
         return None
     labelled = any(node["metadata"].get("labels", {}).get("gpu") == "on" for node in view.nodes)
     if not labelled:
-        return Explanation(
-            True, f"{name} waits because no node is labelled gpu=on.", "kubectl label node NODE gpu=on"
-        )
-    return Explanation(True, f"{name} waits because no node publishes a card.", "hami doctor")
+        sentence = f"{name} waits because no node is labelled gpu=on."
+        return Explanation(True, sentence, "kubectl label node NODE gpu=on", reason="NoNode")
+    sentence = f"{name} waits because no node publishes a card."
+    return Explanation(True, sentence, "hami doctor", reason="NoCard")
 
 
 def _no_room(view: View, name: str) -> Explanation | None:
@@ -118,6 +124,7 @@ def _no_room(view: View, name: str) -> Explanation | None:
                         f"{name} waits because it asks for {key} {amount} and the largest card "
                         f"has {_show(key, most)}.",
                         "kubectl get resourceslices -o yaml",
+                        reason="TooLarge",
                     )
             if not any(_fits(wanted, room) for room in free.values()):
                 best = max(free.values(), key=lambda room: room.get("memory", 0), default={})
@@ -126,6 +133,7 @@ def _no_room(view: View, name: str) -> Explanation | None:
                     f"{name} waits for room: it asks for {_show_all(wanted)}, and the emptiest card has "
                     f"{_show_all(best)} free.",
                     "kubectl get resourceclaims -A",
+                    reason="NoRoom",
                 )
     return None
 
@@ -139,6 +147,7 @@ def _prepare_failed(view: View, name: str) -> Explanation | None:
         True,
         f"{name} is on {node}, where its share could not be prepared: {message}",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=driver",
+        reason="PrepareFailed",
     )
 
 
@@ -191,6 +200,13 @@ def _show_all(amounts: dict[str, Any]) -> str:
 def _last_message(events: list[Object], *reasons: str) -> str | None:
     messages = [event["message"] for event in events if event.get("reason") in reasons]
     return messages[-1] if messages else None
+
+
+def _unschedulable(pod: Object) -> str | None:
+    """The scheduler's own words, which outlive its Events."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    said = (each.get("message") for each in conditions if each.get("reason") == "Unschedulable")
+    return next(said, None)
 
 
 def _describe(pod: Object) -> str:
