@@ -37,7 +37,6 @@ def config(folder: Path) -> Config:
         state=folder / "state",
         limiter=folder / "libvgpu.so",
         cdi=folder / "cdi",
-        cdi_static=folder / "etc-cdi",
         plugins=folder / "plugins",
         registry=folder / "registry",
     )
@@ -65,7 +64,9 @@ def start(config: Config, kube: FakeKube) -> Iterator[Start]:
     running: list[Plugin] = []
 
     def run(**options: Any) -> Plugin:
-        plugin = Plugin(replace(config, **options), kube, CardBackend(A10, SECOND))
+        plugin = Plugin(
+            replace(config, **options), kube, CardBackend(A10, SECOND, cdi=[config.cdi.parent / "etc-cdi"])
+        )
         plugin.start()
         running.append(plugin)
         return plugin

@@ -94,7 +94,7 @@ def test_the_toolkits_own_specification_is_used_where_there_is_one(
     kubelet: Kubelet, config: Config, add: Add
 ) -> None:
     vendor = {"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [{"name": A10.uuid}]}
-    (config.cdi_static / "nvidia.yaml").write_text(json.dumps(vendor))
+    (config.cdi.parent / "etc-cdi/nvidia.yaml").write_text(json.dumps(vendor))
     body = add(claim("half", share()))
     (device,) = kubelet.prepare(body)[body["metadata"]["uid"]].devices
     assert device.cdi_device_ids[0] == f"nvidia.com/gpu={A10.uuid}"

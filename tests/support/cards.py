@@ -3,48 +3,71 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from hami_dra.devices.backend import Edits
-from hami_dra.model.device import Device
+from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
+from hami_dra.devices.nvidia import capacities
+from hami_dra.devices.vendor_cdi import VendorCdi
+from hami_dra.model.device import Attribute, Device, Version
 from hami_dra.model.names import DRIVER, MIB
 
 NODE = "ecs-a10-sh"
 
-A10 = Device(
-    uuid="GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf",
-    minor=0,
-    product_name="NVIDIA A10",
-    brand="Nvidia",
-    architecture="Ampere",
-    compute_capability="8.6",
-    driver_version="550.144.03",
-    cuda_version="12.4",
-    memory=23028 * MIB,
-    pci_bus_id="0000:65:01.0",
-    pcie_root="pci0000:64",
-)
-SECOND = replace(A10, uuid="GPU-00000000-0000-0000-0000-000000000002", minor=1, pci_bus_id="0000:66:01.0")
+
+def card(minor: int, uuid: str, pci: str, memory: int = 23028 * MIB, root: str = "pci0000:64") -> Device:
+    """An A10 as `devices.nvidia` describes it."""
+    attributes: dict[str, Attribute] = {
+        "architecture": "Ampere",
+        "brand": "Nvidia",
+        "cudaComputeCapability": Version("8.6"),
+        "cudaDriverVersion": Version("12.4"),
+        "driverVersion": Version("550.144.03"),
+        "minor": minor,
+        "pcieBusID": pci,
+        "productName": "NVIDIA A10",
+        "resource.kubernetes.io/pcieRoot": root,
+        "type": "hami-gpu",
+        "uuid": uuid,
+    }
+    return Device(f"hami-gpu-{minor}", uuid, attributes, capacities(memory))
+
+
+A10 = card(0, "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf", "0000:65:01.0")
+SECOND = card(1, "GPU-00000000-0000-0000-0000-000000000002", "0000:66:01.0")
 
 
 class CardBackend:
-    """`devices.backend.Backend` without a driver."""
+    """`devices.backend.Backend` of NVIDIA's family without a driver. CDI: folders of the toolkit's files."""
 
-    def __init__(self, *devices: Device) -> None:
+    driver = DRIVER
+    limiter = True
+
+    def __init__(self, *devices: Device, cdi: Sequence[Path] = ()) -> None:
         self.devices = list(devices or (A10,))
+        self.problems: list[Problem] = []
+        self._vendor = VendorCdi("nvidia.com/gpu", cdi)
 
     def discover(self) -> list[Device]:
         return self.devices
 
-    def cdi_kind(self) -> str:
-        return "nvidia.com/gpu"
+    def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
+        vendor, own = {}, {}
+        for device, share in grants:
+            node = f"/dev/nvidia{device.attributes['minor']}"
+            name = self._vendor.device_for(device.uuid, 0, node)
+            if name:
+                vendor[share.key] = (name,)
+            else:
+                own[share.key] = {"deviceNodes": [{"path": node}]}
+        return ClaimEdits({"deviceNodes": [{"path": "/dev/nvidiactl"}]} if own else {}, own, vendor)
 
-    def common_edits(self) -> Edits:
-        return {"deviceNodes": [{"path": "/dev/nvidiactl"}], "mounts": []}
+    def health(self, devices: Sequence[Device]) -> list[Problem]:
+        return self.problems
 
-    def device_edits(self, device: Device) -> Edits:
-        return {"deviceNodes": [{"path": f"/dev/nvidia{device.minor}"}]}
+    def usage(self, devices: Sequence[Device]) -> list[Usage]:
+        return []
 
 
 def share(

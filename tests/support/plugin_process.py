@@ -20,12 +20,11 @@ def main(folder: Path, pod_uid: str = "") -> None:
         state=folder / "state",
         limiter=folder / "libvgpu.so",
         cdi=folder / "cdi",
-        cdi_static=folder / "etc-cdi",
         plugins=folder / "plugins",
         registry=folder / "registry",
     )
     kube = Client.from_environment(str(folder / "kubeconfig"))
-    serve(Plugin(config, kube, CardBackend(A10, SECOND)))
+    serve(Plugin(config, kube, CardBackend(A10, SECOND, cdi=[folder / "etc-cdi"])))
 
 
 if __name__ == "__main__":

@@ -67,13 +67,15 @@ def plugin(**options: Any) -> None:
         state=options["state_dir"],
         limiter=options["limiter"] or native_files.find("libvgpu.so"),
         cdi=options["cdi_dir"],
-        cdi_static=options["cdi_static_dir"],
         plugins=options["plugins_dir"],
         registry=options["registry_dir"],
         health_port=options["health_port"],
         metrics_port=options["metrics_port"],
     )
-    backend = NvidiaBackend(DriverRoot(root, options["host_driver_root"] or root))
+    backend = NvidiaBackend(
+        DriverRoot(root, options["host_driver_root"] or root),
+        cdi=(options["cdi_static_dir"], options["cdi_dir"]),
+    )
     serve(Plugin(config, Client.from_environment(options["kubeconfig"]), backend))
 
 

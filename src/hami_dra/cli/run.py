@@ -14,6 +14,7 @@ import click
 
 from hami_dra import native_files
 from hami_dra.model import ledger, names, quantity
+from hami_dra.model.device import CORES, MEMORY
 from hami_dra.model.errors import DriverError, UserError
 from hami_dra.model.share import Share
 
@@ -54,8 +55,7 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
         pool="",
         device="",
         uuid=card,
-        memory=asked or size,
-        cores=cores,
+        consumed={MEMORY: asked or size, CORES: cores},
     )
     sys.exit(_run_under(share, environment, command))
 

@@ -16,6 +16,7 @@ from hami_dra import native_files
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.model.errors import DriverError, UserError
+from hami_dra.model.names import DRIVER
 from hami_dra.node.slices import resource_slice
 
 
@@ -44,7 +45,7 @@ def slice_(node: str, simulation: Path | None, driver_root: Path, output: str) -
     else:
         with _simulated_root(simulation) as root, _drivers_words(simulation):
             devices = NvidiaBackend(DriverRoot(root, root)).discover()
-    body = resource_slice(node, devices)
+    body = resource_slice(node, DRIVER, devices)
     text = json.dumps(body, indent=2) if output == "json" else yaml.safe_dump(body, sort_keys=False)
     click.echo(text.rstrip("\n"))
 

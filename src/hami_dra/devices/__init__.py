@@ -1,1 +1,1 @@
-"""Accelerator families behind one Protocol (`backend.Backend`): `nvidia` today."""
+"""Accelerator families behind one contract (`backend.Backend`): `nvidia` today."""

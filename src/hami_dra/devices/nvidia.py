@@ -1,18 +1,22 @@
-"""NVIDIA cards through NVML: libnvidia-ml.so.1 -> pynvml -> Device."""
+"""NVIDIA cards through NVML: libnvidia-ml.so.1 -> pynvml -> Device. Our limiter holds their shares."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pynvml
 
 from hami_dra.devices import nvidia_edits
-from hami_dra.devices.backend import Edits
+from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
-from hami_dra.model.device import Device
+from hami_dra.devices.vendor_cdi import VendorCdi
+from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
 from hami_dra.model.errors import DriverError
+from hami_dra.model.names import DEVICE_TYPE, DRIVER, MIB
 
 # Words as in the guide's ResourceSlice; numbers from nvml.h.
 BRANDS = {
@@ -47,14 +51,58 @@ ARCHITECTURES = {
 
 
 class NvidiaBackend:
-    """`Backend` for the cards of one driver root. SYSFS: folders to look for the PCI tree in, in order."""
+    """`Backend` for the cards of one driver root.
 
-    def __init__(self, root: DriverRoot, sysfs: tuple[Path, ...] = ()) -> None:
+    CDI: folders with specifications of the NVIDIA toolkit, used where they have a card. SYSFS: folders to
+    look for the PCI tree in, in order.
+    """
+
+    driver = DRIVER
+    limiter = True
+
+    def __init__(self, root: DriverRoot, *, cdi: Sequence[Path] = (), sysfs: tuple[Path, ...] = ()) -> None:
         self._root = root
+        self._vendor = VendorCdi("nvidia.com/gpu", cdi)
         self._sysfs = sysfs or (root.path / "sys", Path("/sys"))
 
     def discover(self) -> list[Device]:
         """See Backend. Cards in MIG mode are left out: their memory belongs to the instances."""
+        with self._nvml():
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            found = [self._device(handle) for handle in handles if not _mig_enabled(handle)]
+        return sorted(found, key=_minor)
+
+    def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
+        """See Backend: by reference to the toolkit's specification, else our own."""
+        vendor, own = {}, {}
+        for device, share in grants:
+            minor = _minor(device)
+            name = self._vendor.device_for(device.uuid, minor, f"/dev/nvidia{minor}")
+            if name is None:
+                own[share.key] = nvidia_edits.device(self._root, minor)
+            else:
+                vendor[share.key] = (name,)
+        return ClaimEdits(nvidia_edits.common(self._root) if own else {}, own, vendor)
+
+    def health(self, devices: Sequence[Device]) -> list[Problem]:
+        """See Backend: a card that NVML cannot reach any more is lost."""
+        problems = []
+        with self._nvml():
+            for device in devices:
+                try:
+                    pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(device.uuid))
+                except pynvml.NVMLError as problem:
+                    problems.append(Problem(device.name, "lost", f"NVML: {problem}"))
+        return problems
+
+    def usage(self, devices: Sequence[Device]) -> list[Usage]:
+        """See Backend."""
+        with self._nvml():
+            return [_usage(device) for device in devices]
+
+    @contextmanager
+    def _nvml(self) -> Iterator[None]:
+        """NVML started; what goes wrong in it is a DriverError that names the library."""
         library = self._root.required_library("libnvidia-ml.so.1")
         try:
             # glibc answers pynvml's own load of "libnvidia-ml.so.1" with the library that has this SONAME.
@@ -63,43 +111,35 @@ class NvidiaBackend:
         except (OSError, pynvml.NVMLError) as problem:
             raise DriverError(f"NVML of {self._root.on_host(library)} does not start: {problem}") from problem
         try:
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-            found = [self._device(handle) for handle in handles if not _mig_enabled(handle)]
+            yield
         except pynvml.NVMLError as problem:
             raise DriverError(f"NVML of {self._root.on_host(library)} failed: {problem}") from problem
         finally:
             pynvml.nvmlShutdown()
-        return sorted(found, key=lambda device: device.minor)
-
-    def cdi_kind(self) -> str:
-        """See Backend: the kind that `nvidia-ctk cdi generate` writes."""
-        return "nvidia.com/gpu"
-
-    def common_edits(self) -> Edits:
-        """See Backend."""
-        return nvidia_edits.common(self._root)
-
-    def device_edits(self, device: Device) -> Edits:
-        """See Backend."""
-        return nvidia_edits.device(self._root, device.minor)
 
     def _device(self, handle: Any) -> Device:
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
+        minor = pynvml.nvmlDeviceGetMinorNumber(handle)
+        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
         pci = bus_id(_text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
-        return Device(
-            uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-            minor=pynvml.nvmlDeviceGetMinorNumber(handle),
-            product_name=_text(pynvml.nvmlDeviceGetName(handle)),
-            brand=BRANDS.get(pynvml.nvmlDeviceGetBrand(handle), "Unknown"),
-            architecture=ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle), "Unknown"),
-            compute_capability=f"{major}.{minor}",
-            driver_version=_text(pynvml.nvmlSystemGetDriverVersion()),
-            cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}",
-            memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-            pci_bus_id=pci,
-            pcie_root=self._pcie_root(pci),
-        )
+        major, minor_capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
+        attributes: dict[str, Attribute] = {
+            "architecture": ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle), "Unknown"),
+            "brand": BRANDS.get(pynvml.nvmlDeviceGetBrand(handle), "Unknown"),
+            "cudaComputeCapability": Version(f"{major}.{minor_capability}"),
+            "cudaDriverVersion": Version(f"{cuda // 1000}.{cuda % 1000 // 10}"),
+            "driverVersion": Version(_text(pynvml.nvmlSystemGetDriverVersion())),
+            "minor": minor,
+            "pcieBusID": pci,
+            "productName": _text(pynvml.nvmlDeviceGetName(handle)),
+            "type": DEVICE_TYPE,
+            "uuid": uuid,
+        }
+        if root := self._pcie_root(pci):
+            attributes["resource.kubernetes.io/pcieRoot"] = root
+        # The number of /dev/nvidia<minor> keeps the name stable over restarts.
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+        return Device(f"hami-gpu-{minor}", uuid, attributes, capacities(memory))
 
     def _pcie_root(self, pci: str) -> str | None:
         """The first `pciXXXX:YY` of the device's real path in sysfs (KEP-4381), None where it has none."""
@@ -109,6 +149,19 @@ class NvidiaBackend:
                 parts = entry.resolve().parts
                 return next((part for part in parts if part.startswith("pci") and ":" in part), None)
         return None
+
+
+def capacities(memory: int) -> tuple[Capacity, ...]:
+    """What a card of MEMORY bytes offers.
+
+    A claim that names no cores reserves none, so that claims by memory alone can share a card; one that names
+    no memory takes all of it. Whole MiB, else the range's steps miss its end.
+    """
+    whole = memory // MIB * MIB
+    return (
+        Capacity(CORES, value=100, default=0),
+        Capacity(MEMORY, value=whole, default=whole, least=MIB, step=MIB, in_bytes=True),
+    )
 
 
 def bus_id(nvml: str) -> str:
@@ -123,6 +176,21 @@ def _mig_enabled(handle: Any) -> bool:
     except pynvml.NVMLError:  # no MIG on this card, or a driver too old to know it
         return False
     return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def _usage(device: Device) -> Usage:
+    handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
+    try:
+        compute = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+    except pynvml.NVMLError:  # not on every card
+        compute = None
+    return Usage(device.name, int(pynvml.nvmlDeviceGetMemoryInfo(handle).used), compute)
+
+
+def _minor(device: Device) -> int:
+    minor = device.attributes["minor"]
+    assert isinstance(minor, int)  # noqa: S101
+    return minor
 
 
 def _text(value: str | bytes) -> str:

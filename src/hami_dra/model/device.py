@@ -1,28 +1,70 @@
-"""A card as its driver describes it: no Kubernetes in it."""
+"""A device as its family describes it: nothing of Kubernetes in it, and nothing of one maker."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MEMORY = "memory"
+CORES = "cores"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version as the driver prints it, for example `550.144.03`."""
+
+    text: str
+
+
+Attribute = str | int | bool | Version
+"""What claims select by."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """An amount that claims consume. A claim that names none takes `default`.
+
+    What it names is rounded up to `least` + n * `step`, or to the next of `values` where there are any
+    (at most ten, ascending, `value` the last of them). `units`: how many things of their own (cores, compute
+    units) the whole `value` stands for; a share is then told which of them are its, and 0 means it is not.
+    """
+
+    name: str
+    value: int
+    default: int
+    least: int = 0
+    step: int = 1
+    values: tuple[int, ...] = ()
+    in_bytes: bool = False
+    units: int = 0
+
+    def accepts(self, amount: int) -> bool:
+        """Could the scheduler have granted AMOUNT?"""
+        return amount in self.values if self.values else self.least <= amount <= self.value
 
 
 @dataclass(frozen=True)
 class Device:
-    """One whole card that can be shared. `memory` is in bytes; versions are as the driver prints them."""
+    """One device. `name` is unique on the node and as stable over restarts as the host allows.
 
+    `uuid` is its identity: limits, ledgers and the sum of all shares are keyed by it. Attribute names without
+    a domain are the driver's own. `shared` False: a claim takes the whole device, and the capacities only
+    describe it. `detail` belongs to the backend that found the device; nobody else looks into it.
+    """
+
+    name: str
     uuid: str
-    minor: int
-    product_name: str
-    brand: str
-    architecture: str
-    compute_capability: str
-    driver_version: str
-    cuda_version: str
-    memory: int
-    pci_bus_id: str
-    pcie_root: str | None = None
-    """Root complex such as `pci0000:64`; None where the kernel does not show it (some VMs)."""
+    attributes: Mapping[str, Attribute]
+    capacities: tuple[Capacity, ...] = ()
+    shared: bool = True
+    detail: Any = field(default=None, compare=False)
 
     @property
-    def name(self) -> str:
-        """Name in the ResourceSlice; the number of `/dev/nvidia<minor>` keeps it stable over restarts."""
-        return f"hami-gpu-{self.minor}"
+    def consumable(self) -> tuple[Capacity, ...]:
+        """The capacities that every share of the device consumes some of."""
+        return self.capacities if self.shared else ()
+
+    def capacity(self, name: str) -> int:
+        """The whole amount of one capacity, 0 when the device has none of that name."""
+        return next((capacity.value for capacity in self.capacities if capacity.name == name), 0)

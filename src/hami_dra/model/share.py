@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from hami_dra.model.device import CORES, MEMORY
 from hami_dra.model.parameters import DEFAULTS, ShareParameters
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one allocation result grants. `memory` in bytes, `cores` in percent of the card (0: none)."""
+    """What one allocation result grants.
+
+    `consumed`: amounts by capacity; of `memory` bytes, of `cores` percent of the device (0: none reserved).
+    `units`: by capacity, the numbers of the units that are this share's own (see `device.Capacity.units`).
+    `share_id` is empty for a device that is not shared.
+    """
 
     share_id: str
     request: str
     pool: str
     device: str
     uuid: str
-    memory: int
-    cores: int
+    consumed: Mapping[str, int]
+    units: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: ShareParameters = DEFAULTS
+
+    @property
+    def key(self) -> str:
+        """Tells the shares of one claim apart; a device that is not shared comes once in a claim."""
+        return f"{self.device}-{self.share_id}" if self.share_id else self.device
 
     @property
     def limited(self) -> bool:
@@ -32,8 +44,8 @@ class Share:
             "version": 1,
             "share": self.share_id,
             "device": self.uuid,
-            "memory": self.memory,
-            "cores": self.cores,
+            "memory": self.consumed[MEMORY],
+            "cores": self.consumed[CORES],
             "priority": 0 if self.parameters.priority == "high" else 1,
             "cores_policy": self.parameters.cores_policy,
             "oversubscribe": int(self.parameters.memory_oversubscription),
@@ -66,7 +78,9 @@ class PreparedClaim:
 
 
 def _share(data: dict[str, Any]) -> Share:
-    known = {each.name: data[each.name] for each in fields(Share) if each.name != "parameters"}
+    known = {name: data[name] for name in ("share_id", "request", "pool", "device", "uuid")}
+    consumed = {str(name): int(amount) for name, amount in data["consumed"].items()}
+    units = {str(name): tuple(map(int, numbers)) for name, numbers in data.get("units", {}).items()}
     given = data.get("parameters", {})
     parameters = {each.name: given[each.name] for each in fields(ShareParameters) if each.name in given}
-    return Share(**known, parameters=ShareParameters(**parameters))
+    return Share(**known, consumed=consumed, units=units, parameters=ShareParameters(**parameters))

@@ -11,58 +11,63 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hami_dra.model.names import DRIVER
+from hami_dra.devices.backend import ClaimEdits, Edits
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node.files import write_whole
 from hami_dra.node.limiter_files import IN_CONTAINER, LimiterFiles
 
-KIND = f"k8s.{DRIVER}/claim"
 # The first version whose device names may start with a digit is 0.5.0; annotations came with 0.6.0.
 VERSION = "0.6.0"
-_PREFIX = f"k8s.{DRIVER}-claim_"
 _SHARES_IN_CONTAINER = "/run/hami/shares"
 
-Edits = dict[str, Any]
+
+def kind(driver: str) -> str:
+    """Kind of our specifications of one driver."""
+    return f"k8s.{driver}/claim"
 
 
 def device_name(uid: str, share: Share) -> str:
     """Unique for ever: runtimes cache specifications."""
-    return f"{uid}-{share.device}-{share.share_id}"
+    return f"{uid}-{share.key}"
 
 
 def specification(
-    claim: PreparedClaim,
-    folders: Mapping[str, Path],
-    limiter: LimiterFiles,
-    common: Edits,
-    by_device: Mapping[str, Edits],
+    driver: str, claim: PreparedClaim, edits: ClaimEdits, limits: Mapping[str, Edits]
 ) -> dict[str, Any]:
-    """FOLDERS by share id, BY_DEVICE: the driver's edits for a card, by device name; COMMON: for any card.
-
-    The limiter comes with each share that has a limit; runtimes mount a destination once.
-    """
+    """EDITS: the family's. LIMITS: what our limiter adds, by `Share.key` (see `limiter_edits`)."""
     return {
         "cdiVersion": VERSION,
-        "kind": KIND,
-        "annotations": {f"{DRIVER}/claim": f"{claim.namespace}/{claim.name}"},
-        "containerEdits": _merged(common),
+        "kind": kind(driver),
+        "annotations": {f"{driver}/claim": f"{claim.namespace}/{claim.name}"},
+        "containerEdits": _merged(edits.common),
         "devices": [
             {
                 "name": device_name(claim.uid, share),
-                "containerEdits": _merged(
-                    by_device.get(share.device, {}), _share_edits(share, folders[share.share_id], limiter)
-                ),
+                "containerEdits": _merged(edits.shares.get(share.key, {}), limits.get(share.key, {})),
             }
             for share in claim.shares
         ],
     }
 
 
-class CdiFolder:
-    """The specifications of our claims in the runtime's folder."""
+def limiter_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
+    """The limiter and the FOLDER of a share that it holds; runtimes mount a destination once."""
+    inside = f"{_SHARES_IN_CONTAINER}/{share.share_id}"
+    mounts = [
+        _mount(limiter.library, IN_CONTAINER),
+        _mount(limiter.preload, "/etc/ld.so.preload"),
+        _mount(folder, inside),
+        _mount(folder / "ledger", f"{inside}/ledger", access="rw"),
+    ]
+    return {"mounts": mounts}
 
-    def __init__(self, folder: Path) -> None:
+
+class CdiFolder:
+    """The specifications of one driver's claims in the runtime's folder."""
+
+    def __init__(self, folder: Path, driver: str) -> None:
         self._folder = folder
+        self._prefix = f"k8s.{driver}-claim_"
 
     def write(self, uid: str, spec: dict[str, Any]) -> None:
         """Write or replace the specification of a claim."""
@@ -75,23 +80,10 @@ class CdiFolder:
 
     def uids(self) -> set[str]:
         """The claims that have a specification."""
-        return {path.stem.removeprefix(_PREFIX) for path in self._folder.glob(f"{_PREFIX}*.yaml")}
+        return {path.stem.removeprefix(self._prefix) for path in self._folder.glob(f"{self._prefix}*.yaml")}
 
     def _path(self, uid: str) -> Path:
-        return self._folder / f"{_PREFIX}{uid}.yaml"
-
-
-def _share_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
-    if not share.limited:
-        return {}
-    inside = f"{_SHARES_IN_CONTAINER}/{share.share_id}"
-    mounts = [
-        _mount(limiter.library, IN_CONTAINER),
-        _mount(limiter.preload, "/etc/ld.so.preload"),
-        _mount(folder, inside),
-        _mount(folder / "ledger", f"{inside}/ledger", access="rw"),
-    ]
-    return {"mounts": mounts}
+        return self._folder / f"{self._prefix}{uid}.yaml"
 
 
 def _mount(host: Path, container: str, access: str = "ro") -> Edits:

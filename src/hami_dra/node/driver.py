@@ -7,7 +7,7 @@ a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Un
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,11 @@ from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results
 from hami_dra.model.device import Device
-from hami_dra.model.names import DRIVER
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import cdi, prepare
 from hami_dra.node.checkpoint import Checkpoint, Claims
 from hami_dra.node.limiter_files import LimiterFiles
 from hami_dra.node.shares import ShareFolders
-from hami_dra.node.vendor_cdi import VendorCdi
 
 log = structlog.get_logger(__name__)
 
@@ -55,25 +53,25 @@ class NodeDriver:
         state: Path,
         limiter: LimiterFiles,
         cdi_folder: Path,
-        vendor: VendorCdi,
     ) -> None:
         self._kube = kube
         self._node = node
         self._backend = backend
-        self._devices: Mapping[str, Device] = {device.name: device for device in devices}
+        self._family = prepare.Family(
+            backend.driver, backend.limiter, {device.name: device for device in devices}
+        )
         self._limiter = limiter
-        self._vendor = vendor
         self._lock_file = state / "lock"
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
-        self.cdi = cdi.CdiFolder(cdi_folder)
+        self.cdi = cdi.CdiFolder(cdi_folder, backend.driver)
 
     def prepare(self, ref: ClaimRef) -> list[Granted]:
         """Prepare one claim; errors.HamiError says why not. Calling it again rebuilds everything."""
         claim = self._claim(ref)
         with self.locked():
             claims = self.load()
-            planned = prepare.plan(ref, claim, self._node, self._devices, claims.values())
+            planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             if claims.get(ref.uid) != planned:
                 self.checkpoint.save(claims | {ref.uid: planned})
             return self._carry_out(planned)
@@ -88,7 +86,7 @@ class NodeDriver:
         with self.locked():
             claims = self.load()
             for claim in claims.values():
-                if {share.device for share in claim.shares} <= self._devices.keys():
+                if {share.device for share in claim.shares} <= self._family.devices.keys():
                     self._carry_out(claim)
                 else:
                     log.warning(
@@ -130,19 +128,17 @@ class NodeDriver:
             raise errors.PrepareError(f"{ref} is gone", reason="ClaimGone") from problem
 
     def _carry_out(self, claim: PreparedClaim) -> list[Granted]:
-        for share in claim.shares:
+        edits = self._backend.edits([(self._family.devices[share.device], share) for share in claim.shares])
+        limits = {}
+        for share in claim.shares if self._family.limiter else ():
             self.folders.write(share)
-        base = {share.device: self._vendor.device_for(self._devices[share.device]) for share in claim.shares}
-        own = [name for name, vendor in base.items() if vendor is None]
-        spec = cdi.specification(
-            claim,
-            {share.share_id: self.folders.path(share.share_id) for share in claim.shares},
-            self._limiter,
-            self._backend.common_edits() if own else {},
-            {name: self._backend.device_edits(self._devices[name]) for name in own},
-        )
-        self.cdi.write(claim.uid, spec)
-        return [_granted(claim.uid, share, base[share.device]) for share in claim.shares]
+            if share.limited:
+                limits[share.key] = cdi.limiter_edits(share, self.folders.path(share.share_id), self._limiter)
+        self.cdi.write(claim.uid, cdi.specification(self._family.driver, claim, edits, limits))
+        return [
+            _granted(self._family.driver, claim.uid, share, edits.vendor.get(share.key, ()))
+            for share in claim.shares
+        ]
 
     def _from_api(self) -> Claims:
         """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""
@@ -150,16 +146,15 @@ class NodeDriver:
         for item in self._kube.list(RESOURCE_CLAIMS)[0]:
             meta = item["metadata"]
             ref = ClaimRef(meta["namespace"], meta["name"], meta["uid"])
-            if not results(item, DRIVER, self._node):
+            if not results(item, self._family.driver, self._node):
                 continue
             try:
-                claims[ref.uid] = prepare.plan(ref, item, self._node, self._devices, claims.values())
+                claims[ref.uid] = prepare.plan(ref, item, self._node, self._family, claims.values())
             except errors.PrepareError as problem:
                 log.warning("claim left out of the rebuilt checkpoint", claim=str(ref), error=str(problem))
         return claims
 
 
-def _granted(uid: str, share: Share, vendor: str | None) -> Granted:
-    own = f"{cdi.KIND}={cdi.device_name(uid, share)}"
-    ids = (vendor, own) if vendor else (own,)
-    return Granted(share.request, share.pool, share.device, share.share_id, ids)
+def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:
+    own = f"{cdi.kind(driver)}={cdi.device_name(uid, share)}"
+    return Granted(share.request, share.pool, share.device, share.share_id, (*vendor, own))

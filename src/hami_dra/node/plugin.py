@@ -18,7 +18,6 @@ from hami_dra.model.errors import StateError
 from hami_dra.node import health, limiter_files, services, sockets, sweep
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.publisher import Publisher
-from hami_dra.node.vendor_cdi import VendorCdi
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +32,6 @@ class Config:
     state: Path
     limiter: Path
     cdi: Path
-    cdi_static: Path
     plugins: Path
     registry: Path
     pod_uid: str = ""
@@ -47,10 +45,10 @@ class Plugin:
     def __init__(self, config: Config, kube: KubeClient, backend: Backend) -> None:
         self._config = config
         self._kube = kube
-        self.sockets = sockets.paths(config.plugins, config.registry, config.pod_uid)
+        self.sockets = sockets.paths(backend.driver, config.plugins, config.registry, config.pod_uid)
         devices = backend.discover()
         log.info("cards found", devices=[device.name for device in devices])
-        self.publisher = Publisher(kube, config.node, devices)
+        self.publisher = Publisher(kube, config.node, backend.driver, devices)
         self.driver = NodeDriver(
             kube,
             config.node,
@@ -59,7 +57,6 @@ class Plugin:
             state=config.state,
             limiter=limiter_files.install(config.limiter, config.state),
             cdi_folder=config.cdi,
-            vendor=VendorCdi(backend.cdi_kind(), (config.cdi_static, config.cdi)),
         )
         self._ended = threading.Event()
         self._servers: list[grpc.Server] = []
@@ -73,7 +70,7 @@ class Plugin:
             log.info("removed the socket of a plugin that was killed", socket=str(path))
         self.driver.restore()
         self._serve(f"unix:{self.sockets.service}", services.dra(self.driver))
-        registration = services.registration(self.sockets.service, self._registered)
+        registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
         self._serve(f"unix:{self.sockets.registration}", [registration])
         if config.health_port:
             check = health.service(self.sockets, lambda: self.publisher.problem)

@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from hami_dra.model import quantity
 from hami_dra.model.claim import ClaimRef, Result, opaque_configs, results
-from hami_dra.model.device import Device
+from hami_dra.model.device import Capacity, Device
 from hami_dra.model.errors import PrepareError
-from hami_dra.model.names import DRIVER, MIB
-from hami_dra.model.parameters import allocation_problems, effective
+from hami_dra.model.parameters import ShareParameters, allocation_problems, effective
 from hami_dra.model.share import PreparedClaim, Share
+from hami_dra.node.units import assign
 
 # A share's id becomes a folder name and part of a CDI device name.
 _SHARE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Family:
+    """The devices of one driver on this node, by name. `limiter`: see `devices.backend.Backend`."""
+
+    driver: str
+    limiter: bool
+    devices: Mapping[str, Device]
 
 
 def plan(
     ref: ClaimRef,
     claim: dict[str, Any],
     node: str,
-    devices: Mapping[str, Device],
+    family: Family,
     prepared: Iterable[PreparedClaim],
 ) -> PreparedClaim:
-    """Return the shares that CLAIM has on NODE. DEVICES by name; PREPARED: all claims of the checkpoint."""
+    """Return the shares of FAMILY that CLAIM has on NODE. PREPARED: all claims of the checkpoint."""
     uid = claim["metadata"]["uid"]
     if uid != ref.uid:
         raise PrepareError(f"{ref} is gone: a claim of that name now has uid {uid}", reason="UidMismatch")
     if not (claim.get("status") or {}).get("allocation"):
         raise PrepareError(f"{ref} is not allocated", reason="NotAllocated")
-    configs = opaque_configs(claim, DRIVER)
+    parameters = _parameters(ref, claim, family)
+    shares = [
+        replace(_share(ref, result, family.devices), parameters=parameters(result.request))
+        for result in results(claim, family.driver, node)
+    ]
+    if not shares:
+        raise PrepareError(f"{ref} has no device of {family.driver} on node {node}", reason="NotOnThisNode")
+    claims = list(prepared)
+    held = [share for other in claims if other.uid != ref.uid for share in other.shares]
+    before = {share.key: share for other in claims if other.uid == ref.uid for share in other.shares}
+    for name in {share.device for share in shares}:
+        _refuse_over_commit(ref, family.devices[name], shares, held)
+    return PreparedClaim(ref.uid, ref.namespace, ref.name, _with_units(shares, held, before, family.devices))
+
+
+def _parameters(ref: ClaimRef, claim: dict[str, Any], family: Family) -> Callable[[str], ShareParameters]:
+    """What the claim's opaque parameters mean for a request."""
+    configs = opaque_configs(claim, family.driver)
+    if configs and not family.limiter:
+        raise PrepareError(
+            f"{ref} carries opaque parameters for {family.driver}, which knows none: remove them from"
+            " spec.devices.config of the claim or of its DeviceClass",
+            reason="BadParameters",
+        )
     if wrong := allocation_problems(configs):
         raise PrepareError(f"{ref}: {'; '.join(map(str, wrong))}", reason="BadParameters")
-    shares = tuple(
-        replace(_share(ref, result, devices), parameters=effective(configs, result.request))
-        for result in results(claim, DRIVER, node)
-    )
-    if not shares:
-        raise PrepareError(f"{ref} has no device of {DRIVER} on node {node}", reason="NotOnThisNode")
-    wanted = PreparedClaim(ref.uid, ref.namespace, ref.name, shares)
-    _refuse_over_commit(wanted, devices, [other for other in prepared if other.uid != ref.uid])
-    return wanted
+    return partial(effective, configs)
 
 
 def _share(ref: ClaimRef, result: Result, devices: Mapping[str, Device]) -> Share:
@@ -55,7 +80,20 @@ def _share(ref: ClaimRef, result: Result, devices: Mapping[str, Device]) -> Shar
         )
     if result.admin_access:
         raise PrepareError(f"{ref}: adminAccess is not supported", reason="AdminAccess")
-    missing = [name for name in ("memory", "cores") if name not in result.consumed]
+    if device.consumable:
+        _refuse_without_limits(ref, result, device)
+    return Share(
+        share_id=result.share_id,
+        request=result.base_request,
+        pool=result.pool,
+        device=result.device,
+        uuid=device.uuid,
+        consumed={capacity.name: _amount(ref, result, capacity) for capacity in device.consumable},
+    )
+
+
+def _refuse_without_limits(ref: ClaimRef, result: Result, device: Device) -> None:
+    missing = [capacity.name for capacity in device.consumable if capacity.name not in result.consumed]
     if missing or not result.share_id:
         what = f"consumedCapacity.{missing[0]}" if missing else "shareID"
         raise PrepareError(
@@ -66,43 +104,57 @@ def _share(ref: ClaimRef, result: Result, devices: Mapping[str, Device]) -> Shar
         )
     if not _SHARE_ID.fullmatch(result.share_id):
         raise PrepareError(f"{ref}: shareID {result.share_id!r} is no UUID", reason="BadAllocation")
-    return Share(
-        share_id=result.share_id,
-        request=result.base_request,
-        pool=result.pool,
-        device=result.device,
-        uuid=device.uuid,
-        memory=_amount(ref, result, "memory", 1, device.memory),
-        cores=_amount(ref, result, "cores", 0, 100),
-    )
 
 
-def _amount(ref: ClaimRef, result: Result, name: str, least: int, most: int) -> int:
+def _amount(ref: ClaimRef, result: Result, capacity: Capacity) -> int:
+    name = capacity.name
     try:
         value = quantity.parse_int(result.consumed[name])
     except ValueError as problem:
         raise PrepareError(f"{ref}: consumedCapacity.{name}: {problem}", reason="BadAllocation") from problem
-    if not least <= value <= most:
+    if not capacity.accepts(value):
+        offered = ", ".join(map(str, capacity.values)) or f"{capacity.least} to {capacity.value}"
         raise PrepareError(
-            f"{ref}: consumedCapacity.{name} is {value}, {result.device} has {least} to {most}",
+            f"{ref}: consumedCapacity.{name} is {value}, {result.device} has {offered}",
             reason="BadAllocation",
         )
     return value
 
 
-def _refuse_over_commit(
-    wanted: PreparedClaim, devices: Mapping[str, Device], others: list[PreparedClaim]
-) -> None:
-    """The last line of defence: the scheduler must never have given a card away twice."""
-    for name in {share.device for share in wanted.shares}:
-        mine = [share for share in wanted.shares if share.device == name]
-        held = [share for other in others for share in other.shares if share.uuid == devices[name].uuid]
-        memory = sum(share.memory for share in mine + held)
-        cores = sum(share.cores for share in mine + held)
-        whole = devices[name].memory
-        if memory > whole or cores > 100:
-            raise PrepareError(
-                f"claim {wanted.namespace}/{wanted.name} ({wanted.uid}): {name} is given away more than once:"
-                f" with this claim {memory // MIB} of {whole // MIB} MiB and {cores} of 100 cores",
-                reason="OverCommitted",
-            )
+def _refuse_over_commit(ref: ClaimRef, device: Device, shares: list[Share], held: list[Share]) -> None:
+    """The last line of defence: the scheduler must never have given a device away twice."""
+    users = [share for share in shares + held if share.uuid == device.uuid]
+    sums = {
+        capacity: sum(share.consumed.get(capacity.name, 0) for share in users)
+        for capacity in device.consumable
+    }
+    exclusive = not device.consumable and len(users) > 1
+    if exclusive or any(total > capacity.value for capacity, total in sums.items()):
+        amounts = " and ".join(
+            f"{_show(capacity, total)} of {_show(capacity, capacity.value)} {capacity.name}"
+            for capacity, total in sums.items()
+        )
+        raise PrepareError(
+            f"{ref}: {device.name} is given away more than once: with this claim"
+            f" {amounts or f'to {len(users)} claims, and it is not shared'}",
+            reason="OverCommitted",
+        )
+
+
+def _with_units(
+    shares: list[Share], held: list[Share], before: Mapping[str, Share], devices: Mapping[str, Device]
+) -> tuple[Share, ...]:
+    """Each share with units of its own; those of an earlier prepare (BEFORE, by key) stay."""
+    done: list[Share] = []
+    for share in shares:
+        old = before.get(share.key)
+        if old is not None and old.consumed == share.consumed:
+            done.append(replace(share, units=old.units))
+        else:
+            users = [*held, *done, *before.values()]
+            done.append(assign(share, devices[share.device], [u for u in users if u.uuid == share.uuid]))
+    return tuple(done)
+
+
+def _show(capacity: Capacity, amount: int) -> str:
+    return quantity.format_bytes(amount) if capacity.in_bytes else str(amount)

@@ -12,7 +12,6 @@ import structlog
 from hami_dra.kube import NODES, RESOURCE_SLICES, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.device import Device
-from hami_dra.model.names import DRIVER
 from hami_dra.node import metrics, slices
 
 log = structlog.get_logger(__name__)
@@ -25,11 +24,12 @@ PAUSE_S = 1.0
 class Publisher:
     """Owns our slices of this node. `problem` says why the slice is not usable, None if it is."""
 
-    def __init__(self, kube: KubeClient, node: str, devices: Sequence[Device]) -> None:
+    def __init__(self, kube: KubeClient, node: str, driver: str, devices: Sequence[Device]) -> None:
         self._kube = kube
         self._node = node
+        self._driver = driver
         self._devices = devices
-        self._fields = f"spec.nodeName={node},spec.driver={DRIVER}"
+        self._fields = f"spec.nodeName={node},spec.driver={driver}"
         self._node_uid: str | None = None
         self._generation = 0
         self._stored: dict[str, Any] | None = None
@@ -113,7 +113,7 @@ class Publisher:
         if self._node_uid is None:
             self._node_uid = self._kube.get(NODES, self._node)["metadata"]["uid"]
         return slices.resource_slice(
-            self._node, self._devices, node_uid=self._node_uid, generation=generation
+            self._node, self._driver, self._devices, node_uid=self._node_uid, generation=generation
         )
 
     def _delete(self, item: dict[str, Any]) -> None:

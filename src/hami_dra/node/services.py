@@ -12,7 +12,6 @@ import structlog
 
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
-from hami_dra.model.names import DRIVER
 from hami_dra.node import metrics
 from hami_dra.node.driver import Granted, NodeDriver
 from hami_dra.node.proto import dra_v1_pb2, dra_v1beta1_pb2, registration_pb2
@@ -29,12 +28,14 @@ def dra(driver: NodeDriver) -> list[grpc.GenericRpcHandler]:
     return [_dra(driver, version, messages) for version, messages in VERSIONS.items()]
 
 
-def registration(endpoint: Path, on_status: Callable[[bool, str], None]) -> grpc.GenericRpcHandler:
+def registration(
+    driver: str, endpoint: Path, on_status: Callable[[bool, str], None]
+) -> grpc.GenericRpcHandler:
     """The Registration service; ON_STATUS hears what kubelet made of us."""
 
     def get_info(_request: Any, _context: grpc.ServicerContext) -> Any:
         return registration_pb2.PluginInfo(
-            type="DRAPlugin", name=DRIVER, endpoint=str(endpoint), supported_versions=SERVICES
+            type="DRAPlugin", name=driver, endpoint=str(endpoint), supported_versions=SERVICES
         )
 
     def notify(request: Any, _context: grpc.ServicerContext) -> Any:

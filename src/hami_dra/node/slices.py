@@ -6,18 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hami_dra.model.device import Device
-from hami_dra.model.names import DEVICE_TYPE, DRIVER, MIB
+from hami_dra.model.device import Attribute, Capacity, Device, Version
 from hami_dra.model.quantity import format_bytes
-
-CORES = 100
 
 
 def resource_slice(
-    node: str, devices: Sequence[Device], *, node_uid: str | None = None, generation: int = 1
+    node: str, driver: str, devices: Sequence[Device], *, node_uid: str | None = None, generation: int = 1
 ) -> dict[str, Any]:
-    """Return the node's slice. Without NODE_UID (no cluster known) it has no owner reference."""
-    metadata: dict[str, Any] = {"generateName": f"{node}-{DRIVER}-"}
+    """Return the node's slice of DRIVER, devices in the order given: the scheduler takes the first that fits.
+
+    Without NODE_UID (no cluster known) it has no owner reference.
+    """
+    metadata: dict[str, Any] = {"generateName": f"{node}-{driver}-"}
     if node_uid:
         metadata["ownerReferences"] = [
             {"apiVersion": "v1", "controller": True, "kind": "Node", "name": node, "uid": node_uid}
@@ -27,8 +27,8 @@ def resource_slice(
         "kind": "ResourceSlice",
         "metadata": metadata,
         "spec": {
-            "devices": [_device(device) for device in sorted(devices, key=lambda each: each.minor)],
-            "driver": DRIVER,
+            "devices": [_device(device) for device in devices],
+            "driver": driver,
             "nodeName": node,
             "pool": {"generation": generation, "name": node, "resourceSliceCount": 1},
         },
@@ -65,36 +65,34 @@ def semver(version: str) -> str:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "architecture": {"string": device.architecture},
-        "brand": {"string": device.brand},
-        "cudaComputeCapability": {"version": semver(device.compute_capability)},
-        "cudaDriverVersion": {"version": semver(device.cuda_version)},
-        "driverVersion": {"version": semver(device.driver_version)},
-        "minor": {"int": device.minor},
-        "pcieBusID": {"string": device.pci_bus_id},
-        "productName": {"string": device.product_name},
-        "type": {"string": DEVICE_TYPE},
-        "uuid": {"string": device.uuid},
-    }
-    if device.pcie_root:
-        attributes["resource.kubernetes.io/pcieRoot"] = {"string": device.pcie_root}
-    return {
-        "allowMultipleAllocations": True,
-        "attributes": dict(sorted(attributes.items())),
-        "capacity": {"cores": _cores(), "memory": _memory(device.memory)},
+    sharing = {"allowMultipleAllocations": True} if device.consumable else {}
+    return sharing | {
+        "attributes": {name: _attribute(value) for name, value in sorted(device.attributes.items())},
+        "capacity": {capacity.name: _capacity(capacity, device.shared) for capacity in device.capacities},
         "name": device.name,
     }
 
 
-def _cores() -> dict[str, Any]:
-    """A claim that names no cores reserves none, so that claims by memory alone can share a card."""
-    policy = {"default": "0", "validRange": {"max": str(CORES), "min": "0", "step": "1"}}
-    return {"requestPolicy": policy, "value": str(CORES)}
+def _capacity(capacity: Capacity, shared: bool) -> dict[str, Any]:
+    policy = {"requestPolicy": _policy(capacity)} if shared else {}
+    return policy | {"value": _amount(capacity, capacity.value)}
 
 
-def _memory(size: int) -> dict[str, Any]:
-    """A claim that names no memory takes the whole card; whole MiB, else the range's steps miss its end."""
-    whole = format_bytes(size // MIB * MIB)
-    policy = {"default": whole, "validRange": {"max": whole, "min": "1Mi", "step": "1Mi"}}
-    return {"requestPolicy": policy, "value": whole}
+def _attribute(value: Attribute) -> dict[str, Any]:
+    if isinstance(value, Version):
+        return {"version": semver(value.text)}
+    if isinstance(value, bool):
+        return {"bool": value}
+    return {"int": value} if isinstance(value, int) else {"string": value}
+
+
+def _policy(capacity: Capacity) -> dict[str, Any]:
+    policy: dict[str, Any] = {"default": _amount(capacity, capacity.default)}
+    if capacity.values:
+        return policy | {"validValues": [_amount(capacity, value) for value in capacity.values]}
+    limits = {"max": capacity.value, "min": capacity.least, "step": capacity.step}
+    return policy | {"validRange": {name: _amount(capacity, value) for name, value in limits.items()}}
+
+
+def _amount(capacity: Capacity, value: int) -> str:
+    return format_bytes(value) if capacity.in_bytes else str(value)

@@ -9,8 +9,6 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from hami_dra.model.names import DRIVER
-
 # sockaddr_un.sun_path is 108 bytes with its final NUL; the kernel counts bytes, not characters.
 MOST_BYTES = 107
 
@@ -19,26 +17,30 @@ MOST_BYTES = 107
 class Sockets:
     """`service` answers prepare and unprepare, `registration` is what kubelet's plugin manager finds."""
 
+    driver: str
     service: Path
     registration: Path
 
 
-def paths(plugins: Path, registry: Path, pod_uid: str = "") -> Sockets:
+def paths(driver: str, plugins: Path, registry: Path, pod_uid: str = "") -> Sockets:
     """With POD_UID two plugins can serve at once during a rolling update. Too long: a hash stands for it."""
-    folder = plugins / DRIVER
+    folder = plugins / driver
     if not pod_uid:
-        return Sockets(folder / "dra.sock", registry / f"{DRIVER}-reg.sock")
-    service, registration = folder / f"dra-{pod_uid}.sock", registry / f"{DRIVER}-{pod_uid}-reg.sock"
+        return Sockets(driver, folder / "dra.sock", registry / f"{driver}-reg.sock")
+    service, registration = folder / f"dra-{pod_uid}.sock", registry / f"{driver}-{pod_uid}-reg.sock"
     if len(os.fsencode(registration)) > MOST_BYTES:
-        registration = registry / f"{DRIVER}-{_hash(pod_uid, 8)}-reg.sock"
+        registration = registry / f"{driver}-{_hash(pod_uid, 8)}-reg.sock"
     if len(os.fsencode(service)) > MOST_BYTES:
         service = folder / f"dra-{_hash(pod_uid, 16)}.sock"
-    return Sockets(service, registration)
+    return Sockets(driver, service, registration)
 
 
 def remove_dead(own: Sockets) -> list[Path]:
     """Remove sockets of plugins of ours that were killed: kubelet would dial them for ever."""
-    candidates = [*own.registration.parent.glob(f"{DRIVER}-*reg.sock"), *own.service.parent.glob("dra*.sock")]
+    candidates = [
+        *own.registration.parent.glob(f"{own.driver}-*reg.sock"),
+        *own.service.parent.glob("dra*.sock"),
+    ]
     dead = [path for path in candidates if path not in (own.service, own.registration) and not _answers(path)]
     for path in dead:
         path.unlink(missing_ok=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hami_dra.devices.backend import ClaimEdits
+from hami_dra.model.names import DRIVER
 from hami_dra.model.parameters import ShareParameters
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node.cdi import specification
+from hami_dra.node.cdi import limiter_edits, specification
 from hami_dra.node.limiter_files import LimiterFiles
 
 FILES = LimiterFiles(Path("/state/lib/libvgpu.so.1"), Path("/state/lib/ld.so.preload"))
@@ -16,12 +18,22 @@ FILES = LimiterFiles(Path("/state/lib/libvgpu.so.1"), Path("/state/lib/ld.so.pre
 def spec(*enforcement: str) -> dict[str, Any]:
     shares = tuple(
         Share(
-            f"share{at}", "gpu", "node", f"hami-gpu-{at}", "GPU", 1 << 30, 0, ShareParameters(enforcement=how)
+            f"share{at}",
+            "gpu",
+            "node",
+            f"hami-gpu-{at}",
+            "GPU",
+            {"cores": 0, "memory": 1 << 30},
+            parameters=ShareParameters(enforcement=how),
         )
         for at, how in enumerate(enforcement)
     )
-    folders = {share.share_id: Path("/state/shares") / share.share_id for share in shares}
-    return specification(PreparedClaim("uid", "default", "c", shares), folders, FILES, {"mounts": []}, {})
+    limits = {
+        share.key: limiter_edits(share, Path("/state/shares") / share.share_id, FILES)
+        for share in shares
+        if share.limited
+    }
+    return specification(DRIVER, PreparedClaim("uid", "default", "c", shares), ClaimEdits(), limits)
 
 
 def mounted(edits: dict[str, Any]) -> set[str]:

@@ -14,9 +14,9 @@ from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import checkpoint
 
-CLAIM = PreparedClaim(
-    "uid", "default", "half", (Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", 10 << 30, 50),)
-)
+CONSUMED = {"cores": 50, "memory": 10 << 30}
+SHARE = Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", CONSUMED, {"cores": (0, 1)})
+CLAIM = PreparedClaim("uid", "default", "half", (SHARE,))
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

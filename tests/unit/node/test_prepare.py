@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.errors import PrepareError
+from hami_dra.model.names import DRIVER
 from hami_dra.model.share import PreparedClaim
-from hami_dra.node.prepare import plan
+from hami_dra.node.prepare import Family, plan
 from tests.support.cards import A10, NODE, SECOND, claim, share
 
 DEVICES = {device.name: device for device in (A10, SECOND)}
+FAMILY = Family(DRIVER, True, DEVICES)
 
 
 def planned(body: dict[str, Any], *prepared: PreparedClaim, uid: str = "") -> PreparedClaim:
     ref = ClaimRef("default", body["metadata"]["name"], uid or body["metadata"]["uid"])
-    return plan(ref, body, NODE, DEVICES, prepared)
+    return plan(ref, body, NODE, FAMILY, prepared)
 
 
 def reason(body: dict[str, Any], *prepared: PreparedClaim, uid: str = "") -> str:
@@ -30,7 +32,7 @@ def reason(body: dict[str, Any], *prepared: PreparedClaim, uid: str = "") -> str
 
 def test_memory_and_cores_become_the_share_of_that_card() -> None:
     (got,) = planned(claim("c", share("10Gi", "50", "hami-gpu-1"))).shares
-    assert (got.uuid, got.memory, got.cores) == (SECOND.uuid, 10 << 30, 50)
+    assert (got.uuid, got.consumed) == (SECOND.uuid, {"cores": 50, "memory": 10 << 30})
 
 
 def test_results_of_other_drivers_and_nodes_are_none_of_our_business() -> None:
@@ -125,5 +127,5 @@ def test_however_claims_come_no_card_is_ever_given_away_twice(wishes: list[tuple
             continue
     for name, device in DEVICES.items():
         shares = [each for one in granted for each in one.shares if each.device == name]
-        assert sum(each.memory for each in shares) <= device.memory
-        assert sum(each.cores for each in shares) <= 100
+        assert sum(each.consumed["memory"] for each in shares) <= device.capacity("memory")
+        assert sum(each.consumed["cores"] for each in shares) <= 100

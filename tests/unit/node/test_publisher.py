@@ -11,6 +11,7 @@ import pytest
 
 from hami_dra.kube import NODES, RESOURCE_SLICES
 from hami_dra.model import errors
+from hami_dra.model.names import DRIVER
 from hami_dra.node import publisher
 from hami_dra.node.publisher import Publisher
 from tests.support.cards import A10, NODE, SECOND
@@ -30,7 +31,7 @@ def slices(kube: FakeKube) -> list[dict[str, Any]]:
 
 
 def test_the_first_slice_is_owned_by_the_node_and_named_after_it(kube: FakeKube) -> None:
-    one = Publisher(kube, NODE, [A10])
+    one = Publisher(kube, NODE, DRIVER, [A10])
     assert one.problem
     one.sync()
     (item,) = slices(kube)
@@ -40,24 +41,24 @@ def test_the_first_slice_is_owned_by_the_node_and_named_after_it(kube: FakeKube)
 
 
 def test_a_restart_with_the_same_cards_writes_nothing(kube: FakeKube) -> None:
-    Publisher(kube, NODE, [A10]).sync()
+    Publisher(kube, NODE, DRIVER, [A10]).sync()
     before = slices(kube)
-    again = Publisher(kube, NODE, [A10])
+    again = Publisher(kube, NODE, DRIVER, [A10])
     again.sync()
     assert slices(kube) == before
     assert again.problem is None
 
 
 def test_other_cards_replace_the_slice_with_a_higher_generation(kube: FakeKube) -> None:
-    Publisher(kube, NODE, [A10]).sync()
-    Publisher(kube, NODE, [A10, SECOND]).sync()
+    Publisher(kube, NODE, DRIVER, [A10]).sync()
+    Publisher(kube, NODE, DRIVER, [A10, SECOND]).sync()
     (item,) = slices(kube)
     assert len(item["spec"]["devices"]) == 2
     assert item["spec"]["pool"]["generation"] == 2
 
 
 def test_other_slices_of_ours_on_this_node_go_and_those_of_others_stay(kube: FakeKube) -> None:
-    one = Publisher(kube, NODE, [A10])
+    one = Publisher(kube, NODE, DRIVER, [A10])
     one.sync()
     (ours,) = slices(kube)
     for name, change in (("stray", {}), ("other-node", {"nodeName": "b"}), ("other-driver", {"driver": "d"})):
@@ -72,7 +73,7 @@ def test_a_server_that_drops_fields_is_reported_with_the_gate(
 ) -> None:
     create = kube.create
     monkeypatch.setattr(kube, "create", lambda kind, body, *rest: create(kind, without_sharing(body), *rest))
-    one = Publisher(kube, NODE, [A10])
+    one = Publisher(kube, NODE, DRIVER, [A10])
     one.sync()
     assert "DRAConsumableCapacity" in (one.problem or "")
     one.sync()
@@ -83,7 +84,7 @@ def test_a_server_that_drops_fields_is_reported_with_the_gate(
 @pytest.fixture
 def running(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
-    one, stop = Publisher(kube, NODE, [A10]), threading.Event()
+    one, stop = Publisher(kube, NODE, DRIVER, [A10]), threading.Event()
     thread = threading.Thread(target=one.run, args=(stop,))
     thread.start()
     until(lambda: one.problem is None)

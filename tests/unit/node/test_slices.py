@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from hami_dra.model.device import Capacity, Device
+from hami_dra.model.names import DRIVER, MIB
 from hami_dra.node.slices import dropped_fields, resource_slice, semver
-from tests.support.cards import A10, NODE, SECOND
+from tests.support.cards import A10, NODE, SECOND, card
 
 GUIDE = Path(__file__).parents[2] / "guide" / "resourceslice.expected.yaml"
 
@@ -29,11 +31,11 @@ def without_sharing(body: dict[str, Any]) -> dict[str, Any]:
 def test_the_guides_card_becomes_the_guides_slice() -> None:
     expected = yaml.safe_load(GUIDE.read_text())
     uid = expected["metadata"]["ownerReferences"][0]["uid"]
-    assert without_sharing(resource_slice(NODE, [A10], node_uid=uid)) == expected
+    assert without_sharing(resource_slice(NODE, DRIVER, [A10], node_uid=uid)) == expected
 
 
 def test_a_card_can_be_given_to_many_by_memory_and_cores() -> None:
-    (device,) = resource_slice(NODE, [A10])["spec"]["devices"]
+    (device,) = resource_slice(NODE, DRIVER, [A10])["spec"]["devices"]
     assert device["allowMultipleAllocations"] is True
     assert device["capacity"]["memory"]["requestPolicy"] == {
         "default": "23028Mi",
@@ -46,23 +48,49 @@ def test_a_card_can_be_given_to_many_by_memory_and_cores() -> None:
 
 
 def test_without_a_cluster_there_is_no_owner() -> None:
-    assert resource_slice(NODE, [A10])["metadata"] == {
+    assert resource_slice(NODE, DRIVER, [A10])["metadata"] == {
         "generateName": f"{NODE}-hami-core-gpu.project-hami.io-"
     }
 
 
-def test_cards_come_in_the_order_of_their_minor_numbers() -> None:
-    devices = resource_slice(NODE, [SECOND, A10])["spec"]["devices"]
-    assert [device["name"] for device in devices] == ["hami-gpu-0", "hami-gpu-1"]
+def test_devices_come_in_the_order_in_which_the_scheduler_shall_fill_them() -> None:
+    devices = resource_slice(NODE, DRIVER, [SECOND, A10])["spec"]["devices"]
+    assert [device["name"] for device in devices] == ["hami-gpu-1", "hami-gpu-0"]
+
+
+def test_a_device_that_is_not_shared_tells_what_it_has_and_goes_to_one_claim() -> None:
+    whole = Device(
+        "npu-0", "npu-0", {"ready": True}, (Capacity("memory", 1 << 30, 1 << 30, in_bytes=True),), False
+    )
+    (device,) = resource_slice(NODE, "npu.example", [whole])["spec"]["devices"]
+    assert device == {
+        "attributes": {"ready": {"bool": True}},
+        "capacity": {"memory": {"value": "1Gi"}},
+        "name": "npu-0",
+    }
+
+
+def test_amounts_that_come_in_sizes_are_published_as_the_sizes() -> None:
+    sizes = Capacity("memory", 4 << 30, 4 << 30, values=(1 << 30, 4 << 30), in_bytes=True)
+    (device,) = resource_slice(NODE, "npu.example", [Device("npu-0", "npu-0", {}, (sizes,))])["spec"][
+        "devices"
+    ]
+    assert device["capacity"]["memory"] == {
+        "requestPolicy": {"default": "4Gi", "validValues": ["1Gi", "4Gi"]},
+        "value": "4Gi",
+    }
 
 
 def test_a_card_with_no_known_pcie_root_is_published_without_the_attribute() -> None:
-    (device,) = resource_slice(NODE, [replace(A10, pcie_root=None)])["spec"]["devices"]
+    attributes = {name: value for name, value in A10.attributes.items() if "pcieRoot" not in name}
+    (device,) = resource_slice(NODE, DRIVER, [replace(A10, attributes=attributes)])["spec"]["devices"]
     assert not [name for name in device["attributes"] if "pcieRoot" in name]
 
 
 def test_memory_that_is_no_whole_mib_is_rounded_down_so_that_the_steps_end_on_it() -> None:
-    (device,) = resource_slice(NODE, [replace(A10, memory=A10.memory + 5)])["spec"]["devices"]
+    (device,) = resource_slice(NODE, DRIVER, [card(0, "GPU-1", "0000:65:01.0", memory=23028 * MIB + 5)])[
+        "spec"
+    ]["devices"]
     assert device["capacity"]["memory"]["value"] == "23028Mi"
 
 
@@ -75,7 +103,7 @@ def test_versions_are_written_in_the_strict_form(text: str, strict: str) -> None
 
 
 def test_fields_that_the_server_dropped_are_named() -> None:
-    sent = resource_slice(NODE, [A10])["spec"]
+    sent = resource_slice(NODE, DRIVER, [A10])["spec"]
     assert dropped_fields(sent, sent) == []
     lost = dropped_fields(sent, without_sharing({"spec": sent})["spec"])
     assert "spec.devices[0].allowMultipleAllocations" in lost

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from hami_dra.model.names import DRIVER
 from hami_dra.node import sockets
 
 UID = "d99dc6df-092c-4f3a-ac55-cfb88c017af7"
@@ -14,7 +15,7 @@ PLUGINS, REGISTRY = Path("/var/lib/kubelet/plugins"), Path("/var/lib/kubelet/plu
 
 
 def test_every_name_fits_the_kernels_limit_and_differs_by_pod() -> None:
-    ours, other = (sockets.paths(PLUGINS, REGISTRY, uid) for uid in (UID, UID[::-1]))
+    ours, other = (sockets.paths(DRIVER, PLUGINS, REGISTRY, uid) for uid in (UID, UID[::-1]))
     every = [ours.service, ours.registration, other.service, other.registration]
     assert len(set(every)) == 4
     assert max(len(os.fsencode(path)) for path in every) <= 107
@@ -22,20 +23,20 @@ def test_every_name_fits_the_kernels_limit_and_differs_by_pod() -> None:
 
 
 def test_without_a_pod_the_names_are_the_plain_ones() -> None:
-    plain = sockets.paths(PLUGINS, REGISTRY)
+    plain = sockets.paths(DRIVER, PLUGINS, REGISTRY)
     assert plain.registration == REGISTRY / "hami-core-gpu.project-hami.io-reg.sock"
     assert plain.service == PLUGINS / "hami-core-gpu.project-hami.io" / "dra.sock"
 
 
 def test_dead_sockets_of_ours_are_removed_and_living_or_foreign_ones_stay() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        own = sockets.paths(Path(name), Path(name), "1")
+        own = sockets.paths(DRIVER, Path(name), Path(name), "1")
         own.service.parent.mkdir()
         kept = [
-            sockets.paths(Path(name), Path(name), "alive").registration,
+            sockets.paths(DRIVER, Path(name), Path(name), "alive").registration,
             Path(name) / "gpu.nvidia.com-reg.sock",
         ]
-        dead = sockets.paths(Path(name), Path(name), "dead").registration
+        dead = sockets.paths(DRIVER, Path(name), Path(name), "dead").registration
         opened = [socket.socket(socket.AF_UNIX) for _ in range(3)]
         for one, path in zip(opened, [*kept, dead], strict=True):
             one.bind(str(path))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hami_dra.node.vendor_cdi import VendorCdi
+from hami_dra.devices.vendor_cdi import VendorCdi
 from tests.support.cards import A10, SECOND
 
 
@@ -23,29 +23,32 @@ def numbered(name: str, minor: int) -> dict[str, Any]:
 def test_the_uuid_is_preferred_and_other_kinds_do_not_count(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "amd.com/gpu", {"name": A10.uuid})
     vendor = VendorCdi("nvidia.com/gpu", [tmp_path, tmp_path / "missing"])
-    assert vendor.device_for(A10) is None
+    assert vendor.device_for(A10.uuid, 0, "/dev/nvidia0") is None
     write(tmp_path / "b.yaml", "nvidia.com/gpu", numbered("0", 0), {"name": A10.uuid})
-    assert vendor.device_for(A10) == f"nvidia.com/gpu={A10.uuid}"
+    assert vendor.device_for(A10.uuid, 0, "/dev/nvidia0") == f"nvidia.com/gpu={A10.uuid}"
 
 
 def test_an_index_that_is_another_cards_minor_is_not_taken(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", "nvidia.com/gpu", numbered("0", 1), numbered("1", 0))
-    assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(A10) is None
+    assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(A10.uuid, 0, "/dev/nvidia0") is None
     write(tmp_path / "a.yaml", "nvidia.com/gpu", numbered("0", 0), numbered("1", 1))
     os.utime(tmp_path / "a.yaml", ns=(1, 1))
-    assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(SECOND) == "nvidia.com/gpu=1"
+    assert (
+        VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(SECOND.uuid, 1, "/dev/nvidia1")
+        == "nvidia.com/gpu=1"
+    )
 
 
 def test_a_specification_that_the_toolkit_rewrites_is_read_again(tmp_path: Path) -> None:
     vendor = VendorCdi("nvidia.com/gpu", [tmp_path])
     write(tmp_path / "a.yaml", "nvidia.com/gpu", {"name": A10.uuid})
-    assert vendor.device_for(A10)
+    assert vendor.device_for(A10.uuid, 0, "/dev/nvidia0")
     write(tmp_path / "a.yaml", "nvidia.com/gpu", {"name": "all"})
-    assert vendor.device_for(A10) is None
+    assert vendor.device_for(A10.uuid, 0, "/dev/nvidia0") is None
 
 
 def test_a_broken_specification_of_someone_else_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(": {")
     (tmp_path / "b.json").write_text("[]")
     write(tmp_path / "c.yaml", "nvidia.com/gpu", {"name": A10.uuid})
-    assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(A10)
+    assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(A10.uuid, 0, "/dev/nvidia0")

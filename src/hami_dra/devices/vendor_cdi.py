@@ -9,8 +9,6 @@ from typing import Any
 import structlog
 import yaml
 
-from hami_dra.model.device import Device
-
 log = structlog.get_logger(__name__)
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,20 +23,17 @@ class VendorCdi:
         self._folders = tuple(folders)
         self._read: dict[Path, tuple[_Stamp, dict[str, Any]]] = {}
 
-    def device_for(self, device: Device) -> str | None:
-        """Qualified CDI name of the card, by UUID or by minor; None without a specification for it."""
+    def device_for(self, uuid: str, number: int, node: str) -> str | None:
+        """Qualified CDI name of a device, by UUID or by number; None without a specification for it."""
         named = [entry for spec in self._specs() for entry in spec.get("devices") or []]
-        if any(str(entry.get("name")) == device.uuid for entry in named):
-            return f"{self._kind}={device.uuid}"
+        if any(str(entry.get("name")) == uuid for entry in named):
+            return f"{self._kind}={uuid}"
         for entry in named:
-            # A toolkit's number is an index, which need not be the minor: its device node decides.
-            nodes = [
-                node.get("path") for node in (entry.get("containerEdits") or {}).get("deviceNodes") or []
-            ]
-            if str(entry.get("name")) == str(device.minor) and (
-                not nodes or f"/dev/nvidia{device.minor}" in nodes
-            ):
-                return f"{self._kind}={device.minor}"
+            # A toolkit's number is an index, which need not be the minor: the device NODE decides.
+            edits = entry.get("containerEdits") or {}
+            nodes = [listed.get("path") for listed in edits.get("deviceNodes") or []]
+            if str(entry.get("name")) == str(number) and (not nodes or node in nodes):
+                return f"{self._kind}={number}"
         return None
 
     def _specs(self) -> list[dict[str, Any]]:
