@@ -13,6 +13,8 @@ READ = {"get", "list", "watch"}
 PLUGIN = {
     "resourceslices": READ | {"create", "update", "patch", "delete"},
     "resourceclaims": READ,
+    "resourceclaims/status": {"patch"},
+    "resourceclaims/driver [hami-core-gpu.project-hami.io]": {"associated-node:patch"},
     "nodes": {"get"},
     "pods": {"get"},
     "events": {"create"},
@@ -66,24 +68,32 @@ def test_a_webhook_that_is_given_its_certificate_may_touch_neither_secrets_nor_i
     assert set(rights) == {"pods", "resourceclaims", "resourceclaimtemplates", "resourceslices", "events"}
 
 
-def test_the_plugin_is_held_to_its_own_node_by_a_policy_on_its_exact_account(objects: Objects) -> None:
-    policy = objects.one("ValidatingAdmissionPolicy", "hami-dra-driver-kubelet-plugin")["spec"]
-    [binding] = objects.kind("ValidatingAdmissionPolicyBinding")
+@pytest.mark.parametrize(
+    ("name", "resource", "operations"),
+    [
+        ("hami-dra-driver-kubelet-plugin", "resourceslices", {"CREATE", "UPDATE", "DELETE"}),
+        ("hami-dra-driver-kubelet-plugin-status", "resourceclaims/status", {"UPDATE"}),
+    ],
+    ids=["slices", "claim status"],
+)
+def test_the_plugin_is_held_to_its_own_node_by_a_policy_on_its_exact_account(
+    objects: Objects, name: str, resource: str, operations: set[str]
+) -> None:
+    policy = objects.one("ValidatingAdmissionPolicy", name)["spec"]
+    binding = objects.one("ValidatingAdmissionPolicyBinding", name)
     account = pod_spec(objects.one("DaemonSet", "hami-dra-driver-kubelet-plugin"))["serviceAccountName"]
     [condition] = policy["matchConditions"]
     [rule] = policy["matchConstraints"]["resourceRules"]
     assert binding["spec"] == {
-        "policyName": "hami-dra-driver-kubelet-plugin",
+        "policyName": name,
         "validationActions": ["Deny"],
     }
     assert condition["expression"] == (
         f'request.userInfo.username == "system:serviceaccount:hami-system:{account}"'
     )
-    assert rule["resources"] == ["resourceslices"]
-    assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
-    assert "variables.sliceNode == variables.tokenNode" in [
-        item["expression"] for item in policy["validations"]
-    ]
+    assert rule["resources"] == [resource]
+    assert set(rule["operations"]) == operations
+    assert any("variables.tokenNode" in item["expression"] for item in policy["validations"])
 
 
 def containers(objects: Objects, *kinds: str) -> list[tuple[Object, Object]]:

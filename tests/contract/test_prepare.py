@@ -36,7 +36,12 @@ def leftovers(config: Config) -> list[Path]:
 
 def test_registration_names_the_driver_and_both_versions_newest_first(kubelet: Kubelet) -> None:
     assert (kubelet.info.type, kubelet.info.name) == ("DRAPlugin", DRIVER)
-    assert list(kubelet.info.supported_versions) == ["v1.DRAPlugin", "v1beta1.DRAPlugin"]
+    assert list(kubelet.info.supported_versions) == [
+        "v1.DRAPlugin",
+        "v1beta1.DRAPlugin",
+        "v1.DRAResourceHealth",
+        "v1alpha1.DRAResourceHealth",
+    ]
 
 
 def test_a_prepared_claim_answers_its_device_and_cdi_name(kubelet: Kubelet, add: Add) -> None:

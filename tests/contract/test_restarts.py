@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from hami_dra.kube import RESOURCE_SLICES
+from hami_dra.model import errors
 from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add
 from tests.support.cards import claim, share
@@ -147,3 +148,27 @@ def test_slices_that_kubelet_wipes_are_back_within_seconds(
     (new,) = kube.list(RESOURCE_SLICES)[0]
     assert new["spec"]["devices"] == old["spec"]["devices"]
     assert new["spec"]["pool"]["generation"] > old["spec"]["pool"]["generation"]
+
+
+def test_an_api_server_that_is_away_for_a_moment_costs_the_pod_nothing(
+    spawn: Spawn, kubelet: Kubelet, kube: FakeKube, add: Add
+) -> None:
+    spawn()
+    kubelet.register()
+    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    body = add(claim("half", share()))
+    kube.fail_next = [errors.Unavailable("etcd leader changed", status=503)] * 3
+    assert kubelet.prepare(body)[body["metadata"]["uid"]].error == ""
+    assert not kube.fail_next
+
+
+def test_a_claim_is_answered_before_kubelet_gives_up(
+    spawn: Spawn, kubelet: Kubelet, kube: FakeKube, add: Add
+) -> None:
+    spawn()
+    kubelet.register()
+    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    body = add(claim("half", share()))
+    kube.fail_next = [errors.Unavailable("etcd is gone", status=503)] * 1000
+    answer = kubelet.prepare(body, timeout_s=7)[body["metadata"]["uid"]]
+    assert "etcd is gone" in answer.error

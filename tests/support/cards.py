@@ -50,7 +50,7 @@ class CardBackend:
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
 
     def discover(self) -> list[Device]:
-        return self.devices
+        return list(self.devices)
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         vendor, own = {}, {}
@@ -64,7 +64,7 @@ class CardBackend:
         return ClaimEdits({"deviceNodes": [{"path": "/dev/nvidiactl"}]} if own else {}, own, vendor)
 
     def health(self, devices: Sequence[Device]) -> list[Problem]:
-        return self.problems
+        return list(self.problems)
 
     def usage(self, devices: Sequence[Device]) -> list[Usage]:
         return []

@@ -29,7 +29,9 @@ class FakeKube:
         self.fail_next: list[errors.KubeError] = []
         self.calls: list[tuple[str, str, str]] = []
 
-    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+    def get(
+        self, kind: Kind, name: str, namespace: str | None = None, *, patience_s: float | None = None
+    ) -> Object:
         with self._called("get", kind, name):
             return copy.deepcopy(self._find(kind, name, namespace))
 

@@ -57,6 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer(lambda kind, space, _: self.store.replace(kind, self._body(), space))
 
+    def do_PATCH(self) -> None:
+        self._answer(lambda kind, space, name: self.store.patch(kind, name, self._body(), space))
+
     def do_DELETE(self) -> None:
         self._answer(self._delete)
 

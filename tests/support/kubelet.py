@@ -39,20 +39,20 @@ class Kubelet:
             status = registration_pb2.RegistrationStatus(plugin_registered=True)
             call("NotifyRegistrationStatus", status, registration_pb2.RegistrationStatusResponse, timeout=5)
 
-    def prepare(self, *claims: dict[str, Any]) -> Any:
+    def prepare(self, *claims: dict[str, Any], timeout_s: float = DEADLINE_S) -> Any:
         """NodePrepareResources; returns the map by uid, with an entry for each claim."""
-        return self._ask("NodePrepareResources", "NodePrepareResourcesRe{}", claims)
+        return self._ask("NodePrepareResources", "NodePrepareResourcesRe{}", claims, timeout_s)
 
     def unprepare(self, *claims: dict[str, Any]) -> Any:
         """NodeUnprepareResources, as `prepare`."""
-        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims)
+        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims, DEADLINE_S)
 
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
-    def _ask(self, method: str, name: str, claims: tuple[dict[str, Any], ...]) -> Any:
+    def _ask(self, method: str, name: str, claims: tuple[dict[str, Any], ...], timeout_s: float) -> Any:
         messages = MESSAGES[self.version]
         metas = [claim["metadata"] for claim in claims]
         request = getattr(messages, name.format("quest"))(
@@ -63,7 +63,7 @@ class Kubelet:
         )
         assert self._channel is not None
         call = _caller(self._channel, f"/k8s.io.kubelet.pkg.apis.dra.{self.version}.DRAPlugin/")
-        answer = call(method, request, getattr(messages, name.format("sponse")), timeout=DEADLINE_S)
+        answer = call(method, request, getattr(messages, name.format("sponse")), timeout=timeout_s)
         assert set(answer.claims) == {meta["uid"] for meta in metas}, "kubelet wants an entry for each claim"
         return answer.claims
 

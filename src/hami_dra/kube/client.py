@@ -7,6 +7,7 @@ and the tests. `tests/support/fake_kube.py` implements the same Protocol in memo
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -28,8 +29,9 @@ PATCH_TYPES = {
 }
 PatchType = Literal["merge", "json", "apply"]
 
-# Below kubelet's 45 s for one gRPC call, so that a slow answer is retried inside it.
 REQUEST_TIMEOUT_S = 10.0
+# A call without a patience of its own: both limits hold.
+ATTEMPTS = 6
 RETRY_FOR_S = 20.0
 
 
@@ -43,8 +45,10 @@ class WatchEvent(NamedTuple):
 class KubeClient(Protocol):
     """Everything that the package asks of the API server. All methods raise errors.KubeError."""
 
-    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
-        """Return one object; errors.NotFound when it is not there."""
+    def get(
+        self, kind: Kind, name: str, namespace: str | None = None, *, patience_s: float | None = None
+    ) -> Object:
+        """Return one object; errors.NotFound when it is not there. PATIENCE_S: try again as long as that."""
         ...
 
     def list(
@@ -112,9 +116,11 @@ class Client:
         except (official_config.ConfigException, OSError) as problem:
             raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
 
-    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+    def get(
+        self, kind: Kind, name: str, namespace: str | None = None, *, patience_s: float | None = None
+    ) -> Object:
         """See KubeClient."""
-        return self._call("GET", kind.path(namespace, name))
+        return self._call("GET", kind.path(namespace, name), patience_s=patience_s)
 
     def list(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = ""
@@ -196,13 +202,23 @@ class Client:
         body: Any = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        patience_s: float | None = None,
     ) -> Object:
         """One request, tried again on transient failures; returns the decoded answer."""
+        attempts, patience_s = (ATTEMPTS, RETRY_FOR_S) if patience_s is None else (None, patience_s)
+        end = time.monotonic() + patience_s
         for attempt in stamina.retry_context(
-            on=errors.Unavailable, attempts=6, timeout=RETRY_FOR_S, wait_initial=0.05, wait_max=4.0
+            on=errors.Unavailable, attempts=attempts, timeout=patience_s, wait_initial=0.05, wait_max=4.0
         ):
             with attempt:
-                response = self._open(method, path, body=body, query=query or {}, content_type=content_type)
+                response = self._open(
+                    method,
+                    path,
+                    body=body,
+                    query=query or {},
+                    content_type=content_type,
+                    read_timeout_s=min(REQUEST_TIMEOUT_S, max(0.1, end - time.monotonic())),
+                )
                 answer: Object = json.loads(response.data)
                 return answer
         raise AssertionError("unreachable: the retry loop returns or raises")

@@ -6,9 +6,8 @@ a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Un
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,18 @@ from hami_dra.devices.backend import Backend
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results
-from hami_dra.model.device import Device
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, prepare
+from hami_dra.node import cdi, metrics, prepare
 from hami_dra.node.checkpoint import Checkpoint, Claims
+from hami_dra.node.inventory import Inventory
 from hami_dra.node.limiter_files import LimiterFiles
 from hami_dra.node.shares import ShareFolders
+from hami_dra.node.state_lock import StateLock
 
 log = structlog.get_logger(__name__)
+
+PATIENCE_S = 30.0
+"""For what may mend itself; a gRPC call ends earlier when kubelet's 45 s are near."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class NodeDriver:
         kube: KubeClient,
         node: str,
         backend: Backend,
-        devices: Sequence[Device],
+        inventory: Inventory,
         *,
         state: Path,
         limiter: LimiterFiles,
@@ -57,28 +60,36 @@ class NodeDriver:
         self._kube = kube
         self._node = node
         self._backend = backend
-        self._family = prepare.Family(
-            backend.driver, backend.limiter, {device.name: device for device in devices}
-        )
+        self.update(inventory)
         self._limiter = limiter
-        self._lock_file = state / "lock"
+        self._lock = StateLock(state / "lock")
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
         self.cdi = cdi.CdiFolder(cdi_folder, backend.driver)
 
-    def prepare(self, ref: ClaimRef) -> list[Granted]:
-        """Prepare one claim; errors.HamiError says why not. Calling it again rebuilds everything."""
-        claim = self._claim(ref)
-        with self.locked():
+    def update(self, inventory: Inventory) -> None:
+        """Use another set of devices from now on."""
+        devices = {device.name: device for device in inventory.devices}
+        self._family = prepare.Family(self._backend.driver, self._backend.limiter, devices)
+
+    def prepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> list[Granted]:
+        """Prepare one claim; errors.HamiError says why not. Calling it again rebuilds everything.
+
+        What may mend itself (the API server, the state's lock) is tried again WITHIN_S, since kubelet waits
+        long before it calls again.
+        """
+        end = time.monotonic() + within_s
+        claim = self._claim(ref, within_s)
+        with self._lock.held(end):
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             if claims.get(ref.uid) != planned:
-                self.checkpoint.save(claims | {ref.uid: planned})
+                self._save(claims | {ref.uid: planned})
             return self._carry_out(planned)
 
-    def unprepare(self, ref: ClaimRef) -> None:
+    def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
         """Remove what the claim has here, by its uid; fine when there is nothing."""
-        with self.locked():
+        with self._lock.held(time.monotonic() + within_s):
             self.forget({ref.uid})
 
     def restore(self) -> None:
@@ -101,7 +112,7 @@ class NodeDriver:
             for share in claims[uid].shares if uid in claims else ():
                 self.folders.remove(share.share_id)
         if uids & claims.keys():
-            self.checkpoint.save({uid: claim for uid, claim in claims.items() if uid not in uids})
+            self._save({uid: claim for uid, claim in claims.items() if uid not in uids})
 
     def load(self) -> Claims:
         """The prepared claims; a damaged checkpoint is set aside and made anew from the API."""
@@ -114,16 +125,17 @@ class NodeDriver:
             log.error("checkpoint rebuilt", error=str(problem), kept=str(kept), claims=len(claims))
             return claims
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Exclude other threads and processes from the state; the kernel unlocks when we die."""
-        with open(self._lock_file, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return self._lock.held(time.monotonic() + PATIENCE_S)
 
-    def _claim(self, ref: ClaimRef) -> dict[str, Any]:
+    def _save(self, claims: Claims) -> None:
+        self.checkpoint.save(claims)
+        metrics.PREPARED.set(len(claims))
+
+    def _claim(self, ref: ClaimRef, within_s: float) -> dict[str, Any]:
         try:
-            return self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)
+            return self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace, patience_s=within_s)
         except errors.NotFound as problem:
             raise errors.PrepareError(f"{ref} is gone", reason="ClaimGone") from problem
 

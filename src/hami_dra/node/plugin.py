@@ -17,11 +17,16 @@ from hami_dra.kube import KubeClient
 from hami_dra.model.errors import StateError
 from hami_dra.node import health, limiter_files, services, sockets, sweep
 from hami_dra.node.driver import NodeDriver
+from hami_dra.node.health_stream import MOST_STREAMS, HealthFeed
+from hami_dra.node.inventory import DeviceWatch
+from hami_dra.node.newest import Newest
 from hami_dra.node.publisher import Publisher
+from hami_dra.node.reporter import Reporter
 
 log = structlog.get_logger(__name__)
 
 GRACE_S = 10.0
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,24 @@ class Plugin:
         self._config = config
         self._kube = kube
         self.sockets = sockets.paths(backend.driver, config.plugins, config.registry, config.pod_uid)
-        devices = backend.discover()
-        log.info("cards found", devices=[device.name for device in devices])
-        self.publisher = Publisher(kube, config.node, backend.driver, devices)
+        self.watch = DeviceWatch(backend)
+        inventory = self.watch.inventory
+        log.info("devices found", devices=[device.name for device in inventory.devices])
+        self._newest = Newest(config.state, self.sockets)
+        self.publisher = Publisher(kube, config.node, backend.driver, inventory, self._newest.is_another)
+        self.health = HealthFeed(config.node, inventory)
+        self.reporter = Reporter(kube, backend.driver)
         self.driver = NodeDriver(
             kube,
             config.node,
             backend,
-            devices,
+            inventory,
             state=config.state,
             limiter=limiter_files.install(config.limiter, config.state),
             cdi_folder=config.cdi,
         )
+        for listener in (self.driver.update, self.health.update, self.publisher.update):
+            self.watch.on_change(listener)
         self._ended = threading.Event()
         self._servers: list[grpc.Server] = []
         self._failed = ""
@@ -68,8 +79,10 @@ class Plugin:
         self.sockets.service.parent.mkdir(parents=True, exist_ok=True)
         for path in sockets.remove_dead(self.sockets):
             log.info("removed the socket of a plugin that was killed", socket=str(path))
+        self._newest.claim()
         self.driver.restore()
-        self._serve(f"unix:{self.sockets.service}", services.dra(self.driver))
+        calls = [*services.dra(self.driver, self.reporter), *self.health.handlers()]
+        self._serve(f"unix:{self.sockets.service}", calls, extra_threads=MOST_STREAMS)
         registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
         self._serve(f"unix:{self.sockets.registration}", [registration])
         if config.health_port:
@@ -78,6 +91,8 @@ class Plugin:
         if config.metrics_port:
             prometheus_client.start_http_server(config.metrics_port)
         self._background("publisher", lambda: self.publisher.run(self._ended))
+        self._background("devices", lambda: self.watch.run(self._ended))
+        self._background("reporter", lambda: self.reporter.run(self._ended))
         self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
         log.info("serving", socket=str(self.sockets.service))
 
@@ -94,14 +109,16 @@ class Plugin:
     def stop(self) -> None:
         """Unregister, let running calls finish, and remove our own sockets."""
         self._ended.set()
+        self.health.close()
         for server in reversed(self._servers):
             server.stop(GRACE_S).wait()
         for path in (self.sockets.registration, self.sockets.service):
             path.unlink(missing_ok=True)
         log.info("stopped")
 
-    def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler]) -> None:
-        server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
+    def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler], extra_threads: int = 0) -> None:
+        pool = ThreadPoolExecutor(max_workers=THREADS + extra_threads)
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(handlers)
         try:
             server.add_insecure_port(address)

@@ -1,9 +1,9 @@
-"""Keeps this node's ResourceSlice in the API as planned: published, put back, and checked for lost fields."""
+"""Keeps this node's ResourceSlices in the API as planned: published, put back, checked for lost fields."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,8 +11,8 @@ import structlog
 
 from hami_dra.kube import NODES, RESOURCE_SLICES, KubeClient
 from hami_dra.model import errors
-from hami_dra.model.device import Device
 from hami_dra.node import metrics, slices
+from hami_dra.node.inventory import Inventory
 
 log = structlog.get_logger(__name__)
 
@@ -20,50 +20,68 @@ log = structlog.get_logger(__name__)
 WATCH_S = 60
 PAUSE_S = 1.0
 
+Slice = dict[str, Any]
+
 
 class Publisher:
-    """Owns our slices of this node. `problem` says why the slice is not usable, None if it is."""
+    """Owns our slices of this node. `problem` says why they are not usable, None if they are.
 
-    def __init__(self, kube: KubeClient, node: str, driver: str, devices: Sequence[Device]) -> None:
+    QUIET says that another plugin (of a newer Pod, during a rolling update) publishes: two versions that put
+    back each other's slices would never come to rest.
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        node: str,
+        driver: str,
+        inventory: Inventory,
+        quiet: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._kube = kube
         self._node = node
         self._driver = driver
-        self._devices = devices
+        self._inventory = inventory
+        self._quiet = quiet
         self._fields = f"spec.nodeName={node},spec.driver={driver}"
         self._node_uid: str | None = None
         self._generation = 0
-        self._stored: dict[str, Any] | None = None
-        self._name = ""
+        self._stored: dict[str, Any] = {}  # spec by name, as the server answered it; None: outdated
+        self._taints_kept = True
+        self._lock = threading.Lock()
         self.problem: str | None = "not published yet"
 
     def run(self, stop: threading.Event) -> None:
         """Publish, then watch and put back until STOP is set; problems are logged and tried again."""
         while not stop.is_set():
             try:
-                version = self.sync()
-                self._wait_for_change(version, stop)
+                self._wait_for_change(self.sync(), stop)
             except errors.Gone:
                 continue
             except errors.KubeError as problem:
-                self.problem = f"ResourceSlice not published: {problem}"
-                log.warning("slice not published", error=str(problem))
+                self._failed(problem)
             stop.wait(PAUSE_S)
+
+    def update(self, inventory: Inventory) -> None:
+        """Publish another inventory now; `run` tries again what fails."""
+        with self._lock:
+            self._inventory = inventory
+            self._stored = dict.fromkeys(self._stored)
+        try:
+            self.sync()
+        except errors.KubeError as problem:
+            self._failed(problem)
 
     def sync(self) -> str:
         """Make the API agree with the plan; return the resource version to watch from."""
-        found, version = self._kube.list(RESOURCE_SLICES, fields=self._fields)
-        self._generation = max([self._generation, *(_generation(item) for item in found)])
-        keep = next((item for item in found if item["metadata"]["name"] == self._name), None)
-        keep = keep or (found[0] if found else None)
-        for item in found:
-            if item is not keep:
-                self._delete(item)
-        if keep is None or not self._as_published(keep):
-            self._publish(keep)
-        else:
-            self._name = keep["metadata"]["name"]
-            self.problem = self._lost(keep["spec"])
-        return version
+        with self._lock:
+            found, version = self._kube.list(RESOURCE_SLICES, fields=self._fields)
+            self._generation = max([self._generation, *(_generation(item) for item in found)])
+            if self._quiet():
+                self.problem = None
+            elif not self._as_planned(found):
+                self._publish(found)
+            return version
 
     def _wait_for_change(self, version: str, stop: threading.Event) -> None:
         for event in self._kube.watch(RESOURCE_SLICES, version, fields=self._fields, timeout_s=WATCH_S):
@@ -71,55 +89,101 @@ class Publisher:
                 return
             if event.type == "BOOKMARK":
                 continue
-            ours = event.object["metadata"]["name"] == self._name
-            if event.type == "DELETED" and not ours:
-                continue
-            if event.type == "DELETED" or not ours or not self._as_published(event.object):
-                log.info(
-                    "slice changed by someone else", slice=event.object["metadata"]["name"], how=event.type
-                )
+            name, gone = event.object["metadata"]["name"], event.type == "DELETED"
+            with self._lock:  # so that our own writes are known by now
+                ours = name in self._stored
+                as_stored = ours and event.object["spec"] == self._stored[name]
+                outdated = _generation(event.object) < self._generation
+            if (gone and ours and not outdated) or not (gone or as_stored or outdated):
+                log.info("slice changed by someone else", slice=name, how=event.type)
                 return
 
-    def _as_published(self, item: dict[str, Any]) -> bool:
-        """Compare with what the server stored for us, so that defaults it may add are no difference."""
-        spec = self._stored or self._plan(_generation(item))["spec"]
-        return bool(item["spec"] == spec | {"pool": spec["pool"] | {"generation": _generation(item)}})
+    def _as_planned(self, found: list[Slice]) -> bool:
+        """Compare what is there with what the server stored for us or, after a start, with the plan."""
+        if self._stored:
+            return {item["metadata"]["name"]: item["spec"] for item in found} == self._stored
+        plan = self._plan(self._generation)
+        stands = {_first(item): slices.without_times(item["spec"]) for item in found}
+        if len(found) != len(plan) or stands != {_first(item): item["spec"] for item in plan}:
+            return False
+        self._stored = {item["metadata"]["name"]: item["spec"] for item in found}
+        self.problem = None
+        return True
 
-    def _publish(self, old: dict[str, Any] | None) -> None:
+    def _publish(self, found: list[Slice]) -> None:
+        """Write every slice of the pool with the next generation, reusing objects; the rest goes last.
+
+        The scheduler takes the highest generation, and none of the pool before all its slices are there.
+        """
         self._generation += 1
-        body = self._plan(self._generation)
-        if old is None:
-            stored = self._kube.create(RESOURCE_SLICES, body)
-        else:
-            body["metadata"] |= {key: old["metadata"][key] for key in ("name", "resourceVersion")}
-            stored = self._kube.replace(RESOURCE_SLICES, body)
-        self._name, self._stored = stored["metadata"]["name"], stored["spec"]
-        self.problem = self._lost(stored["spec"])
+        plan = self._plan(self._generation)
+        pages = {_first(body): body for body in plan}
+        known = sorted(found, key=lambda item: item["metadata"]["name"] in self._stored)  # win, as the last
+        same = {_first(item): item for item in known if _first(item) in pages}
+        strays = [item for item in found if item not in same.values()]
+        written = [
+            self._write(body, same.get(first) or (strays.pop() if strays else None))
+            for first, body in pages.items()
+        ]
+        for item in strays:
+            self._delete(item)
+        self._stored = {item["metadata"]["name"]: item["spec"] for item in written}
         metrics.PUBLISHES.inc()
-        log.info("slice published", slice=self._name, devices=len(self._devices), generation=self._generation)
-
-    def _lost(self, stored: dict[str, Any]) -> str | None:
-        lost = slices.dropped_fields(self._plan(_generation({"spec": stored}))["spec"], stored)
-        if not lost:
-            return None
-        problem = (
-            f"the API server dropped {', '.join(lost[:3])} of the ResourceSlice: switch on the feature gate"
-            " DRAConsumableCapacity in kube-apiserver, kube-scheduler, kube-controller-manager and kubelet"
+        log.info(
+            "slices published",
+            slices=list(self._stored),
+            devices=len(self._inventory.devices),
+            sick=sorted(self._inventory.problems),
+            generation=self._generation,
         )
-        log.error("slice fields dropped", error=problem)
-        return problem
+        lost = [
+            path
+            for body, item in zip(plan, written, strict=True)
+            for path in slices.dropped_fields(body["spec"], item["spec"])
+        ]
+        if self._taints_kept and any(path.endswith(".taints") for path in lost):
+            log.warning(
+                "the API server drops device taints (gate DRADeviceTaints): sick devices are left out"
+            )
+            self._taints_kept = False
+            self._publish(written)
+            return
+        self.problem = slices.dropped_message(lost)
+        if self.problem:
+            log.error("slice fields dropped", error=self.problem)
 
-    def _plan(self, generation: int) -> dict[str, Any]:
+    def _plan(self, generation: int) -> list[Slice]:
         if self._node_uid is None:
             self._node_uid = self._kube.get(NODES, self._node)["metadata"]["uid"]
-        return slices.resource_slice(
-            self._node, self._driver, self._devices, node_uid=self._node_uid, generation=generation
+        inventory, problems = self._inventory, dict(self._inventory.problems)
+        devices = inventory.devices
+        if not self._taints_kept:
+            devices, problems = tuple(each for each in devices if not inventory.fatal(each.name)), {}
+        return slices.pool(
+            self._node, self._driver, devices, problems, node_uid=self._node_uid, generation=generation
         )
 
-    def _delete(self, item: dict[str, Any]) -> None:
+    def _write(self, body: Slice, old: Slice | None) -> Slice:
+        if old is None:
+            return self._kube.create(RESOURCE_SLICES, body)
+        body["metadata"] |= {key: old["metadata"][key] for key in ("name", "resourceVersion")}
+        return self._kube.replace(RESOURCE_SLICES, body)
+
+    def _delete(self, item: Slice) -> None:
         with suppress(errors.NotFound, errors.Conflict):  # gone already: what we wanted
             self._kube.delete(RESOURCE_SLICES, item["metadata"]["name"], uid=item["metadata"]["uid"])
 
+    def _failed(self, problem: errors.KubeError) -> None:
+        self.problem = f"ResourceSlice not published: {problem}"
+        metrics.PUBLISH_FAILURES.inc()
+        log.warning("slices not published", error=str(problem))
 
-def _generation(item: dict[str, Any]) -> int:
+
+def _first(item: Slice) -> str:
+    """Name of the first device: tells the slices of a pool apart, so that each mostly stays what it was."""
+    devices = item["spec"].get("devices") or []
+    return str(devices[0]["name"]) if devices else ""
+
+
+def _generation(item: Slice) -> int:
     return int(item["spec"]["pool"]["generation"])

@@ -12,20 +12,24 @@ import structlog
 
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node import metrics
+from hami_dra.node import health_stream, metrics
 from hami_dra.node.driver import Granted, NodeDriver
 from hami_dra.node.proto import dra_v1_pb2, dra_v1beta1_pb2, registration_pb2
+from hami_dra.node.reporter import Reporter
 
 log = structlog.get_logger(__name__)
 
 # kubelet takes the first of the plugin's list that it knows, and passes over the others.
 VERSIONS = {"v1": dra_v1_pb2, "v1beta1": dra_v1beta1_pb2}
-SERVICES = tuple(f"{version}.DRAPlugin" for version in VERSIONS)
+SERVICES = (*(f"{version}.DRAPlugin" for version in VERSIONS), *health_stream.SERVICES)
+KUBELETS_DEADLINE_S = 45.0
+MARGIN_S = 5.0
+"""Left of kubelet's deadline for writing files and for the answer."""
 
 
-def dra(driver: NodeDriver) -> list[grpc.GenericRpcHandler]:
+def dra(driver: NodeDriver, reporter: Reporter) -> list[grpc.GenericRpcHandler]:
     """Both versions of DRAPlugin. An empty request is answered at once: the health check asks that."""
-    return [_dra(driver, version, messages) for version, messages in VERSIONS.items()]
+    return [_dra(driver, reporter, version, messages) for version, messages in VERSIONS.items()]
 
 
 def registration(
@@ -62,25 +66,38 @@ def handlers(service: str, **methods: tuple[Callable[..., Any], Any]) -> grpc.Ge
     )
 
 
-def _dra(driver: NodeDriver, version: str, messages: Any) -> grpc.GenericRpcHandler:
-    def prepare(request: Any, _context: grpc.ServicerContext) -> Any:
+def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) -> grpc.GenericRpcHandler:
+    def prepare(request: Any, context: grpc.ServicerContext) -> Any:
         with metrics.PREPARE.time():
             response = messages.NodePrepareResourcesResponse()
             for ref in _refs(request):
                 answer = response.claims[ref.uid]
-                answer.error = _attempt("prepare", ref, partial(grant, answer, ref))
+                answer.error = _attempt("prepare", ref, reporter, partial(grant, answer, ref, context))
             return response
 
-    def grant(answer: Any, ref: ClaimRef) -> None:
-        answer.devices.extend(_device(messages, granted) for granted in driver.prepare(ref))
+    def grant(answer: Any, ref: ClaimRef, context: grpc.ServicerContext) -> None:
+        granted = driver.prepare(ref, _time_left(context))
+        answer.devices.extend(_device(messages, each) for each in granted)
+        reporter.prepared(ref, granted)
+        log.info(
+            "prepared",
+            namespace=ref.namespace,
+            claim=ref.name,
+            uid=ref.uid,
+            shares={each.share_id: each.device for each in granted},
+        )
 
-    def unprepare(request: Any, _context: grpc.ServicerContext) -> Any:
+    def unprepare(request: Any, context: grpc.ServicerContext) -> Any:
         with metrics.UNPREPARE.time():
             response = messages.NodeUnprepareResourcesResponse()
             for ref in _refs(request):
                 answer = response.claims[ref.uid]
-                answer.error = _attempt("unprepare", ref, partial(driver.unprepare, ref))
+                answer.error = _attempt("unprepare", ref, reporter, partial(release, ref, context))
             return response
+
+    def release(ref: ClaimRef, context: grpc.ServicerContext) -> None:
+        driver.unprepare(ref, _time_left(context))
+        log.info("unprepared", namespace=ref.namespace, claim=ref.name, uid=ref.uid)
 
     return handlers(
         f"k8s.io.kubelet.pkg.apis.dra.{version}.DRAPlugin",
@@ -89,7 +106,7 @@ def _dra(driver: NodeDriver, version: str, messages: Any) -> grpc.GenericRpcHand
     )
 
 
-def _attempt(operation: str, ref: ClaimRef, action: Callable[[], None]) -> str:
+def _attempt(operation: str, ref: ClaimRef, reporter: Reporter, action: Callable[[], None]) -> str:
     """Run ACTION; return the error, which kubelet shows in the Pod's events, or nothing when all is well."""
     try:
         action()
@@ -99,12 +116,28 @@ def _attempt(operation: str, ref: ClaimRef, action: Callable[[], None]) -> str:
         reason, text = type(problem).__name__, f"{ref}: {problem}"
     except OSError as problem:
         reason, text = "NodeState", f"{ref}: the state on the node cannot be written: {problem}"
+    except Exception as problem:  # kubelet must get an entry for each claim, whatever a claim holds
+        log.exception("defect", operation=operation, namespace=ref.namespace, claim=ref.name)
+        reason, text = "Defect", f"{ref}: a defect of the plugin, see its log: {problem!r}"
     else:
-        log.info(operation, namespace=ref.namespace, claim=ref.name, uid=ref.uid)
         return ""
     metrics.FAILURES.labels(operation, reason).inc()
-    log.warning(f"{operation} refused", claim=ref.name, namespace=ref.namespace, reason=reason, error=text)
+    log.warning(
+        f"{operation} refused",
+        namespace=ref.namespace,
+        claim=ref.name,
+        uid=ref.uid,
+        reason=reason,
+        error=text,
+    )
+    if operation == "prepare":
+        reporter.refused(ref, reason, text)
     return text
+
+
+def _time_left(context: grpc.ServicerContext) -> float:
+    left = context.time_remaining()
+    return max(0.1, min(left if left is not None else KUBELETS_DEADLINE_S, KUBELETS_DEADLINE_S) - MARGIN_S)
 
 
 def _refs(request: Any) -> Iterable[ClaimRef]:

@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hami_dra.devices.backend import Problem
 from hami_dra.model.device import Attribute, Capacity, Device, Version
 from hami_dra.model.quantity import format_bytes
 
+MOST_DEVICES = 128
+"""In one slice; with a taint among them MOST_TAINTED (ResourceSliceMaxDevices of resource.k8s.io)."""
+MOST_TAINTED = 64
+MOST_TAINTS = 16
+
+Problems = Mapping[str, Sequence[Problem]]
+"""By device name."""
+
+
+def pool(
+    node: str,
+    driver: str,
+    devices: Sequence[Device],
+    problems: Problems,
+    *,
+    node_uid: str | None,
+    generation: int,
+) -> list[dict[str, Any]]:
+    """Return all slices of the node, one even without devices: the pool is then known as empty."""
+    tainted = any(problem.fatal for of in problems.values() for problem in of)
+    size = MOST_TAINTED if tainted else MOST_DEVICES
+    pages = [devices[at : at + size] for at in range(0, len(devices), size)] or [()]
+    return [
+        resource_slice(
+            node, driver, page, problems, node_uid=node_uid, generation=generation, count=len(pages)
+        )
+        for page in pages
+    ]
+
 
 def resource_slice(
-    node: str, driver: str, devices: Sequence[Device], *, node_uid: str | None = None, generation: int = 1
+    node: str,
+    driver: str,
+    devices: Sequence[Device],
+    problems: Problems | None = None,
+    *,
+    node_uid: str | None = None,
+    generation: int = 1,
+    count: int = 1,
 ) -> dict[str, Any]:
-    """Return the node's slice of DRIVER, devices in the order given: the scheduler takes the first that fits.
+    """Return one of COUNT slices, devices in the order given: the scheduler takes the first that fits.
 
     Without NODE_UID (no cluster known) it has no owner reference.
     """
@@ -27,12 +64,24 @@ def resource_slice(
         "kind": "ResourceSlice",
         "metadata": metadata,
         "spec": {
-            "devices": [_device(device) for device in devices],
+            "devices": [
+                _device(device) | _taints(driver, (problems or {}).get(device.name, ())) for device in devices
+            ],
             "driver": driver,
             "nodeName": node,
-            "pool": {"generation": generation, "name": node, "resourceSliceCount": 1},
+            "pool": {"generation": generation, "name": node, "resourceSliceCount": count},
         },
     }
+
+
+def _taints(driver: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    """A fatal problem keeps new shares off and leaves running Pods alone. Of one key the first counts."""
+    values = {problem.key: problem.value for problem in reversed(problems) if problem.fatal}
+    taints = [
+        {"key": f"{driver}/{key}", "effect": "NoSchedule"} | ({"value": value} if value else {})
+        for key, value in sorted(values.items())
+    ]
+    return {"taints": taints[:MOST_TAINTS]} if taints else {}
 
 
 def dropped_fields(sent: Any, stored: Any, path: str = "spec") -> list[str]:
@@ -56,6 +105,29 @@ def dropped_fields(sent: Any, stored: Any, path: str = "spec") -> list[str]:
             for lost in dropped_fields(mine, theirs, f"{path}[{at}]")
         ]
     return []
+
+
+def dropped_message(lost: Sequence[str]) -> str | None:
+    """What to do about fields that the API server dropped, None when it kept all."""
+    if not lost:
+        return None
+    return (
+        f"the API server dropped {', '.join(lost[:3])} of the ResourceSlice: switch on the feature gate"
+        " DRAConsumableCapacity in kube-apiserver, kube-scheduler, kube-controller-manager and kubelet"
+    )
+
+
+def without_times(spec: dict[str, Any]) -> dict[str, Any]:
+    """SPEC without the `timeAdded` that the API server adds to taints."""
+
+    def plain(taint: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in taint.items() if key != "timeAdded"}
+
+    devices = [
+        {**device, "taints": [plain(taint) for taint in device["taints"]]} if "taints" in device else device
+        for device in spec.get("devices") or []
+    ]
+    return spec | {"devices": devices}
 
 
 def semver(version: str) -> str:

@@ -41,13 +41,14 @@ def remove_dead(own: Sockets) -> list[Path]:
         *own.registration.parent.glob(f"{own.driver}-*reg.sock"),
         *own.service.parent.glob("dra*.sock"),
     ]
-    dead = [path for path in candidates if path not in (own.service, own.registration) and not _answers(path)]
+    dead = [path for path in candidates if path not in (own.service, own.registration) and not answers(path)]
     for path in dead:
         path.unlink(missing_ok=True)
     return dead
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens on the socket at PATH."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from hami_dra.devices.backend import Problem
 from hami_dra.kube import NODES, RESOURCE_SLICES
 from hami_dra.model import errors
+from hami_dra.model.device import Device
 from hami_dra.model.names import DRIVER
 from hami_dra.node import publisher
+from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
-from tests.support.cards import A10, NODE, SECOND
+from tests.support.cards import A10, NODE, SECOND, card
 from tests.support.fake_kube import FakeKube
 from tests.unit.node.test_slices import without_sharing
 
@@ -31,7 +35,7 @@ def slices(kube: FakeKube) -> list[dict[str, Any]]:
 
 
 def test_the_first_slice_is_owned_by_the_node_and_named_after_it(kube: FakeKube) -> None:
-    one = Publisher(kube, NODE, DRIVER, [A10])
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     assert one.problem
     one.sync()
     (item,) = slices(kube)
@@ -41,24 +45,24 @@ def test_the_first_slice_is_owned_by_the_node_and_named_after_it(kube: FakeKube)
 
 
 def test_a_restart_with_the_same_cards_writes_nothing(kube: FakeKube) -> None:
-    Publisher(kube, NODE, DRIVER, [A10]).sync()
+    Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
     before = slices(kube)
-    again = Publisher(kube, NODE, DRIVER, [A10])
+    again = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     again.sync()
     assert slices(kube) == before
     assert again.problem is None
 
 
 def test_other_cards_replace_the_slice_with_a_higher_generation(kube: FakeKube) -> None:
-    Publisher(kube, NODE, DRIVER, [A10]).sync()
-    Publisher(kube, NODE, DRIVER, [A10, SECOND]).sync()
+    Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
+    Publisher(kube, NODE, DRIVER, Inventory((A10, SECOND))).sync()
     (item,) = slices(kube)
     assert len(item["spec"]["devices"]) == 2
     assert item["spec"]["pool"]["generation"] == 2
 
 
 def test_other_slices_of_ours_on_this_node_go_and_those_of_others_stay(kube: FakeKube) -> None:
-    one = Publisher(kube, NODE, DRIVER, [A10])
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     one.sync()
     (ours,) = slices(kube)
     for name, change in (("stray", {}), ("other-node", {"nodeName": "b"}), ("other-driver", {"driver": "d"})):
@@ -73,7 +77,7 @@ def test_a_server_that_drops_fields_is_reported_with_the_gate(
 ) -> None:
     create = kube.create
     monkeypatch.setattr(kube, "create", lambda kind, body, *rest: create(kind, without_sharing(body), *rest))
-    one = Publisher(kube, NODE, DRIVER, [A10])
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     one.sync()
     assert "DRAConsumableCapacity" in (one.problem or "")
     one.sync()
@@ -84,7 +88,7 @@ def test_a_server_that_drops_fields_is_reported_with_the_gate(
 @pytest.fixture
 def running(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
-    one, stop = Publisher(kube, NODE, DRIVER, [A10]), threading.Event()
+    one, stop = Publisher(kube, NODE, DRIVER, Inventory((A10,))), threading.Event()
     thread = threading.Thread(target=one.run, args=(stop,))
     thread.start()
     until(lambda: one.problem is None)
@@ -122,3 +126,99 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     kube.end_watches()
     until(lambda: not kube.fail_next and slices(kube))
     until(lambda: running.problem is None)
+
+
+def many(count: int) -> tuple[Device, ...]:
+    return tuple(card(at, f"GPU-{at}", "0000:65:01.0") for at in range(count))
+
+
+def devices_of(item: dict[str, Any]) -> list[str]:
+    return [device["name"] for device in item["spec"]["devices"]]
+
+
+def test_more_devices_than_a_slice_holds_become_slices_of_one_generation(kube: FakeKube) -> None:
+    Publisher(kube, NODE, DRIVER, Inventory(many(300))).sync()
+    found = slices(kube)
+    assert sorted(len(devices_of(item)) for item in found) == [44, 128, 128]
+    assert {item["spec"]["pool"]["resourceSliceCount"] for item in found} == {3}
+    assert {item["spec"]["pool"]["generation"] for item in found} == {1}
+    assert len({name for item in found for name in devices_of(item)}) == 300
+    again = Publisher(kube, NODE, DRIVER, Inventory(many(300)))
+    again.sync()
+    assert slices(kube) == found, "a restart writes nothing"
+
+
+def test_with_a_taint_among_them_slices_hold_64_and_go_back_when_it_is_gone(kube: FakeKube) -> None:
+    one = Publisher(kube, NODE, DRIVER, Inventory(many(100)))
+    one.sync()
+    sick = Problem("hami-gpu-70", "xid", "fallen off the bus", "79")
+    one.update(Inventory(many(100), {"hami-gpu-70": (sick,)}))
+    assert sorted(len(devices_of(item)) for item in slices(kube)) == [36, 64]
+    (tainted,) = [device for item in slices(kube) for device in item["spec"]["devices"] if "taints" in device]
+    assert tainted["name"] == "hami-gpu-70"
+    assert tainted["taints"] == [
+        {"key": "hami-core-gpu.project-hami.io/xid", "value": "79", "effect": "NoSchedule"}
+    ]
+    one.update(Inventory(many(100)))
+    (item,) = slices(kube)
+    assert (len(devices_of(item)), item["spec"]["pool"]["generation"]) == (100, 3)
+
+
+def test_a_problem_that_is_not_fatal_is_no_taint(kube: FakeKube) -> None:
+    mild = Problem("hami-gpu-0", "hot", "87 C", fatal=False)
+    Publisher(kube, NODE, DRIVER, Inventory((A10,), {"hami-gpu-0": (mild,)})).sync()
+    assert "taints" not in slices(kube)[0]["spec"]["devices"][0]
+
+
+def test_where_the_cluster_drops_taints_a_sick_device_is_left_out(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dropping(call: Any) -> Any:
+        def store(kind: Any, body: dict[str, Any], *rest: Any) -> Any:
+            body = copy.deepcopy(body)
+            for device in body["spec"]["devices"]:
+                device.pop("taints", None)
+            return call(kind, body, *rest)
+
+        return store
+
+    monkeypatch.setattr(kube, "create", dropping(kube.create))
+    monkeypatch.setattr(kube, "replace", dropping(kube.replace))
+    one = Publisher(
+        kube, NODE, DRIVER, Inventory((A10, SECOND), {SECOND.name: (Problem(SECOND.name, "lost", ""),)})
+    )
+    one.sync()
+    assert devices_of(slices(kube)[0]) == [A10.name]
+    assert one.problem is None
+    one.update(Inventory((A10, SECOND)))
+    assert devices_of(slices(kube)[0]) == [A10.name, SECOND.name]
+
+
+def test_a_node_without_devices_publishes_an_empty_slice(kube: FakeKube) -> None:
+    one = Publisher(kube, NODE, DRIVER, Inventory(()))
+    one.sync()
+    assert [devices_of(item) for item in slices(kube)] == [[]]
+    one.sync()
+    assert slices(kube)[0]["spec"]["pool"]["generation"] == 1
+
+
+def test_during_a_rolling_update_the_older_plugin_puts_nothing_back(kube: FakeKube) -> None:
+    newer_is_there = False
+    old = Publisher(kube, NODE, DRIVER, Inventory((A10,)), quiet=lambda: newer_is_there)
+    old.sync()
+    newer_is_there = True
+    Publisher(kube, NODE, DRIVER, Inventory((A10, SECOND))).sync()
+    old.sync()
+    assert (devices_of(slices(kube)[0]), old.problem) == ([A10.name, SECOND.name], None)
+    newer_is_there = False  # it crashed
+    old.sync()
+    assert devices_of(slices(kube)[0]) == [A10.name]
+
+
+def test_a_changed_inventory_is_published_at_once_and_not_taken_for_a_foreign_change(
+    kube: FakeKube, running: Publisher
+) -> None:
+    running.update(Inventory((A10, SECOND)))
+    assert len(devices_of(slices(kube)[0])) == 2
+    time.sleep(0.1)
+    assert slices(kube)[0]["spec"]["pool"]["generation"] == 2

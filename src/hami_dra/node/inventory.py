@@ -1,0 +1,95 @@
+"""The devices of this node and what is wrong with them: backend -> discover + health -> Inventory.
+
+A device that was there and is gone stays known as `lost`, so that its claims show it and nothing new
+lands on it, until it is back (under the same name, be it with another uuid) or the plugin starts anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from hami_dra.devices.backend import Backend, Problem
+from hami_dra.model.device import Device
+from hami_dra.model.errors import DriverError
+from hami_dra.node import metrics
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """One look at the devices. `problems` by device name; a device that is not in it is well."""
+
+    devices: tuple[Device, ...]
+    problems: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+
+    def fatal(self, device: str) -> tuple[Problem, ...]:
+        """The problems for which no new share should land on DEVICE."""
+        return tuple(problem for problem in self.problems.get(device, ()) if problem.fatal)
+
+
+def merged(before: Inventory, found: Sequence[Device], problems: Sequence[Problem]) -> Inventory:
+    """The next inventory: what was FOUND, what is missing of BEFORE as lost, and the PROBLEMS of both."""
+    names = {device.name for device in found}
+    lost = [device for device in before.devices if device.name not in names]
+    said = [
+        *problems,
+        *(Problem(device.name, "lost", "the driver does not show it any more") for device in lost),
+    ]
+    devices = (*found, *lost)
+    by_name = {device.name: [each for each in said if each.device == device.name] for device in devices}
+    return Inventory(devices, {name: tuple(of) for name, of in by_name.items() if of})
+
+
+class DeviceWatch:
+    """Polls BACKEND. `inventory` is the last look; `on_change` hears of every other one."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._listeners: list[Callable[[Inventory], None]] = []
+        devices = tuple(backend.discover())
+        self.inventory = merged(Inventory(()), devices, backend.health(devices))
+
+    def on_change(self, listener: Callable[[Inventory], None]) -> None:
+        """Call LISTENER in the watch's thread whenever devices or problems differ."""
+        self._listeners.append(listener)
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until STOP is set."""
+        while not stop.wait(POLL_S):
+            self.poll()
+
+    def poll(self) -> None:
+        """Look once. A driver that does not answer makes every device sick: nobody can vouch for them."""
+        before = self.inventory
+        try:
+            devices = self._backend.discover()
+            now = merged(before, devices, self._backend.health(devices))
+        except DriverError as problem:
+            silent = [Problem(device.name, "driver", str(problem)) for device in before.devices]
+            now = merged(before, before.devices, silent)
+        if now == before:
+            return
+        self.inventory = now
+        for name in now.problems.keys() | before.problems.keys():
+            if now.problems.get(name) != before.problems.get(name):
+                _report(name, now.problems.get(name, ()))
+        if now.devices != before.devices:
+            log.info("devices changed", devices={device.name: device.uuid for device in now.devices})
+        for listener in self._listeners:
+            listener(now)
+
+
+def _report(device: str, problems: Sequence[Problem]) -> None:
+    metrics.SICK.labels(device).set(any(problem.fatal for problem in problems))
+    if problems:
+        for each in problems:
+            log.error("device problem", device=device, key=each.key, value=each.value, problem=each.message)
+    else:
+        log.info("device recovered", device=device)

@@ -1,0 +1,29 @@
+"""Which plugin publishes during a rolling update: the one that started last, as long as it answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hami_dra.node.files import write_whole
+from hami_dra.node.sockets import Sockets, answers
+
+
+class Newest:
+    """`<state>/newest-<driver>` holds the service socket of the plugin that started last."""
+
+    def __init__(self, state: Path, own: Sockets) -> None:
+        self._file = state / f"newest-{own.driver}"
+        self._socket = own.service
+
+    def claim(self) -> None:
+        """From now on it is us."""
+        write_whole(self._file, os.fsencode(self._socket))
+
+    def is_another(self) -> bool:
+        """Whether a plugin that started after us is there and answers."""
+        try:
+            newest = Path(os.fsdecode(self._file.read_bytes()))
+        except FileNotFoundError:
+            return False
+        return newest != self._socket and newest.is_socket() and answers(newest)

@@ -1,0 +1,112 @@
+"""Tells the cluster what became of claims, beside the answer to kubelet and never in its way.
+
+A thread of its own writes Events on the Pods of a claim that was refused, and `status.devices` of a claim
+that was prepared. What cannot be written is logged and forgotten: kubelet has its answer already.
+"""
+
+from __future__ import annotations
+
+import datetime
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
+from hami_dra.kube.events import warn
+from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef
+from hami_dra.node.driver import Granted
+
+log = structlog.get_logger(__name__)
+
+COMPONENT = "hami-dra-plugin"
+SAY_AGAIN_S = 300.0
+"""kubelet asks every few seconds for a claim that it cannot have: once in a while is enough."""
+MOST_WAITING = 1000
+
+
+class Reporter:
+    """`prepared` and `refused` return at once; `run` does the work."""
+
+    def __init__(self, kube: KubeClient, driver: str) -> None:
+        self._kube = kube
+        self._driver = driver
+        self._work: queue.Queue[Callable[[], None]] = queue.Queue(MOST_WAITING)
+        self._said: dict[tuple[str, str], float] = {}
+        self._writes_status = True
+
+    def run(self, stop: threading.Event) -> None:
+        """Write what is reported until STOP is set."""
+        while not stop.is_set():
+            try:
+                work = self._work.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            try:
+                work()
+            except errors.KubeError as problem:
+                log.info("not reported to the API", error=str(problem))
+
+    def prepared(self, ref: ClaimRef, granted: Sequence[Granted]) -> None:
+        """Say in `status.devices` that the claim's devices are ready."""
+        if self._writes_status:
+            self._later(lambda: self._write_status(ref, granted))
+
+    def refused(self, ref: ClaimRef, reason: str, message: str) -> None:
+        """Say on the Pods that wait for the claim why it was refused."""
+        now = time.monotonic()
+        self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S}
+        if (ref.uid, reason) not in self._said:
+            self._said[ref.uid, reason] = now
+            self._later(lambda: self._tell_pods(ref, reason, message))
+
+    def _later(self, work: Callable[[], None]) -> None:
+        try:
+            self._work.put_nowait(work)
+        except queue.Full:
+            log.warning("too much to report, one left out")
+
+    def _tell_pods(self, ref: ClaimRef, reason: str, message: str) -> None:
+        claim = self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)
+        for user in (claim.get("status") or {}).get("reservedFor") or []:
+            if user.get("resource") == "pods":
+                pod = {"name": user["name"], "namespace": ref.namespace, "uid": user["uid"]}
+                warn(self._kube, {"metadata": pod}, reason, message, COMPONENT)
+
+    def _write_status(self, ref: ClaimRef, granted: Sequence[Granted]) -> None:
+        try:
+            self._kube.patch(
+                RESOURCE_CLAIMS,
+                ref.name,
+                status(self._driver, ref, granted),
+                ref.namespace,
+                type="apply",
+                subresource="status",
+            )
+        except errors.Denied as problem:
+            self._writes_status = False
+            log.warning("status.devices is not written from now on", error=str(problem))
+        except errors.Conflict:
+            pass  # another claim of that name by now
+
+
+def status(driver: str, ref: ClaimRef, granted: Sequence[Granted]) -> dict[str, Any]:
+    """The claim as it is applied: its uid, so that no later claim of that name is meant, and our devices."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ready = {"type": "Ready", "status": "True", "reason": "Prepared", "lastTransitionTime": now}
+    devices = [
+        {"driver": driver, "pool": each.pool, "device": each.device}
+        | ({"shareID": each.share_id} if each.share_id else {})
+        | {"conditions": [ready | {"message": f"CDI device {each.cdi_ids[-1]}"}]}
+        for each in granted
+    ]
+    return {
+        "apiVersion": RESOURCE_CLAIMS.api_version,
+        "kind": RESOURCE_CLAIMS.kind,
+        "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid},
+        "status": {"devices": devices},
+    }

@@ -1,0 +1,93 @@
+"""What kubelet hears of each device's health, in both versions, as long as it listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from hami_dra.devices.backend import Problem
+from hami_dra.node import health_stream
+from hami_dra.node.plugin import THREADS, Config, Plugin
+from tests.contract.conftest import Start
+from tests.support.cards import A10, NODE, SECOND, CardBackend
+from tests.support.kubelet import Kubelet
+
+
+@pytest.fixture
+def plugin(start: Start) -> Plugin:
+    return start()
+
+
+@pytest.fixture(params=["v1", "v1alpha1"])
+def messages(request: pytest.FixtureRequest) -> Any:
+    return health_stream.VERSIONS[request.param]
+
+
+@pytest.fixture
+def channel(plugin: Plugin) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"unix:{plugin.sockets.service}") as one:
+        yield one
+
+
+def watch(channel: grpc.Channel, messages: Any) -> Any:
+    package = messages.DESCRIPTOR.package
+    call = channel.unary_stream(
+        f"/{package}.DRAResourceHealth/NodeWatchResources",
+        request_serializer=messages.NodeWatchResourcesRequest.SerializeToString,
+        response_deserializer=messages.NodeWatchResourcesResponse.FromString,
+    )
+    return call(messages.NodeWatchResourcesRequest(), wait_for_ready=True, timeout=20)
+
+
+def said(answer: Any) -> dict[str, tuple[int, str]]:
+    assert {each.device.pool_name for each in answer.devices} == {NODE}
+    return {each.device.device_name: (each.health, each.message) for each in answer.devices}
+
+
+def test_every_device_is_told_at_once_and_a_change_as_it_comes(
+    plugin: Plugin, channel: grpc.Channel, messages: Any
+) -> None:
+    stream = watch(channel, messages)
+    first = next(stream)
+    assert said(first) == {A10.name: (messages.HEALTHY, ""), SECOND.name: (messages.HEALTHY, "")}
+    assert abs(first.devices[0].last_updated_time - time.time()) < 5
+    assert first.devices[0].health_check_timeout_seconds == 30
+    backend: CardBackend = plugin.watch._backend  # type: ignore[assignment]
+    backend.problems = [
+        Problem(SECOND.name, "xid", "XID 79", "79"),
+        Problem(A10.name, "hot", "87 C", "", False),
+    ]
+    plugin.watch.poll()
+    assert said(next(stream)) == {
+        A10.name: (messages.HEALTHY, "87 C"),
+        SECOND.name: (messages.UNHEALTHY, "XID 79"),
+    }
+    stream.cancel()
+
+
+def test_the_whole_list_is_sent_again_before_kubelet_forgets_it(
+    channel: grpc.Channel, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health_stream.RESEND_S <= 10
+    monkeypatch.setattr(health_stream, "RESEND_S", 0.05)
+    stream = watch(channel, messages)
+    assert len({len(next(stream).devices) for _ in range(5)}) == 1
+    stream.cancel()
+
+
+def test_streams_that_nobody_ends_never_take_the_threads_of_prepare(
+    plugin: Plugin, channel: grpc.Channel, messages: Any, config: Config
+) -> None:
+    streams = [watch(channel, messages) for _ in range(THREADS + health_stream.MOST_STREAMS + 4)]
+    assert said(next(streams[-1]))
+    kubelet = Kubelet(config.registry)
+    kubelet.register()
+    assert dict(kubelet.prepare()) == {}
+    kubelet.close()
+    assert len(plugin.health._streams) <= health_stream.MOST_STREAMS
+    for stream in streams:
+        stream.cancel()

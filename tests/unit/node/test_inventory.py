@@ -1,0 +1,93 @@
+"""Cards that fail, vanish, come back or change places, as the rest of the plugin hears of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hami_dra.devices.backend import Problem
+from hami_dra.model.errors import DriverError
+from hami_dra.node.inventory import DeviceWatch, Inventory
+from tests.support.cards import A10, SECOND, CardBackend, card
+
+
+@pytest.fixture
+def backend() -> CardBackend:
+    return CardBackend(A10, SECOND)
+
+
+@pytest.fixture
+def watch(backend: CardBackend) -> DeviceWatch:
+    return DeviceWatch(backend)
+
+
+@pytest.fixture
+def heard(watch: DeviceWatch) -> list[Inventory]:
+    seen: list[Inventory] = []
+    watch.on_change(seen.append)
+    return seen
+
+
+def keys(inventory: Inventory, device: str) -> list[str]:
+    return [problem.key for problem in inventory.problems.get(device, ())]
+
+
+def test_as_long_as_nothing_happens_nobody_is_called(watch: DeviceWatch, heard: list[Inventory]) -> None:
+    watch.poll()
+    assert heard == []
+
+
+def test_a_problem_comes_and_goes(watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]) -> None:
+    backend.problems = [Problem(SECOND.name, "xid", "fallen off the bus", "79")]
+    watch.poll()
+    watch.poll()
+    backend.problems = []
+    watch.poll()
+    assert [keys(each, SECOND.name) for each in heard] == [["xid"], []]
+
+
+def test_a_card_that_vanishes_is_lost_until_it_is_back(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]
+) -> None:
+    backend.devices = [A10]
+    watch.poll()
+    assert keys(heard[-1], SECOND.name) == ["lost"]
+    assert heard[-1].devices == (A10, SECOND)
+    backend.devices = [A10, SECOND]
+    watch.poll()
+    assert heard[-1] == Inventory((A10, SECOND))
+
+
+def test_another_card_in_the_same_place_takes_its_name(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]
+) -> None:
+    other = replace(SECOND, uuid="GPU-other")
+    backend.devices = [A10, other]
+    watch.poll()
+    assert heard == [Inventory((A10, other))]
+
+
+def test_a_card_that_is_added_is_known(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]
+) -> None:
+    third = card(2, "GPU-third", "0000:67:01.0")
+    backend.devices.append(third)
+    watch.poll()
+    assert heard[-1].devices == (A10, SECOND, third)
+
+
+def test_while_the_driver_does_not_answer_no_card_is_trusted(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise DriverError("driver unloaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "discover", broken)
+        watch.poll()
+        watch.poll()
+    assert [keys(heard[-1], name) for name in (A10.name, SECOND.name)] == [["driver"], ["driver"]]
+    assert len(heard) == 1
+    watch.poll()
+    assert heard[-1] == Inventory((A10, SECOND))

@@ -1,0 +1,110 @@
+"""What became of a claim is said on the claim and on its Pods, and never holds up the answer to kubelet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hami_dra.kube import EVENTS, RESOURCE_CLAIMS
+from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef
+from hami_dra.model.names import DRIVER
+from hami_dra.node.driver import Granted
+from hami_dra.node.reporter import Reporter
+from tests.support.cards import NODE, claim, share
+from tests.support.fake_kube import FakeKube
+
+GRANTED = Granted("gpu", NODE, "hami-gpu-0", "6108e68f-a7ec-4a30-9782-634885c0c728", ("ours",))
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    return FakeKube()
+
+
+@pytest.fixture
+def ref(kube: FakeKube) -> ClaimRef:
+    body = claim("half", share())
+    body["status"]["reservedFor"] = [
+        {"resource": "pods", "name": "first", "uid": "1"},
+        {"resource": "pods", "name": "second", "uid": "2"},
+    ]
+    stored = kube.create(RESOURCE_CLAIMS, body, "default")
+    return ClaimRef("default", "half", stored["metadata"]["uid"])
+
+
+@pytest.fixture
+def reporter(kube: FakeKube) -> Iterator[Reporter]:
+    one, stop = Reporter(kube, DRIVER), threading.Event()
+    thread = threading.Thread(target=one.run, args=(stop,))
+    thread.start()
+    yield one
+    stop.set()
+    thread.join()
+
+
+def settled(reporter: Reporter) -> None:
+    done = threading.Event()
+    reporter._later(done.set)
+    assert done.wait(5)
+
+
+def events(kube: FakeKube) -> list[Any]:
+    return [(item["involvedObject"]["name"], item["reason"]) for item in kube.list(EVENTS)[0]]
+
+
+def test_every_pod_of_a_refused_claim_gets_one_event_for_one_cause(
+    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+) -> None:
+    for _ in range(3):
+        reporter.refused(ref, "OverCommitted", "given away more than once")
+    reporter.refused(ref, "UnknownDevice", "no such device")
+    settled(reporter)
+    assert sorted(events(kube)) == [
+        ("first", "OverCommitted"),
+        ("first", "UnknownDevice"),
+        ("second", "OverCommitted"),
+        ("second", "UnknownDevice"),
+    ]
+
+
+def test_a_prepared_claim_says_which_device_is_ready(
+    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+) -> None:
+    reporter.prepared(ref, [GRANTED])
+    settled(reporter)
+    (device,) = kube.get(RESOURCE_CLAIMS, "half", "default")["status"]["devices"]
+    assert {key: device[key] for key in ("driver", "pool", "device", "shareID")} == {
+        "driver": DRIVER,
+        "pool": NODE,
+        "device": "hami-gpu-0",
+        "shareID": GRANTED.share_id,
+    }
+    assert (device["conditions"][0]["type"], device["conditions"][0]["status"]) == ("Ready", "True")
+
+
+def test_a_cluster_that_forbids_the_status_is_asked_once(
+    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+) -> None:
+    kube.fail_next = [errors.Denied("forbidden", status=403)]
+    reporter.prepared(ref, [GRANTED])
+    settled(reporter)
+    before = len(kube.calls)
+    reporter.prepared(ref, [GRANTED])
+    settled(reporter)
+    assert len(kube.calls) == before
+
+
+def test_an_api_server_that_is_away_holds_up_nobody(
+    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+) -> None:
+    kube.fail_next = [errors.Unavailable("away")] * 3
+    started = time.monotonic()
+    for _ in range(3000):
+        reporter.prepared(ref, [GRANTED])
+    assert time.monotonic() - started < 2
+    reporter.refused(ref, "OverCommitted", "")
