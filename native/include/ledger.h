@@ -22,24 +22,46 @@
 
 /* Written by one process only, read by all. */
 typedef struct {
-    _Atomic uint64_t used;    /* bytes that this process holds */
-    _Atomic uint64_t pending; /* bytes that it is asking for; not granted yet */
-    _Atomic uint32_t pid;     /* in its own PID namespace; for people, never compared */
-    uint32_t reserved_pid;
+    _Atomic uint64_t used;         /* bytes that this process holds */
+    _Atomic uint64_t pending;      /* bytes that it is asking for; not granted yet */
+    _Atomic uint32_t pid;          /* in its own PID namespace; for people, never compared */
+    _Atomic uint32_t active_s;     /* CLOCK_MONOTONIC in seconds when it last computed; 0 never */
     _Atomic uint64_t refused;      /* allocations that did not fit */
-    _Atomic uint64_t compute_ns;   /* device time; not used yet */
-    _Atomic uint64_t throttled_ns; /* not used yet */
-    uint64_t reserved[2];
+    _Atomic uint64_t compute_ns;   /* device time that it used */
+    _Atomic uint64_t throttled_ns; /* time that its threads were held back */
+    _Atomic uint64_t counted_ns;   /* of it, what was known from earlier launches of the same work */
+    _Atomic uint64_t measured_ns; /* time between events around the rest; other processes' slices are in it */
 } ledger_slot;
+
+/*
+ * How the node's agent, which sees all shares of a card, wants this one to compute. Worth nothing once `at`
+ * is older than LEDGER_HINT_LIFE_NS: then a share goes by its own limits alone.
+ */
+#define LEDGER_HINT_LIFE_NS UINT64_C(500000000)
+#define LEDGER_WHOLE_CARD   1000
+
+typedef struct {
+    _Atomic uint64_t at;   /* CLOCK_MONOTONIC when the agent wrote this */
+    _Atomic uint32_t rate; /* thousandths of the card that the share may use now; 0: its own limit */
+    _Atomic uint32_t part; /* thousandths of measured time that were the share's own; 0: all of it */
+} ledger_hint;
 
 typedef struct {
     _Atomic uint64_t magic;         /* 0 until the first process has come */
     _Atomic uint64_t context_bytes; /* what one context costs, learnt from the first; 0 unknown */
     _Atomic uint32_t high;          /* slots from here on were never taken, so nobody need look at them */
-    uint8_t reserved[LEDGER_HEADER - 20];
+    _Atomic uint32_t paid_rate;     /* thousandths of the card that `paid_until` is reckoned with */
+    _Atomic uint64_t paid_until;    /* CLOCK_MONOTONIC in ns at which the compute used so far is paid for */
+    _Atomic uint64_t compute_ns;    /* device time of all processes that ever were; only grows */
+    _Atomic uint64_t throttled_ns;  /* the same of the time that they were held back */
+    _Atomic uint64_t activity;      /* another number whenever a process's compute counters have changed */
+    uint64_t reserved_line;         /* the hint, which the agent writes, has a cache line of its own */
+    ledger_hint hint;
+    uint8_t reserved[LEDGER_HEADER - 80];
     ledger_slot slots[LEDGER_SLOTS];
 } ledger_file;
 
 _Static_assert(sizeof(ledger_slot) == LEDGER_SLOT_BYTES, "a slot is a cache line");
+_Static_assert(offsetof(ledger_file, hint) == 64, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, slots) == LEDGER_HEADER, "slots begin behind the header");
 _Static_assert(sizeof(ledger_file) == LEDGER_SIZE, "the size that the plugin makes the file with");

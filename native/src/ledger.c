@@ -42,6 +42,11 @@ static void clear_slot(ledger_slot *slot) {
     atomic_store(&slot->pending, 0);
     atomic_store(&slot->used, 0);
     atomic_store(&slot->refused, 0);
+    atomic_store(&slot->active_s, 0);
+    atomic_store(&slot->compute_ns, 0);
+    atomic_store(&slot->throttled_ns, 0);
+    atomic_store(&slot->counted_ns, 0);
+    atomic_store(&slot->measured_ns, 0);
 }
 
 static int map_file(ledger *self) {

@@ -1,8 +1,12 @@
-"""The layout of a share's ledger file, as in native/include/ledger.h, and what it says now."""
+"""The layout of a share's ledger file, as in native/include/ledger.h, and what it says now.
+
+A file is read while processes write it: each number is whole, but they need not be of one moment.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 MAGIC = 0x48414D49_00000001
 HEADER = 4096
@@ -11,13 +15,83 @@ SLOT_BYTES = 64
 SIZE = HEADER + SLOTS * SLOT_BYTES
 """Bytes of the whole file; as many zero bytes are an empty ledger."""
 
+_HEADER = struct.Struct("<QQIIQQQQ8x")
+_HINT = struct.Struct("<QII")
+_SLOT = struct.Struct("<QQIIQQQQQ")
+HINT_AT = _HEADER.size
+"""Offset of the hint, the only part that the node's agent writes."""
+ACTIVITY_AT = 48
+"""Offset of eight bytes that differ whenever a compute counter of any slot has changed."""
 
-def used(data: bytes) -> int:
-    """Bytes that all slots hold. A dead process's slot counts until somebody reaps it.
+
+@dataclass(frozen=True)
+class Header:
+    """What all processes of a share have in common. Bytes and nanoseconds; times are CLOCK_MONOTONIC."""
+
+    magic: int
+    context_bytes: int
+    high: int
+    paid_rate: int
+    paid_until: int
+    compute_ns: int
+    throttled_ns: int
+    activity: int
+
+
+@dataclass(frozen=True)
+class Hint:
+    """How the agent wants a share to compute: `rate` and `part` in thousandths, 0: nothing to say."""
+
+    at: int
+    rate: int = 0
+    part: int = 0
+
+    def pack(self) -> bytes:
+        """The bytes at HINT_AT."""
+        return _HINT.pack(self.at, self.rate, self.part)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one process holds and did. `pid` is in its own PID namespace, `active_s` CLOCK_MONOTONIC."""
+
+    used: int
+    pending: int
+    pid: int
+    active_s: int
+    refused: int
+    compute_ns: int
+    throttled_ns: int
+    counted_ns: int
+    measured_ns: int
+
+
+def header(data: bytes) -> Header:
+    """Read the header from the beginning of a ledger. ValueError: not a ledger of this version."""
+    if len(data) < _HEADER.size:
+        raise ValueError("not a ledger of this version")
+    found = Header(*_HEADER.unpack_from(data))
+    if found.magic not in (0, MAGIC) or found.high > SLOTS:
+        raise ValueError("not a ledger of this version")
+    return found
+
+
+def hint(data: bytes) -> Hint:
+    """The agent's last word."""
+    return Hint(*_HINT.unpack_from(data, HINT_AT))
+
+
+def slots(data: bytes) -> list[Slot]:
+    """The slots that were ever taken; a dead process's slot tells its last until somebody takes it.
 
     Raises ValueError when DATA is no ledger of this version.
     """
-    (magic,) = struct.unpack_from("<Q", data)
-    if len(data) != SIZE or magic not in (0, MAGIC):
+    if len(data) != SIZE:
         raise ValueError("not a ledger of this version")
-    return sum(struct.unpack_from("<Q", data, HEADER + slot * SLOT_BYTES)[0] for slot in range(SLOTS))
+    taken = header(data).high
+    return [Slot(*_SLOT.unpack_from(data, HEADER + slot * SLOT_BYTES)) for slot in range(taken)]
+
+
+def used(data: bytes) -> int:
+    """Bytes that all slots hold. ValueError as for `slots`."""
+    return sum(slot.used for slot in slots(data))
