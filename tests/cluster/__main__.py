@@ -35,10 +35,13 @@ def main() -> int:
 
 
 def up(cluster: Cluster, release: versions.Kubernetes) -> None:
-    """Bring the cluster up with our images in it; what is there already is kept."""
+    """Bring the cluster up with our images in it; one that is there and answers is kept."""
     debian.install()
-    if not cluster.exists():
-        if cluster.nodes():
+    there = bool(cluster.nodes()) or cluster.folder.exists()
+    problem = cluster.problem(release) if there else "not there"
+    if problem:
+        if there:
+            print(f" ! {cluster.name} is made anew: {problem}", file=sys.stderr, flush=True)
             cluster.delete()
         try:
             cluster.create(release)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from . import node_image, podman, versions
 from .progress import StepFailed, run, step
 
 HERE = Path(__file__).parent
+
+API_ATTEMPTS = 10
+"""A node that has just been started again needs some seconds."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,36 @@ class Cluster:
     def exists(self) -> bool:
         return bool(self.nodes()) and self.kubeconfig.is_file()
 
+    def problem(self, release: versions.Kubernetes) -> str:
+        """Why this cluster cannot be used as it is, in a few words; empty when it can."""
+        nodes, wanted = self.nodes(), _config_nodes()
+        if len(nodes) != wanted or not self.inventory.is_file():
+            return f"{len(nodes)} of {wanted} nodes are there"
+        for node in nodes:
+            # podman's own word counts for little: a container killed together with its monitor is still "Up".
+            try:
+                version = podman.podman("exec", node, "cat", "/kind/version", limit_s=20).strip()
+                image = podman.podman("inspect", "--format", "{{.ImageName}}", node).strip()
+            except StepFailed:
+                return f"{node} does not run"
+            if version != f"v{release.version}":
+                return f"{node} is Kubernetes {version.removeprefix('v')}, not {release.version}"
+            if image != node_image.tag(release):
+                return f"{node} has another image, {image.rpartition(':')[2]}"
+        return self._api_problem()
+
+    def _api_problem(self) -> str:
+        for attempt in range(API_ATTEMPTS):
+            if attempt:
+                time.sleep(1)
+            try:
+                self.kubectl("--request-timeout=5s", "get", "--raw=/readyz")
+            except StepFailed as problem:
+                answer = str(problem).strip().splitlines()[-1]
+            else:
+                return ""
+        return f"its API server does not answer ({answer})"
+
     def create(self, release: versions.Kubernetes) -> None:
         """Create the cluster and wait until its nodes are Ready."""
         image = node_image.build(release)
@@ -62,7 +97,7 @@ class Cluster:
                 "180s",
                 on_line=lambda line: running.note(line.strip(" •✓\x1b")[:70]),
             )
-        self.inventory.write_text(_inventory(self.nodes(), self.kubeconfig))
+        self.inventory.write_text(_inventory(self))
 
     def load(self, *tags: str) -> None:
         """Load images of podman's store into every node."""
@@ -76,7 +111,11 @@ class Cluster:
     def delete(self) -> None:
         """Remove the cluster and everything made for it outside the caches."""
         with step(f"remove the kind cluster {self.name}", "20 s"):
-            self._kind("delete", "cluster")
+            # Containers whose processes were killed cannot be stopped in order; below they go by force.
+            with contextlib.suppress(StepFailed):
+                self._kind("delete", "cluster")
+            for node in self.nodes():
+                podman.remove(node)
             _remove_idle_network()
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -107,17 +146,22 @@ def require(cluster: Cluster) -> None:
         raise StepFailed(f"there is no cluster {cluster.name}; `make demo` makes it")
 
 
-def _host(name: str) -> str:
-    gpus = HERE / "gpus" / f"{name}.yaml"
+def _config_nodes() -> int:
+    return (HERE / "kind.yaml").read_text().count("\n- role:")
+
+
+def _host(cluster: str, name: str) -> str:
+    gpus = HERE / "gpus" / f"{name.removeprefix(cluster + '-')}.yaml"
     simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
     return f"        {name}:\n{simulated}"
 
 
-def _inventory(nodes: list[str], kubeconfig: Path) -> str:
+def _inventory(cluster: Cluster) -> str:
     """An Ansible inventory of the node containers, reached through podman."""
+    nodes = cluster.nodes()
 
     def group(names: list[str]) -> str:
-        return "".join(_host(name) for name in names)
+        return "".join(_host(cluster.name, name) for name in names)
 
     control = [name for name in nodes if "control-plane" in name]
     workers = [name for name in nodes if name not in control]
@@ -129,7 +173,7 @@ def _inventory(nodes: list[str], kubeconfig: Path) -> str:
         # The nodes have no sudo, and need none: everything there runs as root.
         "    ansible_user: root\n"
         "    ansible_python_interpreter: /usr/bin/python3\n"
-        f"    hami_kubeconfig: {kubeconfig}\n"
+        f"    hami_kubeconfig: {cluster.kubeconfig}\n"
         "  children:\n"
         f"    control_plane:\n      hosts:\n{group(control)}"
         f"    gpu_nodes:\n      hosts:\n{group(workers)}"

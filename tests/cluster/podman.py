@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import versions
-from .progress import run
+from .progress import StepFailed, run
 
 # podman lowers its own limit to this, and cannot set a container's higher than its own.
 MOST_PROCESSES = 32768
@@ -35,9 +35,19 @@ def environment() -> dict[str, str]:
     }
 
 
-def podman(*arguments: str | Path, stdin: bytes | None = None) -> str:
+def podman(*arguments: str | Path, stdin: bytes | None = None, limit_s: float | None = None) -> str:
     """Run one podman command and return what it prints."""
-    return run(["podman", *arguments], env=environment(), stdin=stdin)
+    return run(["podman", *arguments], env=environment(), stdin=stdin, limit_s=limit_s)
+
+
+def remove(container: str) -> None:
+    """Remove CONTAINER by force, whatever state its processes and podman's records of them are in."""
+    command = ("rm", "--force", "--volumes", "--time", "0", container)
+    try:
+        podman(*command, limit_s=60)
+    except StepFailed:
+        # The first try may only find out that the processes are gone, and write that down.
+        podman(*command, limit_s=60)
 
 
 def image_exists(tag: str) -> bool:

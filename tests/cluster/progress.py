@@ -77,10 +77,12 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     on_line: Callable[[str], None] | None = None,
+    limit_s: float | None = None,
 ) -> str:
     """Run COMMAND, give each line of its output to ON_LINE, and return its standard output.
 
-    Raises StepFailed with the last lines of both streams when the exit code is not 0.
+    Raises StepFailed with the last lines of both streams when the exit code is not 0; a command that
+    runs longer than LIMIT_S is killed.
     """
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -106,6 +108,9 @@ def run(
     ]
     for reader in readers:
         reader.start()
+    killer = threading.Timer(limit_s or 0, process.kill)
+    if limit_s is not None:
+        killer.start()
     if stdin is not None and process.stdin is not None:
         process.stdin.write(stdin)
         process.stdin.close()
@@ -113,6 +118,7 @@ def run(
         reader.join()
     with process:  # closes the pipes
         code = process.wait()
+    killer.cancel()
     if code != 0:
         shown = " ".join(str(part) for part in command)
         tail = "".join((out + err)[-25:])
