@@ -3,6 +3,7 @@
 
 #include "node.h"
 #include "nvml_abi.h"
+#include "nvml_faults.h"
 
 #define NVML_API __attribute__((visibility("default")))
 
@@ -20,4 +21,5 @@ nvmlReturn_t nvml_copy(char *out, unsigned size, const char *text);
 #define NVML_ENTER(device, out)                                                                              \
     struct sim_gpu *gpu = nvml_gpu(device);                                                                  \
     if (!gpu) return nvml_bad_device();                                                                      \
+    if (sim_fault_lost(gpu)) return NVML_ERROR_GPU_IS_LOST;                                                  \
     if (!(out)) return NVML_ERROR_INVALID_ARGUMENT

@@ -7,6 +7,7 @@
 
 static nvmlReturn_t handle_of(struct sim_gpu *gpu, nvmlDevice_t *device) {
     if (!gpu) return NVML_ERROR_NOT_FOUND;
+    if (sim_fault_lost(gpu)) return NVML_ERROR_GPU_IS_LOST;
     *device = (nvmlDevice_t)(void *)gpu;
     return NVML_SUCCESS;
 }

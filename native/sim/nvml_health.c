@@ -76,6 +76,18 @@ NVML_API nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, unsigned 
     *errors = 0;
     return NVML_SUCCESS;
 }
+/* Of all fields the recovery action alone is simulated, which drivers have since r560. */
+NVML_API nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values) {
+    NVML_ENTER(device, values);
+    for (int i = 0; i < count; i++) {
+        bool known = values[i].fieldId == NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
+        values[i].nvmlReturn = known ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+        values[i].valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
+        values[i].value.uiVal = known ? sim_fault_recovery(gpu) : 0;
+    }
+    return NVML_SUCCESS;
+}
+
 /* MIG is a property of Ampere data-centre cards; a simulated card has none. */
 NVML_API nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned *current, unsigned *pending) {
     NVML_ENTER(device, current && pending);

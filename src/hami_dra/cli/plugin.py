@@ -12,7 +12,9 @@ import click
 from hami_dra import log, native_files
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
+from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.kube import Client
+from hami_dra.model.errors import UserError
 from hami_dra.node.plugin import Config, Plugin
 
 _FOLDER = click.Path(path_type=Path)
@@ -47,6 +49,13 @@ _FOLDER = click.Path(path_type=Path)
     default="/var/lib/kubelet/plugins_registry",
 )
 @click.option("--limiter", envvar="HAMI_LIMITER", type=_FOLDER, help="libvgpu.so (default: the one shipped).")
+@click.option(
+    "--ignored-xids",
+    envvar="HAMI_IGNORED_XIDS",
+    default=",".join(map(str, sorted(IGNORED_XIDS))),
+    show_default=True,
+    help="XID errors that leave a card healthy: those that programs cause.",
+)
 @click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
 @click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
 @click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
@@ -75,8 +84,18 @@ def plugin(**options: Any) -> None:
     backend = NvidiaBackend(
         DriverRoot(root, options["host_driver_root"] or root),
         cdi=(options["cdi_static_dir"], options["cdi_dir"]),
+        ignored_xids=_numbers(options["ignored_xids"]),
     )
     serve(Plugin(config, Client.from_environment(options["kubeconfig"]), backend))
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as problem:
+        raise UserError(
+            f"{text!r} is no list of numbers", where="--ignored-xids", fix="Write for example 13,31,43"
+        ) from problem
 
 
 def serve(instance: Plugin) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pynvml
 from hami_dra.devices import nvidia_edits
 from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
 from hami_dra.devices.vendor_cdi import VendorCdi
 from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
 from hami_dra.model.errors import DriverError
@@ -54,22 +55,29 @@ class NvidiaBackend:
     """`Backend` for the cards of one driver root.
 
     CDI: folders with specifications of the NVIDIA toolkit, used where they have a card. SYSFS: folders to
-    look for the PCI tree in, in order.
+    look for the PCI tree in, in order. IGNORED_XIDS: errors that leave a card well.
     """
 
     driver = DRIVER
     limiter = True
 
-    def __init__(self, root: DriverRoot, *, cdi: Sequence[Path] = (), sysfs: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: DriverRoot,
+        *,
+        cdi: Sequence[Path] = (),
+        sysfs: tuple[Path, ...] = (),
+        ignored_xids: Iterable[int] = IGNORED_XIDS,
+    ) -> None:
         self._root = root
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
+        self._health = NvidiaHealth(ignored_xids)
         self._sysfs = sysfs or (root.path / "sys", Path("/sys"))
 
     def discover(self) -> list[Device]:
         """See Backend. Cards in MIG mode are left out: their memory belongs to the instances."""
         with self._nvml():
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-            found = [self._device(handle) for handle in handles if not _mig_enabled(handle)]
+            found = [self._device(handle) for handle in _handles() if not _mig_enabled(handle)]
         return sorted(found, key=_minor)
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
@@ -85,15 +93,12 @@ class NvidiaBackend:
         return ClaimEdits(nvidia_edits.common(self._root) if own else {}, own, vendor)
 
     def health(self, devices: Sequence[Device]) -> list[Problem]:
-        """See Backend: a card that NVML cannot reach any more is lost."""
-        problems = []
-        with self._nvml():
-            for device in devices:
-                try:
-                    pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(device.uuid))
-                except pynvml.NVMLError as problem:
-                    problems.append(Problem(device.name, "lost", f"NVML: {problem}"))
-        return problems
+        """See Backend: events of the driver and what it says of each card (`nvidia_health`)."""
+        try:
+            return self._health.problems(devices)
+        except pynvml.NVMLError as problem:
+            self._health.close()
+            raise DriverError(f"NVML of {self._root.host} failed: {problem}") from problem
 
     def usage(self, devices: Sequence[Device]) -> list[Usage]:
         """See Backend."""
@@ -162,6 +167,15 @@ def capacities(memory: int) -> tuple[Capacity, ...]:
         Capacity(CORES, value=100, default=0),
         Capacity(MEMORY, value=whole, default=whole, least=MIB, step=MIB, in_bytes=True),
     )
+
+
+def _handles() -> Iterator[Any]:
+    """Of every card that can be reached; one that fell off the bus must not hide the others."""
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        try:
+            yield pynvml.nvmlDeviceGetHandleByIndex(index)
+        except pynvml.NVMLError_GpuIsLost:
+            continue
 
 
 def bus_id(nvml: str) -> str:
