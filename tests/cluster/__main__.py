@@ -13,7 +13,7 @@ from .progress import StepFailed
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     parser.add_argument("command", choices=["up", "images", "down"])
-    parser.add_argument("--name", default=Cluster.name)
+    parser.add_argument("--name", default=Cluster().name, help="also the variable HAMI_CLUSTER")
     parser.add_argument(
         "--kubernetes", default=versions.DEFAULT_KUBERNETES, choices=sorted(versions.KUBERNETES)
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import node_image, podman, versions
@@ -19,9 +20,13 @@ API_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster by name; its kubeconfig and inventory live in the cache."""
+    """A cluster by name; its kubeconfig and inventory live in the cache.
 
-    name: str = "hami-demo"
+    The variable HAMI_CLUSTER names another than the demo's: `make test` has one of its own, so that what
+    a person left running in the demo is neither in its way nor lost.
+    """
+
+    name: str = field(default_factory=lambda: os.environ.get("HAMI_CLUSTER", "hami-demo"))
 
     @property
     def folder(self) -> Path:
@@ -48,6 +53,10 @@ class Cluster:
 
     def exists(self) -> bool:
         return bool(self.nodes()) and self.kubeconfig.is_file()
+
+    def gpus(self, node: str) -> Path:
+        """The file of simulated GPUs for a node; a node without GPUs has none."""
+        return HERE / "gpus" / f"{node.removeprefix(f'{self.name}-')}.yaml"
 
     def problem(self, release: versions.Kubernetes) -> str:
         """Why this cluster cannot be used as it is, in a few words; empty when it can."""
@@ -150,8 +159,8 @@ def _config_nodes() -> int:
     return (HERE / "kind.yaml").read_text().count("\n- role:")
 
 
-def _host(cluster: str, name: str) -> str:
-    gpus = HERE / "gpus" / f"{name.removeprefix(cluster + '-')}.yaml"
+def _host(cluster: Cluster, name: str) -> str:
+    gpus = cluster.gpus(name)
     simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
     return f"        {name}:\n{simulated}"
 
@@ -161,7 +170,7 @@ def _inventory(cluster: Cluster) -> str:
     nodes = cluster.nodes()
 
     def group(names: list[str]) -> str:
-        return "".join(_host(cluster.name, name) for name in names)
+        return "".join(_host(cluster, name) for name in names)
 
     control = [name for name in nodes if "control-plane" in name]
     workers = [name for name in nodes if name not in control]

@@ -20,7 +20,7 @@ def hami(*arguments: object, stdin: str = "") -> str:
 
 
 def test_slice_prints_the_devices_that_the_plugin_published(cluster, gpu_node):
-    gpus = versions.REPO / f"tests/cluster/gpus/{gpu_node}.yaml"
+    gpus = cluster.gpus(gpu_node)
     offline = yaml.safe_load(hami("slice", "--node", gpu_node, "--sim", gpus))
     published = yaml.safe_load(cluster.kubectl("get", "resourceslices", "-o", "yaml"))["items"]
     spec = next(item["spec"] for item in published if item["spec"]["nodeName"] == gpu_node)
@@ -40,13 +40,13 @@ def test_convert_prints_the_claim_that_the_controller_makes(namespace):
     assert changed["spec"]["resourceClaims"] == running["spec"]["resourceClaims"]
 
 
-def test_run_shows_the_table_that_a_pod_sees(namespace, gpu_node):
+def test_run_shows_the_table_that_a_pod_sees(cluster, namespace, gpu_node):
     native = list(yaml.safe_load_all(guide_manifest("native.yaml")))
     native[1]["spec"]["nodeSelector"] = {"kubernetes.io/hostname": gpu_node}
     namespace.apply(*native)
     namespace.wait_running("gpu-test-dra-native")
     _, in_pod = namespace.run_in("gpu-test-dra-native", "nvidia-smi")
-    gpus = versions.REPO / f"tests/cluster/gpus/{gpu_node}.yaml"
+    gpus = cluster.gpus(gpu_node)
     offline = hami("run", "--sim", gpus, "--memory", "10Gi", "--", "nvidia-smi")
 
     def without_date(table: str) -> list[str]:
