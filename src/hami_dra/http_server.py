@@ -21,6 +21,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 SHUTDOWN_GRACE_S = 10
+KEEP_ALIVE_S = 120
+"""Longer than Go's clients keep an idle connection (90 s): the API server closes it, not we, so no request is
+sent into a connection that is being closed."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def _config(listener: Listener) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         ssl_certfile=str(listener.tls.certificate) if listener.tls else None,
         ssl_keyfile=str(listener.tls.key) if listener.tls else None,
     )

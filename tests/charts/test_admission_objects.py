@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from .conftest import Object, Objects, Render, pod_spec
@@ -21,7 +23,7 @@ def test_only_pods_that_name_one_of_our_resources_reach_the_webhook(objects: Obj
     expression = condition["expression"]
     for resource in RESOURCES:
         assert f'"nvidia.com/{resource}"' in expression
-    for place in ("object.spec.containers", "initContainers", "limits", "requests"):
+    for place in ("object.spec.containers", "initContainers", "ephemeralContainers", "limits", "requests"):
         assert place in expression
 
 
@@ -44,10 +46,12 @@ def test_system_namespaces_and_its_own_never_depend_on_the_webhook(render: Rende
     }
 
 
-def test_the_registration_asks_for_pod_creation_only_and_promises_no_side_effects(objects: Objects) -> None:
+def test_the_registration_asks_for_new_pods_and_ephemeral_containers_and_promises_no_side_effects(
+    objects: Objects,
+) -> None:
     webhook = registration(objects)
-    [rule] = webhook["rules"]
-    assert (rule["operations"], rule["resources"]) == (["CREATE"], ["pods"])
+    rules = [(rule["operations"], rule["resources"]) for rule in webhook["rules"]]
+    assert rules == [(["CREATE"], ["pods"]), (["UPDATE"], ["pods/ephemeralcontainers"])]
     assert webhook["sideEffects"] == "None"
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["reinvocationPolicy"] == "IfNeeded"
@@ -112,6 +116,61 @@ def test_cert_manager_issues_for_the_service_and_fills_the_registration(
     assert {"name": "tls", "secret": {"secretName": certificate["secretName"]}} in volumes
     assert len(rendered.kind("Issuer")) == (0 if issuer else 1)
     assert rendered.kind("Secret") == []
+
+
+def validations(objects: Objects) -> list[Object]:
+    found = objects.one("ValidatingWebhookConfiguration", NAME)["webhooks"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_native_claims_of_our_class_are_looked_at_and_no_others(objects: Objects) -> None:
+    [claims, pods] = validations(objects)
+    [rule] = claims["rules"]
+    assert (rule["operations"], rule["resources"]) == (
+        ["CREATE"],
+        ["resourceclaims", "resourceclaimtemplates"],
+    )
+    [made_by_a_person, ours] = [item["expression"] for item in claims["matchConditions"]]
+    assert '"hami-core-gpu.project-hami.io"' in ours
+    assert "system:serviceaccount:hami-system:hami-hami-dra-webhook" in made_by_a_person
+    [by_hand] = [item["expression"] for item in pods["matchConditions"]]
+    assert "nodeName" in by_hand
+
+
+def test_a_webhook_that_is_away_stops_no_native_claim(objects: Objects) -> None:
+    for webhook in validations(objects):
+        assert webhook["failurePolicy"] == "Ignore"
+        assert webhook["sideEffects"] == "None"
+        assert webhook["clientConfig"]["service"]["path"] == "/validate"
+
+
+def test_validation_can_be_switched_off(render: Render) -> None:
+    rendered = render("--set", "hami-dra.webhook.config.validation.enabled=false")
+    assert rendered.kind("ValidatingWebhookConfiguration") == []
+    assert registration(rendered)
+
+
+def test_whole_cards_are_left_to_kubernetes_only_when_asked_for(objects: Objects, render: Render) -> None:
+    driver = "hami-core-gpu.project-hami.io"
+    assert "extendedResourceName" not in objects.one("DeviceClass", driver)["spec"]
+    rendered = render("--set", "hami-dra.webhook.extendedResource=true")
+    assert rendered.one("DeviceClass", driver)["spec"]["extendedResourceName"] == "nvidia.com/gpu"
+    [_, more] = registration(rendered)["matchConditions"]
+    assert '"nvidia.com/gpumem"' in more["expression"]
+    assert '"nvidia.com/gpu"' not in more["expression"]
+    [container] = pod_spec(rendered.one("Deployment", NAME))["containers"]
+    assert {"name": "HAMI_EXTENDED_RESOURCE", "value": "true"} in container["env"]
+
+
+def test_whole_cards_are_not_left_to_a_kubernetes_that_cannot_serve_them(refusal: Callable[..., str]) -> None:
+    said = refusal("--set", "hami-dra.webhook.extendedResource=true", "--kube-version", "1.35.0")
+    assert "extendedResource needs Kubernetes 1.36" in said
+
+
+def test_a_webhook_that_ends_answers_until_nobody_asks_it_any_more(objects: Objects) -> None:
+    [container] = pod_spec(objects.one("Deployment", NAME))["containers"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
 
 
 def test_your_own_certificate_is_mounted_and_its_ca_is_registered(render: Render) -> None:

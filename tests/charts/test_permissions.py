@@ -25,7 +25,10 @@ WEBHOOK = {
     "resourceclaimtemplates": READ | {"create", "delete"},
     "resourceslices": READ,
     "events": {"create"},
+    # Names alone: whether HAMi's traditional mode is registered, too.
+    "mutatingwebhookconfigurations": READ,
     "mutatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
+    "validatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
     "secrets [hami-hami-dra-webhook-tls]": {"get", "update", "patch"},
 }
 MONITOR = {"resourceslices": READ, "resourceclaims": READ}
@@ -61,11 +64,13 @@ def test_a_component_may_do_this_and_nothing_else(
     assert granted(objects, account) == rights
 
 
-def test_a_webhook_that_is_given_its_certificate_may_touch_neither_secrets_nor_its_configuration(
+def test_a_webhook_that_is_given_its_certificate_may_change_neither_secrets_nor_its_configuration(
     render: Render,
 ) -> None:
     rights = granted(render("--set", "hami-dra.certs.mode=certManager"), "hami-hami-dra-webhook")
-    assert set(rights) == {"pods", "resourceclaims", "resourceclaimtemplates", "resourceslices", "events"}
+    dra = {"resourceclaims", "resourceclaimtemplates", "resourceslices"}
+    assert set(rights) == {"pods", "events", "mutatingwebhookconfigurations"} | dra
+    assert rights["mutatingwebhookconfigurations"] == READ
 
 
 @pytest.mark.parametrize(

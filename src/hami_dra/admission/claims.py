@@ -1,7 +1,8 @@
 """GPU request -> claim specification (resource.k8s.io/v1), pure.
 
 An amount in percent has no fixed size: it becomes a list of alternatives (`firstAvailable`, KEP-4816), one
-for each memory size among the published cards, since a claim's amounts are absolute.
+for each memory size among the published cards, since a claim's amounts are absolute. So does a wish to have
+the cards near each other: with the wish first, without it second.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hami_dra.admission.request import GpuRequest
-from hami_dra.model import names, quantity
+from hami_dra.admission.selection import PCIE_ROOT, Selection
+from hami_dra.model import names, parameters, quantity
 from hami_dra.model.errors import RequestDenied
+from hami_dra.model.published import Card
 
 Object = dict[str, Any]
 
@@ -21,23 +24,27 @@ MOST_ALTERNATIVES = 8
 """Limit of `firstAvailable` in resource.k8s.io/v1."""
 
 
-def specification(
-    request: GpuRequest, selectors: Sequence[str], device_class: str, memory_sizes: Sequence[int]
-) -> Object:
-    """Return a ResourceClaim's `spec`. MEMORY_SIZES: bytes of the published cards, for percentages."""
-    if request.percentage is None:
-        chosen = _device(request, request.memory, selectors, device_class)
-        devices: Object = {"requests": [{"name": names.REQUEST, "exactly": chosen}]}
+class _Alternative(NamedTuple):
+    name: str
+    memory: int | None
+    selectors: list[str]
+    near: bool
+
+
+def specification(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> Object:
+    """Return a ResourceClaim's `spec`. CARDS: what is published, for percentages."""
+    family = request.family
+    alternatives = _alternatives(request, selection, cards)
+    asked: Object = {"name": family.request}
+    if len(alternatives) == 1 and alternatives[0].name == "":
+        asked["exactly"] = _device(request, alternatives[0])
     else:
-        alternatives = [
-            {"name": f"size-{index}"}
-            | _device(request, _part(size, request.percentage), [*selectors, _has(size)], device_class)
-            for index, size in enumerate(_sizes(request, memory_sizes))
-        ]
-        devices = {"requests": [{"name": names.REQUEST, "firstAvailable": alternatives}]}
-    if request.count > 1:
-        # Without it several shares of one request may land on the same card (KEP-5075).
-        devices["constraints"] = [{"requests": [names.REQUEST], "distinctAttribute": f"{names.DRIVER}/uuid"}]
+        asked["firstAvailable"] = [{"name": one.name} | _device(request, one) for one in alternatives]
+    devices: Object = {"requests": [asked]}
+    if constraints := _constraints(request, selection, alternatives):
+        devices["constraints"] = constraints
+    if config := _config(request):
+        devices["config"] = config
     return {"devices": devices}
 
 
@@ -47,38 +54,98 @@ def template_name(spec: Object) -> str:
     return f"hami-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
 
-def memory_sizes(slices: Sequence[Object]) -> list[int]:
-    """Distinct sizes in bytes of our published cards, largest first."""
-    sizes = {
-        quantity.parse_int(device["capacity"]["memory"]["value"])
-        for item in slices
-        if item["spec"]["driver"] == names.DRIVER
-        for device in item["spec"].get("devices") or []
-    }
-    return sorted(sizes, reverse=True)
+def doubts(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[str]:
+    """Warnings about the specification: cards that it cannot name although they are published."""
+    if request.percentage is None:
+        return []
+    most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
+    left_out = memory_sizes(request, selection, cards)[most:]
+    sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
+    return [
+        f"{request.container}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"
+    ][: len(left_out)]
 
 
-def _device(request: GpuRequest, memory: int | None, selectors: Sequence[str], device_class: str) -> Object:
-    amounts = {"cores": str(request.cores)}
-    if memory is not None:
-        amounts["memory"] = str(memory)
-    return {
-        "allocationMode": "ExactCount",
-        "capacity": {"requests": amounts},
-        "count": request.count,
-        "deviceClassName": device_class,
-        "selectors": [{"cel": {"expression": expression}} for expression in selectors],
-    }
+def memory_sizes(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[int]:
+    """Distinct sizes in bytes of the published cards that may serve REQUEST, smallest first.
 
-
-def _sizes(request: GpuRequest, sizes: Sequence[int]) -> Sequence[int]:
+    The smallest first: a part of a large card is left to those who need it.
+    """
+    sizes = sorted({card.memory for card in selection.matching(cards) if card.memory})
     if not sizes:
         raise RequestDenied(
-            "a percentage of a card's memory needs a card, and no node publishes one yet",
+            "a percentage of memory needs a card to measure, and no node publishes a fitting one yet",
             where=f"container {request.container}",
             fix="ask for an amount in MiB, or try again when a GPU node is ready",
         )
-    return sizes[:MOST_ALTERNATIVES]
+    return sizes
+
+
+def _alternatives(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[_Alternative]:
+    selectors = selection.selectors()
+    if request.percentage is None:
+        sized = [_Alternative("", request.memory, selectors, near=False)]
+    else:
+        sized = [
+            _Alternative(
+                f"size-{index}",
+                _part(size, request.percentage),
+                [*selectors, _has(selection.family.driver, size)],
+                near=False,
+            )
+            for index, size in enumerate(memory_sizes(request, selection, cards))
+        ]
+    if not _near(request, selection):
+        return sized[:MOST_ALTERNATIVES]
+    return [
+        one._replace(name="-".join(filter(None, (word, one.name))), near=word == "near")
+        for word in ("near", "any")
+        for one in sized[: MOST_ALTERNATIVES // 2]
+    ]
+
+
+def _near(request: GpuRequest, selection: Selection) -> bool:
+    return selection.near and request.count > 1
+
+
+def _device(request: GpuRequest, alternative: _Alternative) -> Object:
+    amounts = {"cores": str(request.cores)} if request.family.resources.cores else {}
+    if alternative.memory is not None:
+        amounts["memory"] = str(alternative.memory)
+    device: Object = {
+        "allocationMode": "ExactCount",
+        "count": request.count,
+        "deviceClassName": request.family.device_class,
+        "selectors": [{"cel": {"expression": expression}} for expression in alternative.selectors],
+    }
+    if amounts:
+        device["capacity"] = {"requests": amounts}
+    return device
+
+
+def _constraints(
+    request: GpuRequest, selection: Selection, alternatives: Sequence[_Alternative]
+) -> list[Object]:
+    if request.count == 1:
+        return []
+    name = request.family.request
+    # Without it several shares of one request may land on the same card (KEP-5075).
+    found: list[Object] = [{"requests": [name], "distinctAttribute": f"{request.family.driver}/uuid"}]
+    if selection.same:
+        found.append({"requests": [name], "matchAttribute": selection.same})
+    if near := [f"{name}/{one.name}" for one in alternatives if one.near]:
+        found.append({"requests": near, "matchAttribute": PCIE_ROOT})
+    return found
+
+
+def _config(request: GpuRequest) -> list[Object]:
+    """Opaque parameters for the node, only where the Pod says something other than nothing."""
+    asked = {"priority": request.priority, "coresPolicy": request.cores_policy}
+    given = {key: value for key, value in asked.items() if value is not None}
+    if not given:
+        return []
+    body = {"apiVersion": parameters.API_VERSION, "kind": parameters.KIND} | given
+    return [{"requests": [request.family.request], "opaque": {"driver": names.DRIVER, "parameters": body}}]
 
 
 def _part(size: int, percentage: int) -> int:
@@ -87,5 +154,5 @@ def _part(size: int, percentage: int) -> int:
     return min(wanted, size)
 
 
-def _has(size: int) -> str:
-    return f'device.capacity["{names.DRIVER}"].memory.compareTo(quantity("{size}")) == 0'
+def _has(driver: str, size: int) -> str:
+    return f'device.capacity["{driver}"].memory.compareTo(quantity("{size}")) == 0'

@@ -1,123 +1,115 @@
 """Makes the claims and templates that converted Pods name, and collects templates nobody uses.
 
 Every replica of the webhook runs one. All it does is create-or-get, so two of them do no harm, and a restart
-begins anew from a list. What to make stands in the Pod's annotation; it is checked before it is believed,
-because a user can write annotations too.
+begins anew from a list.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
-import queue
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import structlog
 
-from hami_dra.admission.claims import template_name
+from hami_dra.admission import collector, metadata, objects
+from hami_dra.admission.work import WorkQueue
 from hami_dra.kube import events, kinds
 from hami_dra.kube.cache import Cache, Change, Key, key_of
 from hami_dra.kube.client import KubeClient, Object
-from hami_dra.model import errors, names
+from hami_dra.model import errors
 
 log = structlog.get_logger(__name__)
 
 COMPONENT = "hami-dra-webhook"
-TRY_AGAIN_AFTER_S = 5.0
-COLLECT_EVERY_S = 600.0
-UNUSED_FOR = datetime.timedelta(hours=1)
+COLLECT_EVERY = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the controller sees of the cluster; `pods` are those with the label `hami.io/dra=true`."""
+
+    pods: Cache
+    claims: Cache
+    templates: Cache
 
 
 class ClaimController:
-    """Work through converted Pods; `pods` is a cache of those with the label `hami.io/dra=true`."""
+    """Work through converted Pods."""
 
-    def __init__(self, client: KubeClient, pods: Cache, device_class: str) -> None:
-        self._client, self._pods, self._device_class = client, pods, device_class
-        self._queue: queue.Queue[Key] = queue.Queue()
-        self._refused: set[str] = set()
-        pods.on_change(self._enqueue)
+    def __init__(self, client: KubeClient, watched: Watched, device_classes: Collection[str]) -> None:
+        self._client, self._watched, self._device_classes = client, watched, device_classes
+        self._work = WorkQueue()
+        self._told: dict[Key, set[str]] = {}
+        watched.pods.on_change(self._pod_changed)
+        watched.claims.on_change(self._claim_changed)
+        watched.templates.on_change(self._template_changed)
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until STOPPING is set."""
         collect_at = datetime.datetime.now(datetime.UTC)
         while not stopping.is_set():
-            try:
-                key = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                key = None
-            if key is not None and (pod := self._pods.get(*key)) is not None:
-                self._serve(pod)
+            if key := self._work.get(timeout_s=1.0):
+                self._serve(key)
             now = datetime.datetime.now(datetime.UTC)
-            if now >= collect_at and self._pods.synced.is_set():
-                self._collect_safely(now)
-                collect_at = now + datetime.timedelta(seconds=COLLECT_EVERY_S)
+            if now >= collect_at and self._watched.pods.synced.is_set():
+                self.collect(now)
+                collect_at = now + COLLECT_EVERY
 
-    def _enqueue(self, change: Change) -> None:
-        if change.type == "set":
-            self._queue.put(key_of(change.object))
+    def _pod_changed(self, change: Change) -> None:
+        self._work.add(key_of(change.object))
 
-    def _serve(self, pod: Object) -> None:
+    def _claim_changed(self, change: Change) -> None:
+        """A claim that is gone may have stood in the way of its successor: that of a Pod of the same name."""
+        if change.type == "gone":
+            for owner in change.object["metadata"].get("ownerReferences") or []:
+                self._work.add((change.object["metadata"]["namespace"], owner["name"]))
+
+    def _template_changed(self, change: Change) -> None:
+        if change.type == "gone":
+            namespace, name = key_of(change.object)
+            for pod in self._watched.pods.all():
+                if pod["metadata"]["namespace"] == namespace and name in metadata.named(
+                    pod["spec"], "templates"
+                ):
+                    self._work.add(key_of(pod))
+
+    def _serve(self, key: Key) -> None:
+        pod = self._watched.pods.get(*key)
+        if pod is None:
+            self._told.pop(key, None)
+            self._work.done(key)
+            return
         try:
             self.reconcile(pod)
+            self._work.done(key)
         except errors.Denied as refusal:
             self._tell(pod, str(refusal))
-            self._later(pod)
+            self._work.retry(key)
         except errors.KubeError as problem:
-            log.warning("will try again", pod=key_of(pod), problem=str(problem))
-            self._later(pod)
-
-    def _later(self, pod: Object) -> None:
-        timer = threading.Timer(TRY_AGAIN_AFTER_S, self._queue.put, [key_of(pod)])
-        timer.daemon = True
-        timer.start()
+            log.warning("will try again", pod=key, problem=str(problem))
+            self._work.retry(key)
 
     def reconcile(self, pod: Object) -> None:
         """Make what POD names and does not exist yet. Raises errors.KubeError."""
         if pod["metadata"].get("deletionTimestamp") or _finished(pod):
             return
-        for name, spec in self._believed(pod, "claims"):
-            self._ensure_claim(pod, name, spec)
-        for name, spec in self._believed(pod, "templates"):
-            self._ensure_template(pod, name, spec)
-
-    def _believed(self, pod: Object, group: str) -> Iterator[tuple[str, Object]]:
-        """The objects of the annotation that the Pod really references and that are of our class."""
-        key = "resourceClaimName" if group == "claims" else "resourceClaimTemplateName"
-        referenced = {entry.get(key) for entry in pod["spec"].get("resourceClaims") or []}
-        for name, spec in _annotation(pod).get(group, {}).items():
-            if name not in referenced or not _only_class(spec, self._device_class):
-                self._tell(pod, f"the annotation {names.CLAIMS_ANNOTATION} names {name}, which is not ours")
-            elif group == "templates" and name != template_name(spec):
-                self._tell(pod, f"the template {name} is not named by its content")
+        for wish in objects.wishes(pod, self._device_classes):
+            if wish.doubt:
+                self._tell(pod, wish.doubt)
+            elif wish.group == "claims":
+                self._ensure_claim(pod, wish.name, wish.spec)
             else:
-                yield name, spec
+                self._ensure_template(pod, wish.name, wish.spec)
 
     def _ensure_claim(self, pod: Object, name: str, spec: Object) -> None:
-        metadata = pod["metadata"]
-        body = {
-            "apiVersion": kinds.RESOURCE_CLAIMS.api_version,
-            "kind": kinds.RESOURCE_CLAIMS.kind,
-            "metadata": {
-                "name": name,
-                "namespace": metadata["namespace"],
-                "labels": names.MANAGED_BY,
-                "ownerReferences": [
-                    {
-                        "apiVersion": "v1",
-                        "kind": "Pod",
-                        "name": metadata["name"],
-                        "uid": metadata["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
-            },
-            "spec": spec,
-        }
+        namespace = pod["metadata"]["namespace"]
+        known = self._watched.claims.get(namespace, name)
+        if known and pod["metadata"]["uid"] in objects.owners(known):
+            return
         try:
-            self._client.create(kinds.RESOURCE_CLAIMS, body, metadata["namespace"])
+            self._client.create(kinds.RESOURCE_CLAIMS, objects.claim(pod, name, spec), namespace)
             log.info("claim made", claim=name, pod=key_of(pod))
         except errors.Conflict:
             self._settle_conflict(pod, name)
@@ -129,13 +121,13 @@ class ClaimController:
             found = self._client.get(kinds.RESOURCE_CLAIMS, name, namespace)
         except errors.NotFound:
             raise errors.Unavailable(f"claim {name} went away meanwhile") from None
-        owners = found["metadata"].get("ownerReferences") or []
-        if any(owner["uid"] == pod["metadata"]["uid"] for owner in owners):
+        owners = objects.owners(found)
+        if pod["metadata"]["uid"] in owners:
             return
-        living = {other["metadata"]["uid"] for other in self._pods.all()}
-        abandoned = not any(owner["uid"] in living for owner in owners)
-        if abandoned and found["metadata"].get("labels", {}).items() >= names.MANAGED_BY.items():
-            self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
+        living = {other["metadata"]["uid"] for other in self._watched.pods.all()}
+        if objects.is_ours(found) and living.isdisjoint(owners):
+            if not found["metadata"].get("deletionTimestamp"):
+                self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
             raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
         raise errors.Denied(
             f"a ResourceClaim {name} exists and is not this Pod's; delete it or rename the Pod"
@@ -143,67 +135,33 @@ class ClaimController:
 
     def _ensure_template(self, pod: Object, name: str, spec: Object) -> None:
         namespace = pod["metadata"]["namespace"]
-        body = {
-            "apiVersion": kinds.RESOURCE_CLAIM_TEMPLATES.api_version,
-            "kind": kinds.RESOURCE_CLAIM_TEMPLATES.kind,
-            "metadata": {"name": name, "namespace": namespace, "labels": names.MANAGED_BY},
-            "spec": {"metadata": {"labels": names.MANAGED_BY}, "spec": spec},
-        }
+        if self._watched.templates.get(namespace, name):
+            return
         try:
+            body = objects.template(namespace, name, spec)
             self._client.create(kinds.RESOURCE_CLAIM_TEMPLATES, body, namespace)
             log.info("template made", template=name, namespace=namespace)
         except errors.Conflict:
             return
 
-    def _collect_safely(self, now: datetime.datetime) -> None:
-        try:
-            self.collect(now)
-        except errors.KubeError as problem:
-            log.warning("templates not collected", problem=str(problem))
-
     def collect(self, now: datetime.datetime) -> None:
-        """Delete our templates that no Pod references and that are older than an hour."""
-        used = {
-            (pod["metadata"]["namespace"], entry.get("resourceClaimTemplateName"))
-            for pod in self._pods.all()
-            for entry in pod["spec"].get("resourceClaims") or []
-        }
-        labels = ",".join(f"{key}={value}" for key, value in names.MANAGED_BY.items())
-        for template in self._client.list(kinds.RESOURCE_CLAIM_TEMPLATES, labels=labels)[0]:
-            made = datetime.datetime.fromisoformat(template["metadata"]["creationTimestamp"])
-            if key_of(template) not in used and now - made > UNUSED_FOR:
-                namespace, name = key_of(template)
-                self._client.delete(
-                    kinds.RESOURCE_CLAIM_TEMPLATES, name, namespace, uid=template["metadata"]["uid"]
-                )
+        """Delete the templates that nobody uses."""
+        for template in collector.unused(self._watched.templates.all(), self._watched.pods.all(), now):
+            namespace, name = key_of(template)
+            try:
+                uid = template["metadata"]["uid"]
+                self._client.delete(kinds.RESOURCE_CLAIM_TEMPLATES, name, namespace, uid=uid)
+            except errors.KubeError as problem:
+                log.warning("template not collected", template=name, problem=str(problem))
 
     def _tell(self, pod: Object, message: str) -> None:
         """An Event on the Pod, once for each message."""
+        told = self._told.setdefault(key_of(pod), set())
+        # A Pod of the same name may follow: what was told to the former is not told to it.
         seen = f"{pod['metadata']['uid']} {message}"
-        if seen not in self._refused:
-            self._refused.add(seen)
+        if seen not in told:
+            told.add(seen)
             events.warn(self._client, pod, "ClaimRefused", message, COMPONENT)
-
-
-def _annotation(pod: Object) -> dict[str, Any]:
-    text = pod["metadata"].get("annotations", {}).get(names.CLAIMS_ANNOTATION, "{}")
-    try:
-        wanted = json.loads(text)
-    except ValueError:
-        return {}
-    return wanted if isinstance(wanted, dict) else {}
-
-
-def _only_class(spec: Object, device_class: str) -> bool:
-    """Whether every request of SPEC is for DEVICE_CLASS."""
-    try:
-        for request in spec["devices"]["requests"]:
-            asked = request.get("firstAvailable") or [request["exactly"]]
-            if any(one["deviceClassName"] != device_class or one.get("adminAccess") for one in asked):
-                return False
-    except (KeyError, TypeError, AttributeError):
-        return False
-    return True
 
 
 def _finished(pod: Object) -> bool:

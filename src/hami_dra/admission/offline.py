@@ -1,46 +1,64 @@
 """Manifests -> what admission would make of them, without a cluster. Pure.
 
-Workload controllers are treated as the cluster treats them: it is their Pods that are converted, and those
-have a controller and a generated name, so they get templates.
+A workload is treated as the cluster treats it: it stays as it is, and the Pods that its controller makes are
+converted; those have a generated name, so they get templates. A workload is whatever contains a Pod template,
+so that kinds nobody has listed here (Volcano, JobSet, Kubeflow, Argo) are shown as well.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from hami_dra.admission import objects
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
-from hami_dra.model import names
+from hami_dra.model.errors import RequestDenied
 
 Object = dict[str, Any]
 
-# Kind -> where its Pod template stands.
-_TEMPLATES = {
-    "Deployment": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "ReplicationController": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
+EXCLUDED_NAMESPACES = ("kube-system", "hami-system")
+"""Left alone by the webhook as the chart registers it."""
 
 
-def convert_all(documents: Iterable[Object], settings: Settings, surroundings: Surroundings) -> list[Object]:
-    """Return every document as it would be, each followed by what is made for it. Raises RequestDenied."""
-    made: list[Object] = []
-    seen: set[tuple[str, str]] = set()
+@dataclass
+class Outcome:
+    """`items`: every document, each followed by what is made for it. A refused one is left out."""
+
+    items: list[Object] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def convert_all(
+    documents: Iterable[Object],
+    settings: Settings,
+    surroundings: Surroundings,
+    namespace: str = "default",
+    excluded: Collection[str] = EXCLUDED_NAMESPACES,
+) -> Outcome:
+    """Convert DOCUMENTS; those that name no namespace are taken to be applied in NAMESPACE."""
+    outcome = Outcome()
     for document in flatten(documents):
-        for item in _convert(document, settings, surroundings):
-            key = (item.get("kind", ""), f"{_namespace(item)}/{item.get('metadata', {}).get('name', '')}")
-            # Two workloads of one shape share a template.
-            if key[0] == kinds.RESOURCE_CLAIM_TEMPLATES.kind and key in seen:
+        space = (document.get("metadata") or {}).get("namespace") or namespace
+        if document.get("kind") != "Pod":
+            outcome.items.append(document)
+        for pod in _pods(document, space):
+            try:
+                made = None if space in excluded else convert(pod, space, settings, surroundings)
+            except RequestDenied as refusal:
+                outcome.refusals.append(f"{_title(document)}: {refusal}")
                 continue
-            seen.add(key)
-            made.append(item)
-    return made
+            if made is None:
+                outcome.items += [pod] if pod is document else []
+                continue
+            outcome.warnings += [f"{_title(document)}: {warning}" for warning in made.warnings]
+            outcome.items.append(made.pod)
+            outcome.items += [objects.bare_claim(space, name, spec) for name, spec in made.claims.items()]
+            outcome.items += [objects.template(space, name, spec) for name, spec in made.templates.items()]
+    return outcome
 
 
 def flatten(documents: Iterable[Object]) -> Iterator[Object]:
@@ -48,60 +66,53 @@ def flatten(documents: Iterable[Object]) -> Iterator[Object]:
     for document in documents:
         if not document:
             continue
-        if document.get("kind") == "List":
-            yield from flatten(document.get("items") or [])
+        if isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
+            # The items of a PodList name no kind of their own.
+            kind: str = document["kind"].removesuffix("List")
+            stamp: Object = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
+            yield from flatten(stamp | item for item in document["items"])
         else:
             yield document
 
 
-def _convert(document: Object, settings: Settings, surroundings: Surroundings) -> Iterator[Object]:
-    kind = document.get("kind", "")
-    if kind == "Pod":
-        yield from _pod(document, _namespace(document), settings, surroundings)
-    elif kind in _TEMPLATES:
-        yield document
-        yield from _pod_of_workload(document, settings, surroundings)
-    else:
-        yield document
+def without_repeats(items: Iterable[Object]) -> list[Object]:
+    """ITEMS with each template once: workloads of one shape share it."""
+    kept: list[Object] = []
+    for item in items:
+        if item.get("kind") != kinds.RESOURCE_CLAIM_TEMPLATES.kind or item not in kept:
+            kept.append(item)
+    return kept
 
 
-def _pod(pod: Object, namespace: str, settings: Settings, surroundings: Surroundings) -> Iterator[Object]:
-    made = convert(pod, namespace, settings, surroundings)
-    if made is None:
+def pod_templates(item: Any) -> Iterator[Object]:
+    """Every Pod template below ITEM, wherever its kind keeps it."""
+    if isinstance(item, list):
+        for entry in item:
+            yield from pod_templates(entry)
+    elif isinstance(item, dict):
+        for value in item.values():
+            spec = value.get("spec") if isinstance(value, dict) else None
+            if isinstance(spec, dict) and isinstance(spec.get("containers"), list):
+                yield value
+            else:
+                yield from pod_templates(value)
+
+
+def _pods(document: Object, namespace: str) -> Iterator[Object]:
+    """The Pod itself, or one for each template of a workload, as its controller would make it."""
+    if document.get("kind") == "Pod":
+        yield document
+        return
+    name = (document.get("metadata") or {}).get("name", "workload")
+    for template in pod_templates(document):
+        pod: Object = {"apiVersion": "v1", "kind": "Pod"} | copy.deepcopy(template)
+        pod["metadata"] = {
+            **(pod.get("metadata") or {}),
+            "generateName": f"{name}-",
+            "namespace": namespace,
+        }
         yield pod
-        return
-    yield made.pod
-    for name, spec in made.claims.items():
-        yield _object(kinds.RESOURCE_CLAIMS, name, namespace, spec)
-    for name, spec in made.templates.items():
-        body = {"metadata": {"labels": dict(names.MANAGED_BY)}, "spec": spec}
-        yield _object(kinds.RESOURCE_CLAIM_TEMPLATES, name, namespace, body)
 
 
-def _pod_of_workload(workload: Object, settings: Settings, surroundings: Surroundings) -> Iterator[Object]:
-    """A Pod as the workload's controller would make it, converted; nothing when it asks for no GPU."""
-    template: Object = workload
-    for step in _TEMPLATES[workload["kind"]]:
-        template = template.get(step) or {}
-    if not template.get("spec"):
-        return
-    pod = copy.deepcopy(template) | {"apiVersion": "v1", "kind": "Pod"}
-    name = workload.get("metadata", {}).get("name", "workload")
-    namespace = _namespace(workload)
-    pod["metadata"] = {
-        **(pod.get("metadata") or {}),
-        "generateName": f"{name}-",
-        "namespace": namespace,
-    }
-    items = list(_pod(pod, namespace, settings, surroundings))
-    if len(items) > 1:
-        yield from items
-
-
-def _namespace(item: Object) -> str:
-    return str(item.get("metadata", {}).get("namespace") or "default")
-
-
-def _object(kind: kinds.Kind, name: str, namespace: str, spec: Object) -> Object:
-    metadata = {"name": name, "namespace": namespace, "labels": dict(names.MANAGED_BY)}
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
+def _title(document: Object) -> str:
+    return f"{document.get('kind', '?')} {(document.get('metadata') or {}).get('name', '?')}"

@@ -7,37 +7,51 @@ with the same shape; Kubernetes then makes, owns and removes each claim.
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hami_dra.admission import claims, selection
-from hami_dra.admission.request import CONTAINER_LISTS, GpuRequest, ResourceNames, requests_of
-from hami_dra.model import names
+from hami_dra.admission import claims, metadata, turns
+from hami_dra.admission.families import NVIDIA, Family
+from hami_dra.admission.request import CONTAINER_LISTS, GpuRequest, names_any, requests_of
+from hami_dra.admission.selection import Selection, selection
+from hami_dra.model.errors import RequestDenied
+from hami_dra.model.published import Card
 
 Object = dict[str, Any]
+Find = Callable[[str, str], Object | None]
 
 LONGEST_NAME = 63
 """Names of Pod claims and of claims used in status fields are DNS labels."""
 
+TRADITIONAL_SCHEDULER = "hami-scheduler"
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator sets for admission."""
+    """What an operator sets for admission.
 
-    resources: ResourceNames = field(default_factory=ResourceNames)
-    device_class: str = names.DRIVER
+    `extended_resource`: Pods that name whole cards alone are left to Kubernetes' own mapping (KEP-5004).
+    """
+
+    families: tuple[Family, ...] = (NVIDIA,)
+    extended_resource: bool = False
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What of the cluster bears on a conversion; reading it is not a side effect."""
+    """What of the cluster bears on a conversion; reading it is not a side effect.
 
-    memory_sizes: Sequence[int] = ()
-    name_taken: Callable[[str, str], bool] = lambda namespace, name: False
+    `claim` and `template` find one by namespace and name. `traditional` names the webhook configuration of
+    HAMi's traditional mode, when there is one.
+    """
+
+    cards: Sequence[Card] = ()
+    claim: Find = lambda namespace, name: None
+    template: Find = lambda namespace, name: None
+    traditional: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,82 +59,133 @@ class Conversion:
     """`pod` as admitted; `claims` and `templates` map names to specs; `warnings` for the user."""
 
     pod: Object
-    claims: dict[str, Object]
-    templates: dict[str, Object]
-    warnings: list[str]
+    claims: dict[str, Object] = field(default_factory=dict)
+    templates: dict[str, Object] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surroundings) -> Conversion | None:
     """Convert a Pod; None when it asks for nothing of ours. Raises errors.RequestDenied."""
-    requests = requests_of(pod, settings.resources)
+    if settings.extended_resource and is_plain(pod, settings.families):
+        return None
+    requests = requests_of(pod, settings.families)
     if not requests:
         return None
-    changed = copy.deepcopy(pod)
-    expressions = selection.selectors(pod)
-    made: Conversion = Conversion(changed, {}, {}, _warnings(pod, settings.resources))
+    if surroundings.traditional:
+        raise RequestDenied(
+            f"HAMi's traditional mode ({surroundings.traditional}) runs in this cluster too and would hand "
+            "out the same cards",
+            where="cluster",
+            fix="uninstall one of the two",
+        )
+    selections = {
+        family: selection(pod, family, surroundings.cards)
+        for family in dict.fromkeys(request.family for request in requests)
+    }
+    lenders = turns.lenders(requests)
+    made = Conversion(pod={**pod, "spec": dict(pod["spec"])})
+    entries: dict[str, Object] = {}
+    taken = _taken(pod)
     for request in requests:
-        spec = claims.specification(request, expressions, settings.device_class, surroundings.memory_sizes)
-        entry = {"name": _entry_name(request.container, pod)}
-        name = claim_name(namespace, pod, request.container)
-        if name is None or surroundings.name_taken(namespace, name):
-            template = claims.template_name(spec)
-            entry["resourceClaimTemplateName"] = template
-            made.templates[template] = spec
-        else:
-            entry["resourceClaimName"] = name
-            made.claims[name] = spec
-        changed["spec"].setdefault("resourceClaims", []).append(entry)
-        _hand_over(changed, request, entry["name"], settings.resources)
-    metadata = changed.setdefault("metadata", {})
-    metadata.setdefault("labels", {})[names.CONVERTED_LABEL] = "true"
+        if request.container not in lenders:
+            entry = _entry_name(request.container, taken)
+            reference = _reference(request, pod, namespace, selections[request.family], surroundings, made)
+            entries[request.container] = {"name": entry} | reference
+    spec = made.pod["spec"]
+    for group in CONTAINER_LISTS:
+        if spec.get(group):
+            spec[group] = [
+                _handed_over(container, lenders, entries, settings.families) for container in spec[group]
+            ]
+    spec["resourceClaims"] = [*(spec.get("resourceClaims") or []), *entries.values()]
+    made.warnings.extend(warning for chosen in selections.values() for warning in chosen.warnings)
+    for request in requests:
+        made.warnings.extend(claims.doubts(request, selections[request.family], surroundings.cards))
+    made.warnings.extend(_scheduler(spec))
     wanted = {"claims": made.claims, "templates": made.templates}
-    metadata.setdefault("annotations", {})[names.CLAIMS_ANNOTATION] = json.dumps(
-        wanted, sort_keys=True, separators=(",", ":")
-    )
+    made.pod["metadata"] = metadata.described(made.pod, wanted)
     return made
+
+
+def is_plain(pod: Object, families: Sequence[Family]) -> bool:
+    """Whether the Pod names whole cards alone, so that Kubernetes' own mapping serves it."""
+    given = (pod.get("metadata") or {}).get("annotations") or {}
+    for family in families:
+        more = [name for name in family.resources.all() if name != family.resources.gpu]
+        if any(name in given for name in family.annotations.all()):
+            return False
+        for group in CONTAINER_LISTS:
+            if any(names_any(container, more) for container in pod["spec"].get(group) or []):
+                return False
+    return True
 
 
 def claim_name(namespace: str, pod: Object, container: str) -> str | None:
     """The guide's claim name for a bare Pod; None for a Pod that a controller made."""
-    metadata = pod.get("metadata", {})
-    owned = any(owner.get("controller") for owner in metadata.get("ownerReferences") or [])
-    if owned or not metadata.get("name") or metadata.get("generateName"):
+    given = pod.get("metadata") or {}
+    owned = any(owner.get("controller") for owner in given.get("ownerReferences") or [])
+    if owned or not given.get("name") or given.get("generateName"):
         return None
-    name = f"{namespace}-{metadata['name']}-{container}".replace(".", "-")
+    name = f"{namespace}-{given['name']}-{container}".replace(".", "-")
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{name[: LONGEST_NAME - 9].rstrip('-')}-{digest}"
 
 
-def _entry_name(container: str, pod: Object) -> str:
-    """Name in the Pod's list of claims: the container's, unless the user has taken it."""
-    taken = {entry["name"] for entry in pod["spec"].get("resourceClaims") or []}
-    name = container
-    while name in taken:
-        name = f"hami-{name}"[:LONGEST_NAME]
+def _reference(
+    request: GpuRequest,
+    pod: Object,
+    namespace: str,
+    selected: Selection,
+    surroundings: Surroundings,
+    made: Conversion,
+) -> Object:
+    """What the container's entry in the Pod's list of claims refers to; its content is noted in MADE."""
+    spec = claims.specification(request, selected, surroundings.cards)
+    name = claim_name(namespace, pod, request.container)
+    if name is None or surroundings.claim(namespace, name) is not None:
+        template = claims.template_name(spec)
+        made.templates[template] = spec
+        return {"resourceClaimTemplateName": template}
+    made.claims[name] = spec
+    return {"resourceClaimName": name}
+
+
+def _taken(pod: Object) -> set[str]:
+    """Names of the user's own claims in the Pod."""
+    return {entry["name"] for entry in pod["spec"].get("resourceClaims") or []}
+
+
+def _entry_name(container: str, taken: set[str]) -> str:
+    """Name in the Pod's list of claims: the container's, unless it is TAKEN; noted there."""
+    numbered = (f"{container[: LONGEST_NAME - 4]}-{number}" for number in itertools.count(1))
+    name = next(name for name in itertools.chain([container], numbered) if name not in taken)
+    taken.add(name)
     return name
 
 
-def _hand_over(pod: Object, request: GpuRequest, entry: str, resources: ResourceNames) -> None:
-    """Give the container its claim in place of the extended resources."""
-    for group in CONTAINER_LISTS:
-        for container in pod["spec"].get(group) or []:
-            if container["name"] != request.container:
-                continue
-            listed = container["resources"]
-            for kind in ("limits", "requests"):
-                for name in resources.all():
-                    (listed.get(kind) or {}).pop(name, None)
-                if not listed.get(kind, True):
-                    del listed[kind]
-            listed.setdefault("claims", []).append({"name": entry})
+def _handed_over(
+    container: Object, lenders: dict[str, str], entries: dict[str, Object], families: Sequence[Family]
+) -> Object:
+    """CONTAINER with its claim in place of the extended resources; itself when it asked for nothing."""
+    name: str = container["name"]
+    entry = entries.get(lenders.get(name, name))
+    if entry is None:
+        return container
+    listed = dict(container["resources"])
+    for group in ("limits", "requests"):
+        if group in listed:
+            ours = {name for family in families for name in family.resources.all()}
+            kept = {name: text for name, text in (listed.pop(group) or {}).items() if name not in ours}
+            if kept:
+                listed[group] = kept
+    listed["claims"] = [*(listed.get("claims") or []), {"name": entry["name"]}]
+    return dict(container, resources=listed)
 
 
-def _warnings(pod: Object, resources: ResourceNames) -> list[str]:
-    for group in CONTAINER_LISTS:
-        for container in pod["spec"].get(group) or []:
-            limits = (container.get("resources") or {}).get("limits") or {}
-            if resources.priority in limits:
-                return [f"{resources.priority} of container {container['name']} has no effect yet"]
-    return []
+def _scheduler(spec: Object) -> Iterator[str]:
+    """Manifests of the traditional mode may name its scheduler, which does not run here."""
+    if spec.get("schedulerName") == TRADITIONAL_SCHEDULER:
+        spec["schedulerName"] = "default-scheduler"
+        yield f"spec.schedulerName {TRADITIONAL_SCHEDULER} is of HAMi's traditional mode, the default is used"

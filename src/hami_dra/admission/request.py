@@ -1,34 +1,21 @@
-"""Pod -> GPU requests: what each container asks for by HAMi's resource names, checked.
-
-Pure. Everything that is wrong is refused with the container, the resource and what to write instead.
-"""
+"""Pod -> GPU requests: what each container asks for by HAMi's resource names, checked. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from hami_dra.model import names, quantity
+from hami_dra.admission.amounts import amounts
+from hami_dra.admission.families import Family
 from hami_dra.model.errors import RequestDenied
 
 Object = dict[str, Any]
 
 CONTAINER_LISTS = ("initContainers", "containers")
 
-
-@dataclass(frozen=True)
-class ResourceNames:
-    """The extended resources that stand for shares; an operator may rename them in the chart."""
-
-    gpu: str = "nvidia.com/gpu"
-    memory: str = "nvidia.com/gpumem"
-    memory_percentage: str = "nvidia.com/gpumem-percentage"
-    cores: str = "nvidia.com/gpucores"
-    priority: str = "nvidia.com/priority"
-
-    def all(self) -> tuple[str, ...]:
-        """Every name that is taken out of a converted container."""
-        return (self.gpu, self.memory, self.memory_percentage, self.cores, self.priority)
+Runs = Literal["before", "beside", "main"]
+"""When a container runs: an init container before the others, a sidecar beside them."""
 
 
 @dataclass(frozen=True)
@@ -36,26 +23,27 @@ class GpuRequest:
     """What one container asks for on each of `count` distinct cards.
 
     `memory` in bytes; None: the whole card (or `percentage` of it, 1..100). `cores` in percent of a card.
+    `priority` and `cores_policy` are those of ShareParameters; None: not asked for.
     """
 
+    family: Family
     container: str
+    runs: Runs = "main"
     count: int = 1
     memory: int | None = None
     percentage: int | None = None
     cores: int = 0
+    priority: str | None = None
+    cores_policy: str | None = None
 
 
-def requests_of(pod: Object, resources: ResourceNames) -> list[GpuRequest]:
+def requests_of(pod: Object, families: Sequence[Family]) -> list[GpuRequest]:
     """Return the GPU requests of a Pod, init containers first; empty when it asks for none.
 
     Raises RequestDenied for amounts that no card can satisfy and for contradictions.
     """
-    found = [
-        request
-        for group in CONTAINER_LISTS
-        for container in pod["spec"].get(group) or []
-        if (request := _request(container, f"spec.{group}[{container.get('name', '?')}]", resources))
-    ]
+    refuse_ephemeral(pod, families)
+    found = [request for request in _requests(pod, families) if request]
     if found and pod["spec"].get("nodeName"):
         raise RequestDenied(
             "a Pod that is put on a node by hand never passes the scheduler, so no share is allocated for it",
@@ -65,62 +53,68 @@ def requests_of(pod: Object, resources: ResourceNames) -> list[GpuRequest]:
     return found
 
 
-def _request(container: Object, where: str, resources: ResourceNames) -> GpuRequest | None:
-    amounts = _amounts(container, where, resources)
-    if not amounts:
-        return None
-    count = amounts.get(resources.gpu, 1)
-    memory = amounts.get(resources.memory)
-    percentage = amounts.get(resources.memory_percentage)
-    cores = amounts.get(resources.cores)
-    _between(count, 1, 16, where, resources.gpu, "cards")
-    if memory is not None:
-        _between(memory, 1, None, where, resources.memory, "MiB")
-    if percentage is not None:
-        _between(percentage, 1, 100, where, resources.memory_percentage, "percent")
-    if cores is not None:
-        _between(cores, 0, 100, where, resources.cores, "percent of a card")
-    if memory is not None and percentage is not None:
-        raise RequestDenied(
-            f"{resources.memory} and {resources.memory_percentage} contradict each other",
-            where=where,
-            fix="keep one of them",
-        )
+def refuse_ephemeral(pod: Object, families: Sequence[Family]) -> None:
+    """Raise RequestDenied when an ephemeral container names resources of ours: a Pod's claims are fixed."""
+    for container in pod["spec"].get("ephemeralContainers") or []:
+        for family in families:
+            if names_any(container, family.resources.all()):
+                raise RequestDenied(
+                    "an ephemeral container gets no share: the claims of a Pod are fixed when it is made",
+                    where=f"spec.ephemeralContainers[{container.get('name', '?')}]",
+                    fix="leave its resources out; to look into a container's share, kubectl exec into it",
+                )
+
+
+def names_any(container: Object, resources: Sequence[str]) -> bool:
+    """Whether CONTAINER names one of RESOURCES, whatever the amount."""
+    listed = container.get("resources") or {}
+    return any(name in (listed.get(group) or {}) for group in ("limits", "requests") for name in resources)
+
+
+def _requests(pod: Object, families: Sequence[Family]) -> Iterator[GpuRequest | None]:
+    for group in CONTAINER_LISTS:
+        for container in pod["spec"].get(group) or []:
+            where = f"spec.{group}[{container.get('name', '?')}]"
+            asked = [(family, named) for family in families if (named := amounts(container, where, family))]
+            if len(asked) > 1:
+                raise RequestDenied(
+                    f"{' and '.join(next(iter(named)) for _, named in asked)} are of different accelerators",
+                    where=where,
+                    fix="no node has both: keep one",
+                )
+            for family, named in asked:
+                yield _request(container, _runs(container, group), family, named)
+
+
+def _runs(container: Object, group: str) -> Runs:
+    if group == "containers":
+        return "main"
+    return "beside" if container.get("restartPolicy") == "Always" else "before"
+
+
+def _request(container: Object, runs: Runs, family: Family, named: dict[str, int]) -> GpuRequest:
+    resources = family.resources
+    memory = named.get(resources.memory)
+    percentage = named.get(resources.memory_percentage)
     whole = memory is None and percentage is None
+    priority = named.get(resources.priority)
     return GpuRequest(
+        family=family,
         container=container["name"],
-        count=count,
-        memory=None if memory is None else memory * names.MIB,
+        runs=runs,
+        count=named.get(resources.gpu) or 1,
+        memory=None if memory is None else memory * family.memory_unit,
         percentage=percentage,
         # Who takes a whole card takes its compute as well; a share without cores uses what is idle.
-        cores=cores if cores is not None else (100 if whole else 0),
+        cores=named.get(resources.cores, 100 if whole else 0),
+        priority=None if priority is None else ("high", "low")[priority],
+        cores_policy=_cores_policy(container),
     )
 
 
-def _amounts(container: Object, where: str, resources: ResourceNames) -> dict[str, int]:
-    """Whole numbers by resource name; limits count, requests fill in what limits leave out."""
-    listed = container.get("resources") or {}
-    amounts: dict[str, int] = {}
-    for group in ("requests", "limits"):
-        for name, text in (listed.get(group) or {}).items():
-            if name in resources.all():
-                amounts[name] = _whole(text, f"{where}.resources.{group}[{name}]")
-    return amounts
-
-
-def _whole(text: object, where: str) -> int:
-    try:
-        value = quantity.parse(str(text))
-    except ValueError as problem:
-        raise RequestDenied(str(problem), where=where, fix="write a whole number") from problem
-    if value.denominator != 1:
-        raise RequestDenied(f"{text} is not a whole number", where=where, fix="write a whole number")
-    return int(value)
-
-
-def _between(value: int, least: int, most: int | None, where: str, name: str, unit: str) -> None:
-    if value < least or (most is not None and value > most):
-        allowed = f"{least} to {most}" if most is not None else f"{least} or more"
-        raise RequestDenied(
-            f"{name} is {value}", where=where, fix=f"write {allowed} ({unit}), or leave it out"
-        )
+def _cores_policy(container: Object) -> str | None:
+    """HAMi's GPU_CORE_UTILIZATION_POLICY: `disable` lets a container use compute beyond its cores."""
+    for variable in container.get("env") or []:
+        if variable.get("name") == "GPU_CORE_UTILIZATION_POLICY":
+            return "soft" if str(variable.get("value", "")).lower() == "disable" else None
+    return None

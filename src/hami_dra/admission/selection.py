@@ -1,59 +1,131 @@
-"""Annotations that choose cards by type or UUID -> CEL selectors of a claim.
+"""Annotations of a Pod that choose cards -> CEL selectors and constraints of its claims. Pure.
 
 As in HAMi: a type matches as part of the product name, whatever its case; several values are separated by
-commas; `use-*` keeps the named cards, `nouse-*` excludes them.
+commas; `use-*` keeps the named cards, `nouse-*` excludes them. What DRA cannot express becomes a warning.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from hami_dra.model import names
+from hami_dra.admission.families import Family
+from hami_dra.model.choice import Choice, attributes
 from hami_dra.model.errors import RequestDenied
+from hami_dra.model.published import Card
 
-_ATTRIBUTES = f'device.attributes["{names.DRIVER}"]'
+Object = dict[str, Any]
 
-IS_OURS = f'{_ATTRIBUTES}.type == "{names.DEVICE_TYPE}"'
+LONGEST_EXPRESSION = 10 * 1024
+"""Bytes; limit of one CEL selector in resource.k8s.io/v1."""
 
-# annotation -> (expression for one value, whether matching cards are kept)
-_ANNOTATIONS = {
-    "nvidia.com/use-gputype": ("type", True),
-    "nvidia.com/nouse-gputype": ("type", False),
-    "nvidia.com/use-gpuuuid": ("uuid", True),
-    "nvidia.com/nouse-gpuuuid": ("uuid", False),
-}
+GPU_POLICY = "hami.io/gpu-scheduler-policy"
+NODE_POLICY = "hami.io/node-scheduler-policy"
 
-
-def selectors(pod: dict[str, Any]) -> list[str]:
-    """CEL expressions for a Pod's annotations, the one for our kind of device first."""
-    annotations = pod.get("metadata", {}).get("annotations") or {}
-    expressions = [IS_OURS]
-    for annotation, (kind, keep) in _ANNOTATIONS.items():
-        if annotation not in annotations:
-            continue
-        values = [value.strip() for value in annotations[annotation].split(",") if value.strip()]
-        if not values:
-            raise RequestDenied(
-                "no value is given",
-                where=f"metadata.annotations[{annotation}]",
-                fix="name at least one, separated by commas, or remove the annotation",
-            )
-        matches = " || ".join(_one(kind, value) for value in values)
-        expressions.append(f"({matches})" if keep else f"!({matches})")
-    return expressions
+PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 
 
-def _one(kind: str, value: str) -> str:
-    if kind == "uuid":
-        return f"{_ATTRIBUTES}.uuid == {quote(value)}"
-    return f"{_ATTRIBUTES}.productName.lowerAscii().contains({quote(_lower_ascii(value))})"
+@dataclass(frozen=True)
+class Selection:
+    """What the annotations of a Pod say for one family.
+
+    `same`: attribute that all cards of a container must share; `near`: they should share a PCIe root.
+    """
+
+    family: Family
+    choices: tuple[Choice, ...] = ()
+    same: str = ""
+    near: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def selectors(self) -> list[str]:
+        """CEL expressions, the one for our kind of device first."""
+        family = self.family
+        ours = f'{attributes(family.driver)}.type == "{family.device_type}"'
+        return [ours, *(choice.expression(family.driver) for choice in self.choices)]
+
+    def matching(self, cards: Sequence[Card]) -> list[Card]:
+        """The cards that the selectors let through."""
+        return [
+            card
+            for card in cards
+            if card.driver == self.family.driver
+            and card.text("type") == self.family.device_type
+            and all(choice.accepts(card) for choice in self.choices)
+        ]
 
 
-def quote(text: str) -> str:
-    """A CEL string literal; JSON's escapes are a subset of CEL's."""
-    return json.dumps(text)
+def selection(pod: Object, family: Family, cards: Sequence[Card]) -> Selection:
+    """Read the annotations. CARDS: what is published. Raises RequestDenied for one without a value."""
+    given = pod.get("metadata", {}).get("annotations") or {}
+    choices = tuple(_choices(given, family))
+    same, warnings = _numa(given, family, cards)
+    chosen = Selection(
+        family,
+        choices,
+        same=same,
+        near=given.get(GPU_POLICY) == "topology-aware",
+        warnings=(*warnings, *_without_effect(given, family)),
+    )
+    ours = Selection(family).matching(cards)
+    if ours and not chosen.matching(ours):
+        warning = f"no published card meets {' and '.join(_which(given, family))}: the Pod will wait for one"
+        return Selection(family, choices, same, chosen.near, (*chosen.warnings, warning))
+    return chosen
 
 
-def _lower_ascii(text: str) -> str:
-    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+def _choices(given: Object, family: Family) -> Iterator[Choice]:
+    annotations = family.annotations
+    for annotation, attribute, keep in (
+        (annotations.use_type, "productName", True),
+        (annotations.nouse_type, "productName", False),
+        (annotations.use_uuid, "uuid", True),
+        (annotations.nouse_uuid, "uuid", False),
+    ):
+        if annotation and annotation in given:
+            choice = Choice(attribute, _values(given[annotation], annotation), keep)
+            if len(choice.expression(family.driver).encode()) > LONGEST_EXPRESSION:
+                raise RequestDenied(
+                    "more values than one selector can hold (10 KiB)",
+                    where=f"metadata.annotations[{annotation}]",
+                    fix="name fewer",
+                )
+            yield choice
+
+
+def _values(text: str, annotation: str) -> tuple[str, ...]:
+    # Of a value given twice the first counts, so that the order of the rest is the user's.
+    values = tuple(dict.fromkeys(value.strip() for value in text.split(",") if value.strip()))
+    if not values:
+        raise RequestDenied(
+            "no value is given",
+            where=f"metadata.annotations[{annotation}]",
+            fix="name at least one, separated by commas, or remove the annotation",
+        )
+    return values
+
+
+def _numa(given: Object, family: Family, cards: Sequence[Card]) -> tuple[str, tuple[str, ...]]:
+    """The attribute that says the NUMA node, when the Pod binds to one, or a warning that there is none."""
+    annotation = family.annotations.numa_bind
+    if not annotation or given.get(annotation) != "true":
+        return "", ()
+    for attribute in ("numaNode", "resource.kubernetes.io/numaNode"):
+        if any(attribute in card.attributes for card in cards if card.driver == family.driver):
+            return attribute if "/" in attribute else f"{family.driver}/{attribute}", ()
+    return "", (f"{annotation} has no effect: no published card says its NUMA node",)
+
+
+def _without_effect(given: Object, family: Family) -> Iterator[str]:
+    for annotation in (GPU_POLICY, NODE_POLICY):
+        if given.get(annotation) in ("binpack", "spread"):
+            policy = f"{annotation}: {given[annotation]}"
+            yield f"{policy} has no effect: the scheduler takes the first card that fits"
+    mode = family.annotations.mode
+    if mode in given and given[mode] != "hami-core":
+        yield f"{mode}: {given[mode]} has no effect: the share is one of memory and cores"
+
+
+def _which(given: Object, family: Family) -> list[str]:
+    return [f"{name}={given[name]}" for name in family.annotations.all()[:4] if name in given]

@@ -1,13 +1,13 @@
-"""AdmissionReview v1 over HTTPS -> conversion -> JSON patch. The edge of the admission path.
+"""AdmissionReview v1 over HTTPS -> conversion or verdict -> answer. The edge of the admission path.
 
-The answer depends on the Pod and on what is published, and nothing is written: reviews are safe in a dry
+The answer depends on the object and on what is published, and nothing is written: reviews are safe in a dry
 run and may be repeated.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,19 +15,24 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from hami_dra.admission import validate
 from hami_dra.admission.patch import Conversion, Settings, Surroundings, convert
+from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
 from hami_dra.model.errors import RequestDenied
 
 log = structlog.get_logger(__name__)
 
 Object = dict[str, Any]
+Review = Callable[[Object], Object]
 
 LARGEST_BODY = 6 * 1024 * 1024
 """Bytes. The API server admits objects of 3 MiB; a review carries one and its wrapping."""
+
+BODY_TIMEOUT_S = 10.0
+"""The API server waits 5 s for an answer: who is slower with his request is not the API server."""
 
 REVIEWS = Counter("hami_dra_admission_reviews_total", "Admission reviews by outcome.", ["outcome"])
 DURATION = Histogram(
@@ -42,70 +47,133 @@ class AdmissionServer:
 
     def __init__(self, settings: Settings, surroundings: Callable[[], Surroundings]) -> None:
         self._settings, self._surroundings = settings, surroundings
-        self.app = Starlette(routes=[Route("/mutate", self._mutate, methods=["POST"])])
-
-    async def _mutate(self, request: Request) -> Response:
-        with DURATION.time():
-            body = await _body(request)
-            if body is None:
-                return _bad("the body is too large", 413)
-            try:
-                review = msgspec.json.decode(body)
-                answer = self.review(review["request"])
-            except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as problem:
-                REVIEWS.labels("malformed").inc()
-                return _bad(f"not an AdmissionReview of a Pod: {problem}", 400)
-        return JSONResponse(
-            {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        self.app = Starlette(
+            routes=[
+                Route("/mutate", _Endpoint(self.mutate), methods=["POST"]),
+                Route("/validate", _Endpoint(self.validate), methods=["POST"]),
+            ]
         )
 
-    def review(self, request: Object) -> Object:
-        """Return the `response` for an AdmissionReview's `request`. Pure but for metrics and log."""
-        answer: Object = {"uid": request["uid"], "allowed": True}
+    def mutate(self, request: Object) -> Object:
+        """Return the `response` to a review of a Pod. Pure but for metrics and log."""
         pod = request["object"]
         if not pod or pod.get("kind") != "Pod":
-            REVIEWS.labels("ignored").inc()
-            return answer
+            return _allowed(request, "ignored")
         try:
-            namespace = request.get("namespace") or "default"
-            made = convert(pod, namespace, self._settings, self._surroundings())
+            if request.get("subResource"):
+                refuse_ephemeral(pod, self._settings.families)
+                return _allowed(request, "ignored")
+            made = convert(pod, request.get("namespace") or "default", self._settings, self._surroundings())
         except RequestDenied as refusal:
-            REVIEWS.labels("denied").inc()
-            log.info("denied", namespace=request.get("namespace"), reason=str(refusal))
-            status = {"code": 422, "reason": "Invalid", "message": str(refusal)}
-            return answer | {"allowed": False, "status": status}
+            return _denied(request, str(refusal))
         if made is None:
-            REVIEWS.labels("ignored").inc()
-            return answer
-        REVIEWS.labels("converted").inc()
-        patch = base64.b64encode(json.dumps(json_patch(pod, made)).encode()).decode()
-        answer |= {"patchType": "JSONPatch", "patch": patch}
-        if made.warnings:
-            answer["warnings"] = made.warnings
-        return answer
+            return _allowed(request, "ignored")
+        patch = base64.b64encode(msgspec.json.encode(json_patch(pod, made))).decode()
+        return _allowed(request, "converted", made.warnings) | {"patchType": "JSONPatch", "patch": patch}
+
+    def validate(self, request: Object) -> Object:
+        """Return the `response` to a review of a claim, a template, or a Pod that uses them."""
+        item, kind = request["object"], request["kind"]["kind"]
+        families, around = self._settings.families, self._surroundings()
+        if kind == "Pod":
+            namespace = request.get("namespace") or "default"
+            verdict = validate.pod(item, namespace, families, around.claim, around.template)
+        elif kind == "ResourceClaimTemplate":
+            verdict = validate.claim(item["spec"]["spec"], "spec.spec", families, around.cards)
+        else:
+            verdict = validate.claim(item["spec"], "spec", families, around.cards)
+        if verdict.problems:
+            return _denied(request, "; ".join(map(str, verdict.problems)))
+        return _allowed(request, "valid", verdict.warnings)
 
 
 def json_patch(pod: Object, made: Conversion) -> list[Object]:
-    """RFC 6902 operations that turn POD into its conversion: three whole subtrees, no more."""
-    metadata = made.pod["metadata"]
-    operations = [{"op": "replace", "path": "/spec", "value": made.pod["spec"]}]
-    if "metadata" not in pod:
-        return [*operations, {"op": "add", "path": "/metadata", "value": metadata}]
-    for key in ("labels", "annotations"):
-        operations.append({"op": "add", "path": f"/metadata/{key}", "value": metadata[key]})
-    return operations
+    """RFC 6902 operations that turn POD into its conversion, and touch nothing that stays."""
+    old, new = pod["spec"], made.pod["spec"]
+    operations: list[Object] = []
+    for group in CONTAINER_LISTS:
+        pairs = zip(old.get(group) or [], new.get(group) or [], strict=True)
+        for at, (before, after) in enumerate(pairs):
+            if after is not before:
+                operations.append(_set(f"/spec/{group}/{at}/resources", after["resources"]))
+    for key in ("resourceClaims", "schedulerName"):
+        if new.get(key) != old.get(key):
+            operations.append(_set(f"/spec/{key}", new[key]))
+    if not pod.get("metadata"):
+        return [*operations, _set("/metadata", made.pod["metadata"])]
+    return [
+        *operations,
+        *(_set(f"/metadata/{key}", made.pod["metadata"][key]) for key in ("labels", "annotations")),
+    ]
 
 
-async def _body(request: Request) -> bytes | None:
-    """The whole body, or None as soon as it is larger than any review can be."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LARGEST_BODY:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+def _set(path: str, value: Any) -> Object:
+    """`add` makes a member or replaces it."""
+    return {"op": "add", "path": path, "value": value}
 
 
-def _bad(message: str, status: int) -> Response:
-    return JSONResponse({"error": message}, status_code=status)
+def _allowed(request: Object, outcome: str, warnings: list[str] | None = None) -> Object:
+    REVIEWS.labels(outcome).inc()
+    answer: Object = {"uid": request["uid"], "allowed": True}
+    return answer | {"warnings": warnings} if warnings else answer
+
+
+def _denied(request: Object, message: str) -> Object:
+    REVIEWS.labels("denied").inc()
+    log.info("denied", namespace=request.get("namespace"), name=request.get("name"), reason=message)
+    status = {"code": 422, "reason": "Invalid", "message": message}
+    return {"uid": request["uid"], "allowed": False, "status": status}
+
+
+class _Endpoint:
+    """One path as an ASGI application: body in, review answered, JSON out."""
+
+    def __init__(self, review: Review) -> None:
+        self._review = review
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with DURATION.time():
+            try:
+                status, answer = 200, self._answer(await _body(receive))
+            except _Refused as refused:
+                REVIEWS.labels("malformed").inc()
+                status, answer = refused.status, {"error": str(refused)}
+        data = msgspec.json.encode(answer)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": data})
+
+    def _answer(self, body: bytes) -> Object:
+        try:
+            response = self._review(msgspec.json.decode(body)["request"])
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+            raise _Refused(f"not an AdmissionReview that is ours: {problem!r}", 400) from problem
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+
+
+class _Refused(Exception):
+    """A request that is no review; `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. One that comes slowly is given up, one that is too large is not read to its end."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            parts, size = [], 0
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Refused("the client went away", 400)
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_BODY:
+                    raise _Refused("the body is too large", 413)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise _Refused("the request does not come to its end", 408) from None

@@ -1,4 +1,4 @@
-"""Certificate source -> files that the server loads, checked for renewal every minute."""
+"""Certificate source -> files that the server loads, checked for renewal now and then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hami_dra.model import errors
 log = structlog.get_logger(__name__)
 
 
-def tls(source: certs.Source, folder: Path, every_s: float = 60.0) -> Tls:
+def tls(source: certs.Source, folder: Path) -> Tls:
     """Write the source's pair below FOLDER and keep it fresh. Raises errors.HamiError when there is none."""
     held = source.current()
     certificate, key = certs.write(held, folder)
@@ -32,4 +32,4 @@ def tls(source: certs.Source, folder: Path, every_s: float = 60.0) -> Tls:
         log.info("certificate renewed")
         return True
 
-    return Tls(certificate, key, renewed, every_s)
+    return Tls(certificate, key, renewed, source.every_s)

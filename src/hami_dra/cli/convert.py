@@ -1,16 +1,18 @@
-"""`hami convert`: what admission makes of manifests, without a cluster."""
+"""`hami convert`: what admission makes of manifests, without a cluster or for a given one."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, TextIO
 
 import click
 import yaml
 
-from hami_dra.admission.offline import convert_all
+from hami_dra.admission import offline
 from hami_dra.admission.patch import Settings, Surroundings
-from hami_dra.model import errors, quantity
+from hami_dra.model import errors, names, quantity
+from hami_dra.model.published import Card
 
 
 @click.command()
@@ -23,6 +25,7 @@ from hami_dra.model import errors, quantity
     required=True,
     help="Manifests; several documents in a file, several files, or - for standard input.",
 )
+@click.option("-n", "--namespace", default="default", show_default=True, help="Of what names none.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option(
     "--card-memory",
@@ -30,28 +33,68 @@ from hami_dra.model import errors, quantity
     metavar="QUANTITY",
     help="Memory of a card in the cluster, for percentages; may be repeated.",
 )
-def convert(files: tuple[TextIO, ...], output: str, card_memory: tuple[str, ...]) -> None:
+@click.option(
+    "--live", is_flag=True, help="Ask the cluster of the kubeconfig for its cards and for names in use."
+)
+@click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="With --live.")
+@click.option("--context", help="Context in the kubeconfig, with --live.")
+def convert(
+    files: tuple[TextIO, ...],
+    namespace: str,
+    output: str,
+    card_memory: tuple[str, ...],
+    live: bool,
+    kubeconfig: str | None,
+    context: str | None,
+) -> None:
     """Print the Pods as the webhook would change them, then the claims or templates made for them.
+
+    Nothing is changed anywhere. Exit code 1: something would be denied; the rest is printed all the same.
 
     \b
     Examples:
       hami convert -f pod.yaml
       helm template my-chart | hami convert -f - -o json
+      hami convert -f pod.yaml --live
     """
-    surroundings = Surroundings(memory_sizes=[_bytes(text) for text in card_memory])
-    made = []
+    surroundings = _live(kubeconfig, context) if live else _described(card_memory)
+    items: list[Any] = []
+    refused = False
     for file in files:
         for index, document in enumerate(_documents(file), start=1):
-            try:
-                made += convert_all([document], Settings(), surroundings)
-            except errors.RequestDenied as refusal:
-                where = f"{file.name}, document {index}"
-                raise errors.UserError(str(refusal), where=where) from refusal
+            outcome = offline.convert_all([document], Settings(), surroundings, namespace)
+            items += outcome.items
+            for warning in outcome.warnings:
+                click.echo(f"Warning: {warning}", err=True)
+            for refusal in outcome.refusals:
+                click.echo(f"hami: {file.name}, document {index}, {refusal}", err=True)
+            refused = refused or bool(outcome.refusals)
+    _print(offline.without_repeats(items), output)
+    sys.exit(1 if refused else 0)
+
+
+def _print(items: list[Any], output: str) -> None:
     if output == "json":
-        listed = {"apiVersion": "v1", "kind": "List", "items": made}
-        click.echo(json.dumps(made[0] if len(made) == 1 else listed, indent=2))
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        click.echo(json.dumps(items[0] if len(items) == 1 else listed, indent=2))
     else:
-        click.echo(yaml.safe_dump_all(made, sort_keys=False, width=1000), nl=False)
+        click.echo(yaml.safe_dump_all(items, sort_keys=False, width=1000), nl=False)
+
+
+def _described(card_memory: tuple[str, ...]) -> Surroundings:
+    ours = {"type": {"string": names.DEVICE_TYPE}}
+    cards = [
+        Card(names.DRIVER, "node", f"card-{at}", memory=_bytes(text), attributes=ours)
+        for at, text in enumerate(card_memory)
+    ]
+    return Surroundings(cards=cards)
+
+
+def _live(kubeconfig: str | None, context: str | None) -> Surroundings:
+    from hami_dra.admission.watched import snapshot
+    from hami_dra.kube import Client
+
+    return snapshot(Client.from_environment(kubeconfig, context))
 
 
 def _documents(file: TextIO) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,16 @@ import click
 
 from hami_dra import http_server, log
 from hami_dra.admission import certs
-from hami_dra.admission.claims import memory_sizes
 from hami_dra.admission.controller import ClaimController
-from hami_dra.admission.patch import Settings, Surroundings
-from hami_dra.admission.request import ResourceNames
+from hami_dra.admission.families import NVIDIA, ResourceNames
+from hami_dra.admission.patch import Settings
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.tls import tls
-from hami_dra.kube import Client, kinds
-from hami_dra.kube.cache import Cache
+from hami_dra.admission.watched import Cluster
+from hami_dra.kube import Client
 from hami_dra.model import names
 
-_DEFAULTS = ResourceNames()
+_NAMES = NVIDIA.resources
 
 
 @click.command()
@@ -34,15 +34,22 @@ _DEFAULTS = ResourceNames()
 @click.option("--configuration", envvar="HAMI_WEBHOOK_CONFIGURATION", default="hami-dra-webhook")
 @click.option("--namespace", envvar="HAMI_NAMESPACE", default="hami-system", show_default=True)
 @click.option("--device-class", envvar="HAMI_DEVICE_CLASS", default=names.DRIVER)
-@click.option("--resource-gpu", envvar="HAMI_RESOURCE_GPU", default=_DEFAULTS.gpu)
-@click.option("--resource-memory", envvar="HAMI_RESOURCE_MEMORY", default=_DEFAULTS.memory)
+@click.option("--resource-gpu", envvar="HAMI_RESOURCE_GPU", default=_NAMES.gpu)
+@click.option("--resource-memory", envvar="HAMI_RESOURCE_MEMORY", default=_NAMES.memory)
 @click.option(
     "--resource-memory-percentage",
     envvar="HAMI_RESOURCE_MEMORY_PERCENTAGE",
-    default=_DEFAULTS.memory_percentage,
+    default=_NAMES.memory_percentage,
 )
-@click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_DEFAULTS.cores)
-@click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_DEFAULTS.priority)
+@click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_NAMES.cores)
+@click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_NAMES.priority)
+@click.option(
+    "--extended-resource",
+    envvar="HAMI_EXTENDED_RESOURCE",
+    type=bool,
+    default=False,
+    help="Leave Pods that name whole cards alone to Kubernetes' own mapping.",
+)
 @click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
 @click.option(
     "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
@@ -54,29 +61,19 @@ def webhook(**options: Any) -> None:
     """Serve admission and make the claims of converted Pods, until SIGTERM."""
     log.configure(options["log_level"], options["log_format"])
     client = Client.from_environment(options["kubeconfig"])
-    pods = Cache(client, kinds.PODS, labels=f"{names.CONVERTED_LABEL}=true")
-    claims = Cache(client, kinds.RESOURCE_CLAIMS)
-    slices = Cache(client, kinds.RESOURCE_SLICES)
-    controller = ClaimController(client, pods, options["device_class"])
-    stopping = threading.Event()
-    for cache in (pods, claims, slices):
-        cache.start()
-    threading.Thread(target=controller.run, args=[stopping], name="claims", daemon=True).start()
-
-    server = AdmissionServer(
-        _settings(options),
-        lambda: Surroundings(
-            memory_sizes=memory_sizes(slices.all()),
-            name_taken=lambda namespace, name: claims.get(namespace, name) is not None,
-        ),
+    settings = _settings(options)
+    cluster = Cluster(client)
+    controller = ClaimController(
+        client, cluster.watched, {family.device_class for family in settings.families}
     )
+    stopping = threading.Event()
+    cluster.start()
+    threading.Thread(target=controller.run, args=[stopping], name="claims", daemon=True).start()
+    server = AdmissionServer(settings, cluster.surroundings)
     with tempfile.TemporaryDirectory() as folder:
         listeners = [
             http_server.Listener(server.app, options["port"], tls(_source(client, options), Path(folder))),
-            http_server.Listener(
-                http_server.observability(lambda: all(c.synced.is_set() for c in (pods, claims, slices))),
-                options["health_port"],
-            ),
+            http_server.Listener(http_server.observability(cluster.ready), options["health_port"]),
         ]
         http_server.serve(listeners)
     stopping.set()
@@ -90,7 +87,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         cores=options["resource_cores"],
         priority=options["resource_priority"],
     )
-    return Settings(resources=resources, device_class=options["device_class"])
+    nvidia = replace(NVIDIA, resources=resources, device_class=options["device_class"])
+    return Settings(families=(nvidia,), extended_resource=options["extended_resource"])
 
 
 def _source(client: Client, options: dict[str, Any]) -> certs.Source:

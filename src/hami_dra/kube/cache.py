@@ -37,11 +37,23 @@ def key_of(item: Object) -> Key:
 
 
 class Cache:
-    """Start with `start`; `synced` is set once the first list is in."""
+    """Start with `start`; `synced` is set once the first list is in.
 
-    def __init__(self, client: KubeClient, kind: Kind, *, labels: str = "", fields: str = "") -> None:
+    KEEP returns what is held of an object, its name and namespace at least: thousands of them are small then.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        kind: Kind,
+        *,
+        labels: str = "",
+        fields: str = "",
+        keep: Callable[[Object], Object] = lambda item: item,
+    ) -> None:
         self.synced = threading.Event()
         self._client, self._kind, self._labels, self._fields = client, kind, labels, fields
+        self._keep = keep
         self._objects: dict[Key, Object] = {}
         self._listeners: list[Callable[[Change], None]] = []
         self._stopping = threading.Event()
@@ -83,7 +95,7 @@ class Cache:
         for key in [key for key in self._objects if key not in fresh]:
             self._apply(Change("gone", self._objects[key]))
         for item in items:
-            self._apply(Change("set", item))
+            self._apply(Change("set", self._keep(item)))
         self.synced.set()
         while not self._stopping.is_set():
             for event in self._client.watch(self._kind, version, labels=self._labels, fields=self._fields):
@@ -94,7 +106,8 @@ class Cache:
 
     def _take(self, event: WatchEvent) -> None:
         if event.type != "BOOKMARK":
-            self._apply(Change("gone" if event.type == "DELETED" else "set", event.object))
+            kind: Literal["set", "gone"] = "gone" if event.type == "DELETED" else "set"
+            self._apply(Change(kind, self._keep(event.object)))
 
     def _apply(self, change: Change) -> None:
         if change.type == "gone":

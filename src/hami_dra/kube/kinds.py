@@ -49,5 +49,12 @@ MUTATING_WEBHOOKS = Kind(
     "MutatingWebhookConfiguration",
     namespaced=False,
 )
+VALIDATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    namespaced=False,
+)
 
 CLUSTER_KINDS = (NODES, RESOURCE_SLICES, DEVICE_CLASSES, MUTATING_WEBHOOKS)

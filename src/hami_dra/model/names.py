@@ -11,6 +11,8 @@ REQUEST = "gpu"
 
 CONVERTED_LABEL = "hami.io/dra"
 CLAIMS_ANNOTATION = "hami.io/claims"
+ASKED_MEMORY = "hami.io/gpumem"
+ASKED_CORES = "hami.io/gpucores"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "hami-dra"}
 
 MIB = 1024 * 1024

@@ -1,13 +1,16 @@
 import datetime
 import json
+import threading
+import time
 
 import pytest
 
-from hami_dra.admission.controller import ClaimController
+from hami_dra.admission.controller import ClaimController, Watched
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache, Change, key_of
 from hami_dra.model import errors, names
+from hami_dra.model.parameters import API_VERSION, KIND
 from tests.support.fake_kube import FakeKube
 from tests.unit.admission.pods import gpu, pod
 
@@ -18,13 +21,20 @@ def kube():
 
 
 @pytest.fixture
-def pods(kube):
-    return Cache(kube, kinds.PODS)
+def watched(kube):
+    return Watched(
+        *(Cache(kube, kind) for kind in (kinds.PODS, kinds.RESOURCE_CLAIMS, kinds.RESOURCE_CLAIM_TEMPLATES))
+    )
 
 
 @pytest.fixture
-def controller(kube, pods):
-    return ClaimController(kube, pods, names.DRIVER)
+def pods(watched):
+    return watched.pods
+
+
+@pytest.fixture
+def controller(kube, watched):
+    return ClaimController(kube, watched, {names.DRIVER})
 
 
 @pytest.fixture
@@ -54,10 +64,10 @@ def test_a_bare_pods_claim_is_made_and_belongs_to_it(kube, controller, admit):
     assert owner["uid"] == admitted["metadata"]["uid"]
 
 
-def test_a_second_replica_of_the_controller_does_no_harm(kube, pods, controller, admit):
+def test_a_second_replica_of_the_controller_does_no_harm(kube, watched, controller, admit):
     admitted = admit()
     controller.reconcile(admitted)
-    ClaimController(kube, pods, names.DRIVER).reconcile(admitted)
+    ClaimController(kube, watched, {names.DRIVER}).reconcile(admitted)
     assert len(claims(kube)) == 1
 
 
@@ -90,15 +100,18 @@ def test_replicas_share_one_template(kube, controller, admit):
     assert claims(kube) == []
 
 
-@pytest.mark.parametrize("forgery", ["other class", "not referenced", "admin access"])
+@pytest.mark.parametrize("forgery", ["other class", "not referenced", "admin access", "parameters"])
 def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controller, admit, forgery):
     forged = admit()
     wanted = json.loads(forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
-    exactly = wanted["claims"]["ml-train-cuda"]["devices"]["requests"][0]["exactly"]
+    devices = wanted["claims"]["ml-train-cuda"]["devices"]
     if forgery == "other class":
-        exactly["deviceClassName"] = "another"
+        devices["requests"][0]["exactly"]["deviceClassName"] = "another"
     elif forgery == "admin access":
-        exactly["adminAccess"] = True
+        devices["requests"][0]["exactly"]["adminAccess"] = True
+    elif forgery == "parameters":
+        parameters = {"apiVersion": API_VERSION, "kind": KIND, "enforcement": "none"}
+        devices["config"] = [{"opaque": {"driver": names.DRIVER, "parameters": parameters}}]
     else:
         forged["spec"]["resourceClaims"] = []
     forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION] = json.dumps(wanted)
@@ -107,19 +120,133 @@ def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controll
     assert "not ours" in kube.list(kinds.EVENTS)[0][0]["message"]
 
 
-def test_templates_nobody_uses_are_collected_after_an_hour(kube, pods, controller, admit):
+@pytest.fixture
+def running(kube, watched, controller):
+    """The controller at work on what it watches."""
+    stopping = threading.Event()
+    caches = (watched.pods, watched.claims, watched.templates)
+    for cache in caches:
+        cache.start()
+        assert cache.synced.wait(5)
+    thread = threading.Thread(target=controller.run, args=[stopping])
+    thread.start()
+    yield
+    stopping.set()
+    for cache in caches:
+        cache.stop()
+    kube.end_watches()
+    thread.join(5)
+
+
+def store(kube, **kwargs):
+    """A Pod as it comes out of admission, in the API alone: the controller learns of it by its watch."""
+    made = convert(pod(gpu(gpu=1, gpumem=1024), **kwargs), "ml", Settings(), Surroundings()).pod
+    return kube.create(kinds.PODS, made, "ml")
+
+
+def eventually(check, patience_s=5.0):
+    deadline = time.monotonic() + patience_s
+    while not (found := check()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def test_a_pod_replaced_by_force_gets_a_claim_of_its_own_as_soon_as_the_former_is_gone(kube, running):
+    former = store(kube)
+    eventually(lambda: claims(kube))
+    # `kubectl replace --force`: the new Pod is there before the claim of the former is collected.
+    kube.delete(kinds.PODS, "train", "ml")
+    new = store(kube)
+
+    def belongs_to_the_new_pod():
+        found = claims(kube)
+        return found and found[0]["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
+
+    eventually(belongs_to_the_new_pod)
+    assert former["metadata"]["uid"] != new["metadata"]["uid"]
+    assert len(claims(kube)) == 1
+
+
+def test_a_refusal_by_quota_is_told_once_and_tried_again_until_there_is_room(kube, running, monkeypatch):
+    monkeypatch.setattr("hami_dra.admission.work.LONGEST_PAUSE_S", 0.05)
+    refused = errors.Denied("exceeded quota: gpus, requested: 1, used: 4, limited: 4", status=403)
+    create, attempts = kube.create, []
+
+    def full(kind, body, namespace=None):
+        if kind is kinds.RESOURCE_CLAIMS and len(attempts) < 3:
+            attempts.append(body)
+            raise refused
+        return create(kind, body, namespace)
+
+    monkeypatch.setattr(kube, "create", full)
+    store(kube)
+    eventually(lambda: claims(kube))
+    (event,) = kube.list(kinds.EVENTS)[0]
+    assert event["reason"] == "ClaimRefused"
+    assert "exceeded quota: gpus" in event["message"]
+    assert event["involvedObject"]["name"] == "train"
+
+
+def test_a_restarted_controller_finishes_what_its_predecessor_left(kube, watched):
+    pods = [store(kube, name=f"train-{at}") for at in range(3)]
+    ClaimController(kube, watched, {names.DRIVER}).reconcile(pods[0])
+    controller, stopping = ClaimController(kube, watched, {names.DRIVER}), threading.Event()
+    for cache in (watched.pods, watched.claims, watched.templates):
+        cache.start()
+    thread = threading.Thread(target=controller.run, args=[stopping])
+    thread.start()
+    eventually(lambda: len(claims(kube)) == 3)
+    stopping.set()
+    kube.end_watches()
+    thread.join(5)
+    owners = {item["metadata"]["ownerReferences"][0]["uid"] for item in claims(kube)}
+    assert owners == {item["metadata"]["uid"] for item in pods}
+
+
+def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, running):
+    store(kube, name="")
+    (template,) = eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+    kube.delete(kinds.RESOURCE_CLAIM_TEMPLATES, template["metadata"]["name"], "ml")
+    eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+
+
+@pytest.mark.parametrize("state", ["deleted", "finished"])
+def test_nothing_is_made_for_a_pod_that_needs_nothing_any_more(kube, controller, admit, state):
+    admitted = admit()
+    if state == "deleted":
+        admitted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    else:
+        admitted["status"] = {"phase": "Failed"}
+    controller.reconcile(admitted)
+    assert claims(kube) == []
+
+
+def test_pod_updates_cost_no_call_once_the_claim_is_seen(kube, watched, controller, admit):
+    admitted = admit()
+    controller.reconcile(admitted)
+    watched.claims._apply(Change("set", claims(kube)[0]))
+    before = len(kube.calls)
+    for _ in range(10):
+        controller.reconcile(admitted)
+    assert len(kube.calls) == before
+
+
+def test_templates_nobody_uses_are_collected_after_an_hour(kube, watched, controller, admit):
     used = admit(name="")
     controller.reconcile(used)
     (template,) = kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]
+    theirs = {"metadata": {"name": "theirs", "namespace": "ml"}, "spec": {}}
+    kube.create(kinds.RESOURCE_CLAIM_TEMPLATES, theirs, "ml")
     now = datetime.datetime.now(datetime.UTC)
-    kube.patch(
-        kinds.RESOURCE_CLAIM_TEMPLATES,
-        template["metadata"]["name"],
-        {"metadata": {"creationTimestamp": (now - datetime.timedelta(hours=2)).isoformat()}},
-        "ml",
-    )
+    for name in (template["metadata"]["name"], "theirs"):
+        made = {"metadata": {"creationTimestamp": (now - datetime.timedelta(hours=2)).isoformat()}}
+        old = kube.patch(kinds.RESOURCE_CLAIM_TEMPLATES, name, made, "ml")
+        watched.templates._apply(Change("set", old))
     controller.collect(now)
-    assert len(kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]) == 1
-    pods._apply(Change("gone", used))
+    assert len(kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]) == 2
+    watched.pods._apply(Change("gone", used))
+    controller.collect(now - datetime.timedelta(hours=1, minutes=30))
+    assert len(kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]) == 2
     controller.collect(now)
-    assert kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0] == []
+    assert [item["metadata"]["name"] for item in kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]] == ["theirs"]

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -6,19 +7,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hami_dra.admission import turns
+from hami_dra.admission.families import NVIDIA, Annotations, ResourceNames
 from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.request import requests_of
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
+from hami_dra.model.published import Card
 from tests.unit.admission.pods import gpu, pod
 
 GIB = 1024**3
 NOWHERE = Surroundings()
-
-
-def exact(conversion):
-    (spec,) = (conversion.claims | conversion.templates).values()
-    (request,) = spec["devices"]["requests"]
-    return request["exactly"]
 
 
 def converted(source, surroundings=NOWHERE):
@@ -37,117 +36,12 @@ def test_the_guides_pod_gets_the_guides_claim():
     assert made.templates == {}
 
 
-@pytest.mark.parametrize(
-    ("limits", "amounts"),
-    [
-        (gpu(gpu=1, gpumem=10240, gpucores=50), {"memory": str(10 * GIB), "cores": "50"}),
-        (gpu(gpumem=1024), {"memory": str(GIB), "cores": "0"}),
-        (gpu(gpu=1, gpucores=30), {"cores": "30"}),
-        (gpu(gpu=1), {"cores": "100"}),
-        (gpu(gpu=1, gpumem=1), {"memory": str(1024**2), "cores": "0"}),
-        (gpu(gpu=1, gpumem="1k"), {"memory": str(1000 * 1024**2), "cores": "0"}),
-    ],
-)
-def test_limits_become_amounts(limits, amounts):
-    assert exact(converted(pod(limits)))["capacity"]["requests"] == amounts
-
-
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        (gpu(gpu=1, gpumem=0), ["nvidia.com/gpumem is 0", "cuda", "1 or more"]),
-        (gpu(gpu=1, gpumem=-5), ["nvidia.com/gpumem is -5"]),
-        (gpu(gpu=1, gpumem="1500m"), ["1500m is not a whole number", "gpumem"]),
-        (gpu(gpu=1, gpumem="ten"), ["'ten' is not a quantity", "gpumem"]),
-        (gpu(gpu=1, gpucores=101), ["nvidia.com/gpucores is 101", "0 to 100"]),
-        (gpu(gpu=0), ["nvidia.com/gpu is 0"]),
-        (gpu(gpu=1, gpumem=1, gpumem_percentage=10), ["contradict each other"]),
-        (gpu(gpumem_percentage=101), ["gpumem-percentage is 101"]),
-        (gpu(gpumem_percentage=50), ["no node publishes one yet"]),
-    ],
-)
-def test_impossible_limits_are_denied_with_what_where_and_how(limits, words):
-    with pytest.raises(RequestDenied) as denied:
-        converted(pod(limits))
-    for word in words:
-        assert word in str(denied.value)
-
-
-def test_a_pod_put_on_a_node_by_hand_is_denied():
-    with pytest.raises(RequestDenied, match=r"spec\.nodeName"):
-        converted(pod(gpu(gpu=1), nodeName="a"))
-
-
-def test_a_pod_without_our_resources_is_left_alone():
-    assert convert(pod({"cpu": "1"}), "ml", Settings(), NOWHERE) is None
-
-
-def test_several_cards_are_distinct_cards():
-    made = converted(pod(gpu(gpu=2, gpumem=1024)))
-    (spec,) = made.claims.values()
-    assert exact(made)["count"] == 2
-    assert spec["devices"]["constraints"] == [
-        {"requests": ["gpu"], "distinctAttribute": f"{names.DRIVER}/uuid"}
-    ]
-
-
-def test_a_percentage_asks_for_that_part_of_each_size_of_card():
-    sizes = [80 * GIB, 24 * GIB]
-    made = converted(pod(gpu(gpumem_percentage=50)), Surroundings(memory_sizes=sizes))
-    (spec,) = made.claims.values()
-    (request,) = spec["devices"]["requests"]
-    asked = [int(one["capacity"]["requests"]["memory"]) for one in request["firstAvailable"]]
-    assert asked == [40 * GIB, 12 * GIB]
-    for size, one in zip(sizes, request["firstAvailable"], strict=True):
-        assert str(size) in one["selectors"][-1]["cel"]["expression"]
-
-
-@pytest.mark.parametrize("made_by", ["controller", "generateName", "a taken name"])
-def test_pods_that_cannot_have_the_named_claim_get_a_template(made_by):
-    source, surroundings = pod(gpu(gpu=1, gpumem=1024)), NOWHERE
-    if made_by == "controller":
-        source["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "controller": True}]
-    elif made_by == "generateName":
-        source = pod(gpu(gpu=1, gpumem=1024), name="")
-    else:
-        surroundings = Surroundings(name_taken=lambda namespace, name: name == "ml-train-cuda")
-    made = converted(source, surroundings)
-    assert made.claims == {}
-    (template,) = made.templates
-    assert made.pod["spec"]["resourceClaims"] == [{"name": "cuda", "resourceClaimTemplateName": template}]
-
-
 def test_pods_of_one_shape_share_a_template_and_others_do_not():
     one = converted(pod(gpu(gpu=1, gpumem=1024), name="")).templates
     same = converted(pod(gpu(gpumem=1024), name="")).templates
     other = converted(pod(gpu(gpumem=1025), name="")).templates
     assert set(one) == set(same)
     assert set(one).isdisjoint(other)
-
-
-def test_init_containers_and_sidecars_get_claims_of_their_own():
-    source = pod(gpu(gpu=1, gpumem=1024))
-    side = {"name": "side", "restartPolicy": "Always", "resources": {"requests": gpu(gpumem=512)}}
-    source["spec"]["initContainers"] = [side]
-    made = converted(source)
-    assert set(made.claims) == {"ml-train-cuda", "ml-train-side"}
-    assert made.pod["spec"]["initContainers"][0]["resources"]["claims"] == [{"name": "side"}]
-
-
-@pytest.mark.parametrize(
-    ("annotation", "value", "expression"),
-    [
-        ("use-gputype", "A10", '(ATTR.productName.lowerAscii().contains("a10"))'),
-        ("nouse-gputype", "T4", '!(ATTR.productName.lowerAscii().contains("t4"))'),
-        ("use-gpuuuid", "GPU-1, GPU-2", '(ATTR.uuid == "GPU-1" || ATTR.uuid == "GPU-2")'),
-        ("nouse-gpuuuid", 'x"y', '!(ATTR.uuid == "x\\"y")'),
-    ],
-)
-def test_annotations_choose_cards_by_escaped_expressions(annotation, value, expression):
-    source = pod(gpu(gpu=1))
-    source["metadata"]["annotations"] = {f"nvidia.com/{annotation}": value}
-    chosen = exact(converted(source))["selectors"][1]["cel"]["expression"]
-    assert chosen == expression.replace("ATTR", f'device.attributes["{names.DRIVER}"]')
 
 
 def test_long_names_stay_legal_and_distinct():
@@ -157,28 +51,192 @@ def test_long_names_stay_legal_and_distinct():
     assert set(first) != set(second)
 
 
+def test_a_review_after_another_webhook_added_a_container_keeps_the_first_claims():
+    once = converted(pod(gpu(gpumem=1024))).pod
+    injected = {"name": "agent", "resources": {"limits": gpu(gpumem=512)}}
+    once["spec"]["containers"].append(injected)
+    twice = converted(once).pod
+    annotations = twice["metadata"]["annotations"]
+    assert set(json.loads(annotations[names.CLAIMS_ANNOTATION])["claims"]) == {
+        "ml-train-cuda",
+        "ml-train-agent",
+    }
+    assert annotations[names.ASKED_MEMORY] == "1536"
+    assert [entry["name"] for entry in twice["spec"]["resourceClaims"]] == ["cuda", "agent"]
+
+
+def test_a_manifest_copied_from_a_converted_pod_does_not_bring_that_ones_claims():
+    copied = converted(pod(gpu(gpumem=1024), name="first")).pod
+    copied["metadata"]["name"] = "second"
+    copied["spec"]["resourceClaims"] = []
+    copied["spec"]["containers"][0]["resources"] = {"limits": gpu(gpumem=512)}
+    wanted = json.loads(converted(copied).pod["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
+    assert list(wanted["claims"]) == ["ml-second-cuda"]
+
+
+def test_another_family_is_data_alone():
+    amd = dataclasses.replace(
+        NVIDIA,
+        name="amd",
+        resources=ResourceNames(gpu="amd.com/gpu", memory="amd.com/mem"),
+        annotations=Annotations(use_type="amd.com/use-gputype"),
+        driver="gpu.example.com",
+        device_class="amd-share",
+        device_type="amd",
+        request="amd",
+        memory_unit=256 * 1024**2,
+    )
+    source = pod({"amd.com/mem": "2"})
+    source["metadata"]["annotations"] = {"amd.com/use-gputype": "MI300"}
+    made = convert(source, "ml", Settings(families=(NVIDIA, amd)), NOWHERE)
+    (request,) = made.claims["ml-train-cuda"]["devices"]["requests"]
+    attributes = 'device.attributes["gpu.example.com"]'
+    assert request == {
+        "name": "amd",
+        "exactly": {
+            "allocationMode": "ExactCount",
+            "count": 1,
+            "deviceClassName": "amd-share",
+            "capacity": {"requests": {"memory": str(512 * 1024**2)}},
+            "selectors": [
+                {"cel": {"expression": f'{attributes}.type == "amd"'}},
+                {"cel": {"expression": f'{attributes}.productName.lowerAscii().contains("mi300")'}},
+            ],
+        },
+    }
+
+
+def test_one_container_cannot_ask_for_cards_of_two_families():
+    other = dataclasses.replace(NVIDIA, resources=ResourceNames(gpu="amd.com/gpu"))
+    with pytest.raises(RequestDenied, match=r"nvidia.com/gpu and amd.com/gpu are of different accelerators"):
+        convert(
+            pod({"amd.com/gpu": 1, "nvidia.com/gpu": 1}), "ml", Settings(families=(NVIDIA, other)), NOWHERE
+        )
+
+
+def test_a_pod_with_every_name_taken_is_still_answered():
+    source = pod(gpu(gpumem=1))
+    source["spec"]["resourceClaims"] = [{"name": "cuda"}] + [{"name": f"cuda-{at}"} for at in range(1, 300)]
+    assert converted(source).pod["spec"]["resourceClaims"][-1]["name"] == "cuda-300"
+
+
 amounts = st.fixed_dictionaries(
     {},
     optional={
         "gpu": st.integers(1, 8),
         "gpumem": st.integers(1, 10**6),
         "gpucores": st.integers(0, 100),
+        "priority": st.integers(0, 1),
     },
-).filter(bool)
+).filter(lambda asked: set(asked) - {"priority"})
+percentages = st.fixed_dictionaries(
+    {"gpumem_percentage": st.integers(1, 100)}, optional={"gpu": st.integers(1, 4)}
+)
+others = st.dictionaries(st.sampled_from(["cpu", "memory", "x.io/y"]), st.just("1"))
+container_amounts = st.one_of(st.just({}), amounts, percentages)
+annotation_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(
+    lambda text: text.replace(",", "").strip()
+)
+annotations = st.dictionaries(
+    st.sampled_from(
+        ["nvidia.com/use-gputype", "nvidia.com/nouse-gputype", "nvidia.com/nouse-gpuuuid", "example.com/note"]
+    ),
+    annotation_values,
+)
+CARDS = [
+    Card(names.DRIVER, "a", f"hami-gpu-{at}", memory=size, attributes={"type": {"string": names.DEVICE_TYPE}})
+    for at, size in enumerate([24 * GIB, 80 * GIB, 7919 * 1024**2])
+]
 
 
-@given(amounts, st.dictionaries(st.sampled_from(["cpu", "memory", "x.io/y"]), st.just("1")))
-def test_a_conversion_keeps_everything_else_and_asks_for_no_less(asked, others):
-    source = pod(gpu(**asked) | others)
+@st.composite
+def any_pods(draw):
+    def container(name, **more):
+        limits = gpu(**draw(container_amounts)) | draw(others)
+        return {"name": name, "image": draw(st.text(max_size=5)), "resources": {"limits": limits}} | more
+
+    spec = {"containers": [container(f"c{at}") for at in range(draw(st.integers(1, 3)))]}
+    spec["initContainers"] = [
+        container(f"i{at}", **draw(st.sampled_from([{}, {"restartPolicy": "Always"}])))
+        for at in range(draw(st.integers(0, 3)))
+    ]
+    spec |= draw(st.dictionaries(st.sampled_from(["priority", "hostNetwork"]), st.integers()))
+    metadata = draw(st.sampled_from([{"name": "train"}, {"generateName": "train-"}]))
+    return {"kind": "Pod", "metadata": metadata | {"annotations": draw(annotations)}, "spec": spec}
+
+
+@given(any_pods())
+def test_any_pod_keeps_everything_else_and_holds_no_less_than_it_asked_for(source):
     before = copy.deepcopy(source)
-    made = converted(source)
+    around = Surroundings(cards=CARDS)
+    try:
+        made = convert(source, "ml", Settings(), around)
+    except RequestDenied:
+        # Of what is drawn only percentages of cards that the annotations exclude are refused.
+        assert any(request.percentage for request in requests_of(source, (NVIDIA,)))
+        return
     assert source == before
-    assert made.pod["spec"]["containers"][0]["resources"].get("limits", {}) == others
-    wanted = exact(made)
-    assert wanted["count"] == asked.get("gpu", 1)
-    requests = wanted["capacity"]["requests"]
-    if "gpumem" in asked:
-        assert int(requests["memory"]) == asked["gpumem"] * 1024**2
-    assert int(requests["cores"]) >= asked.get("gpucores", 0)
-    assert convert(made.pod, "ml", Settings(), NOWHERE) is None
-    assert json.loads(made.pod["metadata"]["annotations"][names.CLAIMS_ANNOTATION])["claims"] == made.claims
+    if made is None:
+        assert not any(name.startswith("nvidia.com/") for one in all_of(source) for name in limits(one))
+        return
+    assert convert(made.pod, "ml", Settings(), around) is None, "idempotent"
+    assert without(made.pod) == without(source)
+    entries = {entry["name"]: entry for entry in made.pod["spec"]["resourceClaims"]}
+    for request in requests_of(source, (NVIDIA,)):
+        (container,) = [one for one in all_of(made.pod) if one["name"] == request.container]
+        (claim,) = container["resources"]["claims"]
+        entry = entries[claim["name"]]
+        spec = (
+            made.claims.get(entry.get("resourceClaimName"))
+            or made.templates[entry["resourceClaimTemplateName"]]
+        )
+        check_no_less(request, spec)
+
+
+def check_no_less(request, spec):
+    (asked,) = spec["devices"]["requests"]
+    for one in asked.get("firstAvailable") or [asked["exactly"]]:
+        given = one["capacity"]["requests"]
+        assert one["count"] >= request.count
+        assert int(given["cores"]) >= request.cores
+        if request.memory:
+            assert int(given["memory"]) >= request.memory
+        if request.percentage and "memory" in given:
+            (size,) = [
+                card.memory for card in CARDS if f'"{card.memory}"' in json.dumps(one).replace('\\"', '"')
+            ]
+            assert int(given["memory"]) * 100 >= min(size * request.percentage, size * 100)
+            assert int(given["memory"]) <= size
+
+
+@given(any_pods())
+def test_a_share_is_used_in_turn_only_by_an_init_container_that_it_covers(source):
+    requests = requests_of(source, (NVIDIA,))
+    by_name = {request.container: request for request in requests}
+    for borrower, lender in turns.lenders(requests).items():
+        assert by_name[borrower].runs == "before"
+        assert by_name[lender].runs in ("before", "main")
+        assert turns.covers(by_name[lender], by_name[borrower])
+        assert lender not in turns.lenders(requests)
+
+
+def all_of(source):
+    return source["spec"]["initContainers"] + source["spec"]["containers"]
+
+
+def limits(container):
+    return container["resources"].get("limits", {})
+
+
+def without(source):
+    """The Pod without what admission may change."""
+    left = copy.deepcopy(source)
+    left["spec"].pop("resourceClaims", None)
+    for key in ("labels",):
+        left["metadata"].pop(key, None)
+    for key in (names.CLAIMS_ANNOTATION, names.ASKED_MEMORY, names.ASKED_CORES):
+        left["metadata"]["annotations"].pop(key, None)
+    for container in all_of(left):
+        kept = {key: value for key, value in limits(container).items() if not key.startswith("nvidia.com/")}
+        container["resources"] = {"limits": kept} if kept else {}
+    return left

@@ -1,24 +1,14 @@
 import base64
-import datetime
 import json
-import ssl
-import threading
-import urllib.request
 
 import pytest
 from starlette.testclient import TestClient
 
-from hami_dra import http_server
-from hami_dra.admission import certs
-from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.admission.server import AdmissionServer
-from hami_dra.admission.tls import tls
-from hami_dra.kube import kinds
-from tests.support.fake_kube import FakeKube
+from hami_dra.model import names
+from tests.unit.admission import cases
 from tests.unit.admission.pods import gpu, pod
-
-NOW = datetime.datetime.now(datetime.UTC)
-HOSTS = ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook"]
 
 
 @pytest.fixture
@@ -26,23 +16,61 @@ def client():
     return TestClient(AdmissionServer(Settings(), Surroundings).app)
 
 
-def review(source, client):
-    request = {"uid": "1", "namespace": "ml", "object": source}
+def review(source, client, path="/mutate", **more):
+    request = {"uid": "1", "namespace": "ml", "object": source, "kind": {"kind": source["kind"]}} | more
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    return client.post("/mutate", json=body).json()["response"]
+    return client.post(path, json=body).json()["response"]
 
 
-def test_a_gpu_pod_is_allowed_with_a_patch_of_spec_and_metadata(client):
-    answer = review(pod(gpu(gpu=1)), client)
-    patch = json.loads(base64.b64decode(answer["patch"]))
+def patched(source, answer):
+    """SOURCE after the answer's JSON patch, applied by hand: all of its steps are `add` to an object."""
+    result = json.loads(json.dumps(source))
+    for step in json.loads(base64.b64decode(answer["patch"])):
+        assert step["op"] == "add"
+        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"][1:].split("/")]
+        at = result
+        for part in path:
+            at = at[int(part)] if isinstance(at, list) else at[part]
+        at[last] = step["value"]
+    return result
+
+
+CONVERTED = [(name, row) for name, row in cases.load() if "share" in row or "shares" in row]
+
+
+@pytest.mark.parametrize(("name", "row"), CONVERTED, ids=[name for name, _ in CONVERTED])
+def test_the_patch_turns_each_pod_of_the_table_into_its_conversion(name, row):
+    server = AdmissionServer(cases.settings(row), lambda: cases.surroundings(row))
+    source = cases.pod(row)
+    answer = review(source, TestClient(server.app))
+    made = convert(source, "ml", cases.settings(row), cases.surroundings(row))
     assert answer["allowed"]
-    assert answer["uid"] == "1"
-    assert [step["path"] for step in patch] == ["/spec", "/metadata/labels", "/metadata/annotations"]
+    assert patched(source, answer) == json.loads(json.dumps(made.pod))
+    assert answer.get("warnings", []) == made.warnings
+
+
+def test_the_patch_touches_only_what_changes(client):
+    answer = review(pod(gpu(gpu=1)) | {"metadata": {"name": "train", "labels": {"a": "b"}}}, client)
+    patch = json.loads(base64.b64decode(answer["patch"]))
+    assert [step["path"] for step in patch] == [
+        "/spec/containers/0/resources",
+        "/spec/resourceClaims",
+        "/metadata/labels",
+        "/metadata/annotations",
+    ]
+    assert patch[2]["value"] == {"a": "b", names.CONVERTED_LABEL: "true"}
+
+
+def test_a_pod_without_metadata_gets_some(client):
+    source = pod(gpu(gpu=1))
+    del source["metadata"]
+    assert patched(source, review(source, client))["metadata"]["labels"] == {names.CONVERTED_LABEL: "true"}
 
 
 def test_a_denial_says_why(client):
     answer = review(pod(gpu(gpu=1, gpucores=101)), client)
     assert not answer["allowed"]
+    assert answer["status"]["code"] == 422
     assert "nvidia.com/gpucores is 101" in answer["status"]["message"]
 
 
@@ -50,73 +78,72 @@ def test_a_pod_without_our_resources_passes_unchanged(client):
     assert review(pod({"cpu": "1"}), client) == {"uid": "1", "allowed": True}
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"request": null}', b'{"request": {"uid": "1"}}'])
-def test_what_is_no_review_is_a_client_error_and_the_server_goes_on(client, body):
-    assert client.post("/mutate", content=body).status_code == 400
+def test_an_ephemeral_container_that_asks_for_a_share_is_denied_and_another_is_not(client):
+    running = pod()
+    running["spec"]["nodeName"] = "a"
+    look = {"name": "look", "resources": {"limits": gpu(gpu=1)}}
+    running["spec"]["ephemeralContainers"] = [look]
+    answer = review(running, client, subResource="ephemeralcontainers")
+    assert "an ephemeral container gets no share" in answer["status"]["message"]
+    running["spec"]["ephemeralContainers"] = [{"name": "look"}]
+    assert review(running, client, subResource="ephemeralcontainers")["allowed"]
+
+
+MALFORMED = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"x"',
+    b'{"request": null}',
+    b'{"request": {"uid": "1"}}',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("path", ["/mutate", "/validate"])
+@pytest.mark.parametrize("body", MALFORMED)
+def test_what_is_no_review_is_a_client_error_and_the_server_goes_on(client, body, path):
+    assert client.post(path, content=body).status_code == 400
     assert review(pod(gpu(gpu=1)), client)["allowed"]
+
+
+ODD_PODS = [
+    {"kind": "Pod"},
+    {"kind": "Pod", "spec": None},
+    {"kind": "Pod", "spec": {"containers": None}},
+    {"kind": "Pod", "spec": {"containers": [None]}},
+    {"kind": "Pod", "spec": {"containers": [{"resources": {"limits": gpu(gpu=1)}}]}},
+    {"kind": "Pod", "spec": {"containers": [{"name": "c", "resources": {"limits": [1]}}]}},
+    {"kind": "Pod", "metadata": None, "spec": {"containers": [{"name": "c", "resources": None}]}},
+    pod(gpu(gpu=1)) | {"metadata": {"name": "x", "annotations": None, "labels": None}},
+]
+
+
+@pytest.mark.parametrize("source", ODD_PODS, ids=range(len(ODD_PODS)))
+def test_an_odd_pod_gets_an_answer_and_never_a_server_error(client, source):
+    body = {"request": {"uid": "1", "object": source}}
+    assert client.post("/mutate", json=body).status_code in (200, 400)
 
 
 def test_a_body_larger_than_any_review_is_refused(client):
     assert client.post("/mutate", content=b"x" * (7 * 1024 * 1024)).status_code == 413
 
 
-def test_a_serving_certificate_is_renewed_before_its_end_by_the_same_ca():
-    first = certs.renew(None, HOSTS, NOW)
-    assert certs.renew(first, HOSTS, NOW) == first
-    later = certs.renew(first, HOSTS, NOW + datetime.timedelta(days=340))
-    assert later.ca == first.ca
-    assert later.serving != first.serving
+def claim(name="memory", amount="10Gi"):
+    exactly = {"deviceClassName": names.DRIVER, "capacity": {"requests": {name: amount}}}
+    return {"kind": "ResourceClaim", "spec": {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}}
 
 
-@pytest.fixture
-def kube():
-    kube = FakeKube()
-    kube.create(kinds.SECRETS, {"metadata": {"name": "tls"}, "data": {}}, "ns")
-    return kube
+def test_a_native_claim_with_a_typing_error_is_denied_with_the_right_word(client):
+    answer = review(claim("mem"), client, "/validate")
+    assert answer["status"]["message"] == (
+        "spec.devices.requests[0].exactly.capacity.requests[mem]: no card has such a capacity. Write memory"
+    )
+    assert review(claim(), client, "/validate") == {"uid": "1", "allowed": True}
 
 
-def test_two_replicas_agree_on_one_certificate(kube, monkeypatch):
-    monkeypatch.setattr(certs.SecretSource, "_trust", lambda self, ca: None)
-    first, second = (certs.SecretSource(kube, "ns", "tls", "hook", "config") for _ in range(2))
-    assert first.current() == second.current()
-
-
-def test_the_server_answers_over_tls_and_takes_a_renewed_certificate_without_a_restart(tmp_path, monkeypatch):
-    bundle = [certs.renew(None, ["localhost"], NOW - datetime.timedelta(days=340))]
-    ca = bundle[0].ca
-
-    class Source:
-        def current(self):
-            return bundle[0].serving
-
-    (tmp_path / "ca.crt").write_bytes(ca.certificate)
-    app = http_server.observability(lambda: True)
-    listener = http_server.Listener(app, 0, tls(Source(), tmp_path / "tls", every_s=0.05), host="127.0.0.1")
-    started, holder = threading.Event(), {}
-    original = http_server._Server.startup
-
-    async def startup(self, sockets=None):
-        await original(self, sockets)
-        holder["server"], holder["port"] = self, self.servers[0].sockets[0].getsockname()[1]
-        started.set()
-
-    monkeypatch.setattr(http_server._Server, "startup", startup)
-    monkeypatch.setattr("asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler", lambda *_: None)
-    thread = threading.Thread(target=http_server.serve, args=[[listener]])
-    thread.start()
-    assert started.wait(10)
-
-    def serial():
-        context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
-        url = f"https://localhost:{holder['port']}/healthz"
-        with urllib.request.urlopen(url, context=context, timeout=5) as answer:
-            assert answer.read() == b"ok"
-        return ssl.get_server_certificate(("localhost", holder["port"]))
-
-    before = serial()
-    bundle[0] = certs.renew(bundle[0], ["localhost"], NOW)
-    deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=10)
-    while serial() == before:
-        assert datetime.datetime.now(datetime.UTC) < deadline
-    holder["server"].should_exit = True
-    thread.join(10)
+def test_a_template_is_looked_at_as_its_claim_is(client):
+    template = {"kind": "ResourceClaimTemplate", "spec": {"spec": claim("core", "50")["spec"]}}
+    message = review(template, client, "/validate")["status"]["message"]
+    assert message.startswith("spec.spec.devices.requests[0].exactly.capacity.requests[core]")

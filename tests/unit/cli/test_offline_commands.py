@@ -81,5 +81,64 @@ def test_convert_names_file_document_and_field_of_a_denial():
         ),
     )
     assert done.returncode == 1
-    assert "document 2" in done.stderr
-    assert "spec.containers[c]" in done.stderr
+    assert "document 2, Pod p: spec.containers[c]: nvidia.com/gpucores is 101" in done.stderr
+
+
+def gpu_pod(name, **limits):
+    resources = {"limits": {f"nvidia.com/{key}": str(value) for key, value in limits.items()}}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "resources": resources}]},
+    }
+
+
+def test_convert_prints_what_is_right_beside_a_denial():
+    manifests = yaml.safe_dump_all([gpu_pod("bad", gpucores=101), gpu_pod("good", gpumem=1024)])
+    done = hami("convert", "-f", "-", stdin=manifests)
+    assert done.returncode == 1
+    assert [item["metadata"]["name"] for item in yaml.safe_load_all(done.stdout)] == [
+        "good",
+        "default-good-c",
+    ]
+
+
+def test_convert_leaves_alone_what_the_webhook_never_sees():
+    system = gpu_pod("agent", gpumem=1024)
+    system["metadata"]["namespace"] = "kube-system"
+    (only,) = yaml.safe_load_all(hami("convert", "-f", "-", stdin=yaml.safe_dump(system)).stdout)
+    assert only == system
+
+
+def test_convert_takes_the_namespace_as_kubectl_does():
+    done = hami("convert", "-n", "ml", "-f", "-", stdin=yaml.safe_dump(gpu_pod("train", gpumem=1024)))
+    _, claim = yaml.safe_load_all(done.stdout)
+    assert (claim["metadata"]["namespace"], claim["metadata"]["name"]) == ("ml", "ml-train-c")
+
+
+def test_convert_finds_the_pods_of_kinds_it_has_never_heard_of():
+    task = {"name": "worker", "template": {"spec": gpu_pod("x", gpumem=1024)["spec"]}}
+    volcano = {"kind": "Job", "apiVersion": "batch.volcano.sh/v1alpha1", "metadata": {"name": "mpi"}}
+    volcano["spec"] = {"tasks": [task, task | {"name": "master"}]}
+    made = list(yaml.safe_load_all(hami("convert", "-f", "-", stdin=yaml.safe_dump(volcano)).stdout))
+    assert [item["kind"] for item in made] == ["Job", "Pod", "ResourceClaimTemplate", "Pod"]
+    assert made[0] == volcano
+
+
+def test_convert_needs_the_cards_for_a_percentage_and_takes_them_from_the_command_line():
+    manifest = yaml.safe_dump(gpu_pod("train", **{"gpumem-percentage": 50}))
+    refused = hami("convert", "-f", "-", stdin=manifest)
+    assert "no node publishes a fitting one yet" in refused.stderr
+    arguments = ["--card-memory", "24Gi", "--card-memory", "80Gi"]
+    _, claim = yaml.safe_load_all(hami("convert", *arguments, "-f", "-", stdin=manifest).stdout)
+    (request,) = claim["spec"]["devices"]["requests"]
+    amounts = [one["capacity"]["requests"]["memory"] for one in request["firstAvailable"]]
+    assert amounts == [str(12 * 1024**3), str(40 * 1024**3)]
+
+
+def test_convert_prints_the_warnings_that_kubectl_would_print():
+    manifest = gpu_pod("train", gpumem=1024)
+    manifest["metadata"]["annotations"] = {"hami.io/gpu-scheduler-policy": "binpack"}
+    done = hami("convert", "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert done.returncode == 0
+    assert done.stderr.startswith("Warning: Pod train: hami.io/gpu-scheduler-policy: binpack has no effect")

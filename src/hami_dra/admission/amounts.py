@@ -1,0 +1,106 @@
+"""Amounts that a container names, as whole numbers in range. Pure.
+
+Everything that is wrong is refused with the container, the resource and what to write instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hami_dra.admission.families import Family
+from hami_dra.model import names, quantity
+from hami_dra.model.errors import RequestDenied
+
+Object = dict[str, Any]
+
+MOST_CARDS = 32
+"""Limit of allocation results in one claim of resource.k8s.io/v1."""
+
+MOST_MEMORY = 16 * 1024**4
+"""Bytes. No card has that much: such an amount was written in another unit."""
+
+
+def amounts(container: Object, where: str, family: Family) -> dict[str, int]:
+    """Return what CONTAINER asks for by resource name; empty when it asks for nothing of FAMILY.
+
+    Raises RequestDenied for amounts that no card can satisfy and for contradictions.
+    """
+    named = _named(container, where, family)
+    resources = family.resources
+    if named.get(resources.gpu) == 0 and not any(named.values()):
+        # `nvidia.com/gpu: 0` is how charts say "no GPU"; Kubernetes reads it the same way.
+        return {}
+    if named:
+        _check(named, where, family)
+    return named
+
+
+def _named(container: Object, where: str, family: Family) -> dict[str, int]:
+    listed = container.get("resources") or {}
+    found: dict[str, int] = {}
+    for group in ("limits", "requests"):
+        for name, text in (listed.get(group) or {}).items():
+            if name not in family.resources.all():
+                continue
+            value = _whole(text, f"{where}.resources.{group}[{name}]")
+            if found.setdefault(name, value) != value:
+                raise RequestDenied(
+                    f"{name} is {found[name]} in limits and {value} in requests",
+                    where=where,
+                    fix="write the same amount, or leave requests out",
+                )
+    return found
+
+
+def _check(named: dict[str, int], where: str, family: Family) -> None:
+    resources = family.resources
+    if set(named) == {resources.priority}:
+        raise RequestDenied(
+            f"{resources.priority} says who goes first on a card, and no card is asked for",
+            where=where,
+            fix=f"add {resources.gpu}, or leave it out",
+        )
+    memory_unit = "MiB" if family.memory_unit == names.MIB else f"units of {family.memory_unit} bytes"
+    _between(named, resources.gpu, 1, MOST_CARDS, where, "cards")
+    _between(named, resources.memory, 1, None, where, memory_unit)
+    _between(named, resources.memory_percentage, 1, 100, where, "percent")
+    _between(named, resources.cores, 0, 100, where, "percent of a card")
+    if resources.priority in named and named[resources.priority] not in (0, 1):
+        raise RequestDenied(
+            f"{resources.priority} is {named[resources.priority]}",
+            where=where,
+            fix="write 0 (high) or 1 (low, as without it)",
+        )
+    if resources.memory in named and resources.memory_percentage in named:
+        raise RequestDenied(
+            f"{resources.memory} and {resources.memory_percentage} contradict each other",
+            where=where,
+            fix="keep one of them",
+        )
+    memory = named.get(resources.memory, 0)
+    if memory * family.memory_unit > MOST_MEMORY:
+        likely = memory // names.MIB
+        raise RequestDenied(
+            f"{resources.memory} counts {memory_unit}, and no card has {memory} of them",
+            where=where,
+            fix=f"write {likely}, if bytes were meant" if likely else "write less",
+        )
+
+
+def _whole(text: object, where: str) -> int:
+    try:
+        value = quantity.parse(str(text))
+    except ValueError as problem:
+        raise RequestDenied(str(problem), where=where, fix="write a whole number") from problem
+    if value.denominator != 1:
+        raise RequestDenied(f"{text} is not a whole number", where=where, fix="write a whole number")
+    return int(value)
+
+
+def _between(named: dict[str, int], name: str, least: int, most: int | None, where: str, unit: str) -> None:
+    value = named.get(name, least)
+    if value < least or (most is not None and value > most):
+        allowed = f"{least} to {most}" if most is not None else f"{least} or more"
+        raise RequestDenied(
+            f"{name} is {value}", where=where, fix=f"write {allowed} ({unit}), or leave it out"
+        )

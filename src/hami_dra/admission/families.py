@@ -1,0 +1,80 @@
+"""Families of accelerators as users ask for them: resource names, annotations, and the class behind.
+
+A family is data: to add one, write a `Family` and list it in `Settings.families`. No other module knows one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hami_dra.model import names
+
+
+@dataclass(frozen=True)
+class ResourceNames:
+    """Extended resources that stand for a share; empty: the family has no such resource."""
+
+    gpu: str
+    memory: str = ""
+    memory_percentage: str = ""
+    cores: str = ""
+    priority: str = ""
+
+    def all(self) -> tuple[str, ...]:
+        """Every name that is taken out of a converted container."""
+        listed = (self.gpu, self.memory, self.memory_percentage, self.cores, self.priority)
+        return tuple(name for name in listed if name)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotations of a Pod that choose cards; empty: the family has no such annotation."""
+
+    use_type: str = ""
+    nouse_type: str = ""
+    use_uuid: str = ""
+    nouse_uuid: str = ""
+    numa_bind: str = ""
+    mode: str = ""
+
+    def all(self) -> tuple[str, ...]:
+        """Every annotation that bears on the choice of a card."""
+        listed = (self.use_type, self.nouse_type, self.use_uuid, self.nouse_uuid, self.numa_bind, self.mode)
+        return tuple(name for name in listed if name)
+
+
+@dataclass(frozen=True)
+class Family:
+    """`driver` is the domain of the cards' attributes, `device_type` the value of their attribute `type`.
+
+    `request` names the request in a claim; `memory_unit` is one unit of the memory resource, in bytes.
+    """
+
+    name: str
+    resources: ResourceNames
+    annotations: Annotations
+    driver: str = names.DRIVER
+    device_type: str = names.DEVICE_TYPE
+    device_class: str = names.DRIVER
+    request: str = names.REQUEST
+    memory_unit: int = names.MIB
+
+
+NVIDIA = Family(
+    name="nvidia",
+    resources=ResourceNames(
+        gpu="nvidia.com/gpu",
+        memory="nvidia.com/gpumem",
+        memory_percentage="nvidia.com/gpumem-percentage",
+        cores="nvidia.com/gpucores",
+        priority="nvidia.com/priority",
+    ),
+    annotations=Annotations(
+        use_type="nvidia.com/use-gputype",
+        nouse_type="nvidia.com/nouse-gputype",
+        use_uuid="nvidia.com/use-gpuuuid",
+        nouse_uuid="nvidia.com/nouse-gpuuuid",
+        numa_bind="nvidia.com/numa-bind",
+        mode="nvidia.com/vgpu-mode",
+    ),
+)

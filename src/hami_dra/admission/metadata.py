@@ -1,0 +1,94 @@
+"""What admission writes into a Pod's metadata, and how the controller reads it back. Pure.
+
+- label `hami.io/dra`: converted by us
+- annotation `hami.io/claims`: the claims and templates that the controller makes for the Pod
+- annotations `hami.io/gpumem` (MiB) and `hami.io/gpucores` (percent): sums over the shares of the Pod, for
+  policies. A Pod that asks for a whole card, of whatever size, has no `hami.io/gpumem`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hami_dra.model import names
+from hami_dra.model.errors import RequestDenied
+
+Object = dict[str, Any]
+Wanted = dict[str, dict[str, Object]]
+"""`claims` and `templates`, each from name to specification."""
+
+
+def described(pod: Object, made: Wanted) -> Object:
+    """The metadata of POD, whose list of claims is final, with what MADE adds to an earlier review's."""
+    metadata = dict(pod.get("metadata") or {})
+    given = metadata.get("annotations") or {}
+    # A Pod is reviewed again when another webhook has added a container.
+    earlier = _referenced(pod["spec"], wanted(given))
+    both = {group: earlier[group] | made[group] for group in made}
+    metadata["labels"] = (metadata.get("labels") or {}) | {names.CONVERTED_LABEL: "true"}
+    kept = {key: text for key, text in given.items() if key not in (names.ASKED_MEMORY, names.ASKED_CORES)}
+    claims = json.dumps(both, sort_keys=True, separators=(",", ":"))
+    metadata["annotations"] = kept | {names.CLAIMS_ANNOTATION: claims} | _sums(pod["spec"], both)
+    return metadata
+
+
+def wanted(given: Mapping[str, str]) -> Wanted:
+    """What the annotation says; empty when it is not there or damaged: users can write annotations, too."""
+    try:
+        found = json.loads(given.get(names.CLAIMS_ANNOTATION, "{}"))
+        return {group: dict(found.get(group) or {}) for group in ("claims", "templates")}
+    except (ValueError, TypeError, AttributeError):
+        return {"claims": {}, "templates": {}}
+
+
+def _referenced(spec: Object, earlier: Wanted) -> Wanted:
+    """What of EARLIER the Pod names: a manifest copied from another Pod may carry that one's annotation."""
+    return {
+        group: {name: claim for name, claim in earlier[group].items() if name in named(spec, group)}
+        for group in earlier
+    }
+
+
+def named(spec: Object, group: str) -> set[str]:
+    """Names of the `claims` or `templates` that the Pod's list of claims refers to."""
+    key = "resourceClaimName" if group == "claims" else "resourceClaimTemplateName"
+    return {entry[key] for entry in spec.get("resourceClaims") or [] if entry.get(key)}
+
+
+def _sums(spec: Object, made: Wanted) -> dict[str, str]:
+    try:
+        memory, cores, whole = _added(spec, made)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+        raise RequestDenied(
+            "it is written by admission, and what stands here is not",
+            where=f"metadata.annotations[{names.CLAIMS_ANNOTATION}]",
+            fix="remove it",
+        ) from problem
+    sums = {names.ASKED_CORES: str(cores)}
+    return sums if whole else sums | {names.ASKED_MEMORY: str(-(-memory // names.MIB))}
+
+
+def _added(spec: Object, made: Wanted) -> tuple[int, int, bool]:
+    """Bytes, percent, and whether some share is of a whole card, whatever its size."""
+    memory, cores, whole = 0, 0, False
+    for claim in _held(spec, made):
+        for request in claim["devices"]["requests"]:
+            # The largest alternative: which one it will be is not known yet.
+            asked = request.get("firstAvailable") or [request["exactly"]]
+            amounts = [one.get("capacity", {}).get("requests", {}) for one in asked]
+            whole = whole or any("memory" not in one for one in amounts)
+            memory += asked[0]["count"] * max(int(one.get("memory", 0)) for one in amounts)
+            cores += asked[0]["count"] * max(int(one.get("cores", 0)) for one in amounts)
+    return memory, cores, whole
+
+
+def _held(spec: Object, made: Wanted) -> Iterator[Object]:
+    """The specification behind each entry of the Pod's list, as often as it is listed."""
+    for entry in spec["resourceClaims"]:
+        claim = made["claims"].get(entry.get("resourceClaimName", "")) or made["templates"].get(
+            entry.get("resourceClaimTemplateName", "")
+        )
+        if claim:
+            yield claim

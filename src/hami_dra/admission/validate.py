@@ -1,0 +1,134 @@
+"""Native claims and templates, and Pods that use them: what is seen to be wrong before it is stored. Pure.
+
+A claim with a typing error is valid for Kubernetes and waits for ever; a driver's parameters it does not read
+at all. Denied is what can never work; what may work later, or works otherwise than it looks, gets a warning.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hami_dra.admission.amounts import MOST_MEMORY
+from hami_dra.admission.families import Family
+from hami_dra.admission.patch import Find
+from hami_dra.model import names, parameters, quantity
+from hami_dra.model.errors import UserError
+from hami_dra.model.published import Card
+
+Object = dict[str, Any]
+CAPACITIES = ("cores", "memory")
+_OTHER_WORDS = {"mem": "memory", "gpumem": "memory", "vram": "memory", "gpu": "cores", "compute": "cores"}
+
+FULL_CARD = 100
+"""Cores of a card, in percent."""
+
+
+@dataclass
+class Verdict:
+    """What is wrong, and what only looks so."""
+
+    problems: list[UserError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def claim(spec: Object, where: str, families: Sequence[Family], cards: Sequence[Card]) -> Verdict:
+    """Look at a claim's specification; WHERE is its path (`spec`, in a template `spec.spec`)."""
+    verdict = Verdict(problems=list(parameters.claim_problems(spec, where)))
+    devices = spec.get("devices") or {}
+    for path, asked, request in _asked(devices, where):
+        family = _family(asked, families)
+        if family is None:
+            continue
+        amounts = (asked.get("capacity") or {}).get("requests") or {}
+        for key, text in amounts.items():
+            problem = _amount(f"{path}.capacity.requests[{key}]", key, text, family)
+            if problem:
+                verdict.problems.append(problem)
+        if not verdict.problems:
+            verdict.warnings += _doubts(path, asked, request, devices, family, cards)
+    return verdict
+
+
+def pod(pod: Object, namespace: str, families: Sequence[Family], claims: Find, templates: Find) -> Verdict:
+    """Look at a Pod that is put on a node by hand and names claims: an unallocated one stays so."""
+    for entry in pod["spec"].get("resourceClaims") or []:
+        if name := entry.get("resourceClaimName"):
+            found = claims(namespace, name)
+            waits = found is not None and not (found.get("status") or {}).get("allocation")
+            spec = (found or {}).get("spec") or {}
+        else:
+            found = templates(namespace, entry.get("resourceClaimTemplateName") or "")
+            waits = found is not None
+            spec = ((found or {}).get("spec") or {}).get("spec") or {}
+        if waits and any(_family(asked, families) for _, asked, _ in _asked(spec.get("devices") or {}, "")):
+            return Verdict(
+                [
+                    UserError(
+                        f"the Pod never passes the scheduler, which allocates its claim {entry['name']}",
+                        where="spec.nodeName",
+                        fix="use spec.nodeSelector with kubernetes.io/hostname instead",
+                    )
+                ]
+            )
+    return Verdict()
+
+
+def _asked(devices: Object, where: str) -> Iterator[tuple[str, Object, str]]:
+    """(path, what is asked for, name of the request) of every request and alternative."""
+    for at, request in enumerate(devices.get("requests") or []):
+        path, name = f"{where}.devices.requests[{at}]", request.get("name", "")
+        if request.get("exactly"):
+            yield f"{path}.exactly", request["exactly"], name
+        for number, alternative in enumerate(request.get("firstAvailable") or []):
+            yield f"{path}.firstAvailable[{number}]", alternative, name
+
+
+def _family(asked: Object, families: Sequence[Family]) -> Family | None:
+    return next((one for one in families if one.device_class == asked.get("deviceClassName")), None)
+
+
+def _amount(where: str, key: str, text: object, family: Family) -> UserError | None:
+    if key not in CAPACITIES:
+        last = key.rpartition("/")[2].lower()
+        close = difflib.get_close_matches(last, CAPACITIES, n=1)
+        right = _OTHER_WORDS.get(last) or (close[0] if close else " or ".join(CAPACITIES))
+        return UserError("no card has such a capacity", where=where, fix=f"Write {right}")
+    try:
+        value = quantity.parse(str(text))
+    except ValueError as problem:
+        return UserError(str(problem), where=where, fix="Write a quantity")
+    if key == "cores":
+        if value.denominator != 1 or not 0 <= value <= FULL_CARD:
+            return UserError(f"{text} is no percentage of a card", where=where, fix="Write 0 to 100")
+    elif value < names.MIB:
+        likely = f"{text}Gi" if str(text).isdigit() and int(str(text)) else "1Mi or more"
+        return UserError(
+            f"{text} is less than 1 MiB: a number alone counts bytes", where=where, fix=f"Write {likely}"
+        )
+    elif value > MOST_MEMORY:
+        return UserError(f"no card has {text}", where=where, fix="Write the memory of one card, or less")
+    return None
+
+
+def _doubts(
+    path: str, asked: Object, request: str, devices: Object, family: Family, cards: Sequence[Card]
+) -> Iterator[str]:
+    amounts = (asked.get("capacity") or {}).get("requests") or {}
+    sizes = [card.memory for card in cards if card.driver == family.driver]
+    if sizes and quantity.parse_int(amounts.get("memory", 0)) > max(sizes):
+        largest = quantity.format_bytes(max(sizes))
+        yield f"{path}: memory {amounts['memory']} is more than the largest card's {largest}: it will wait"
+    distinct = [
+        one
+        for one in devices.get("constraints") or []
+        if one.get("distinctAttribute") and (not one.get("requests") or request in one["requests"])
+    ]
+    if asked.get("count", 1) > 1 and not distinct:
+        attribute = f"{family.driver}/uuid"
+        yield (
+            f"{path}: {asked['count']} shares may come from one card; for as many cards add a constraint "
+            f"distinctAttribute: {attribute}"
+        )

@@ -1,0 +1,111 @@
+"""What admission holds of the cluster: caches, trimmed to the fields that it reads.
+
+Ten thousand Pods held whole are 200 MiB; what the controller reads of them is a tenth.
+"""
+
+from __future__ import annotations
+
+from hami_dra.admission import conflict
+from hami_dra.admission.controller import Watched
+from hami_dra.admission.patch import Surroundings
+from hami_dra.kube import kinds
+from hami_dra.kube.cache import Cache, Change, key_of
+from hami_dra.kube.client import KubeClient, Object
+from hami_dra.model import names, published
+
+_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "labels",
+    "ownerReferences",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
+
+
+class Cluster:
+    """The caches of one webhook process, and what they mean for a review."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self.watched = Watched(
+            pods=Cache(client, kinds.PODS, labels=f"{names.CONVERTED_LABEL}=true", keep=pod),
+            claims=Cache(client, kinds.RESOURCE_CLAIMS, keep=claim),
+            templates=Cache(client, kinds.RESOURCE_CLAIM_TEMPLATES, keep=claim),
+        )
+        self._slices = Cache(client, kinds.RESOURCE_SLICES)
+        self._configurations = Cache(client, kinds.MUTATING_WEBHOOKS, keep=configuration)
+        self._slices.on_change(self._forget)
+        self._configurations.on_change(self._forget)
+        self._version = 0
+        self._known: tuple[int, Surroundings] | None = None
+
+    def start(self) -> None:
+        """Begin to list and watch."""
+        for cache in self._caches():
+            cache.start()
+
+    def ready(self) -> bool:
+        """Whether every first list is in."""
+        return all(cache.synced.is_set() for cache in self._caches())
+
+    def surroundings(self) -> Surroundings:
+        """What bears on a review now; worked out anew only after a slice or a configuration has changed."""
+        version, known = self._version, self._known
+        if known is None or known[0] != version:
+            around = Surroundings(
+                cards=published.cards(self._slices.all()),
+                claim=self.watched.claims.get,
+                template=self.watched.templates.get,
+                traditional=conflict.traditional(self._configurations.all()),
+            )
+            known = self._known = (version, around)
+        return known[1]
+
+    def _forget(self, change: Change) -> None:
+        self._version += 1
+
+    def _caches(self) -> list[Cache]:
+        watched = self.watched
+        return [watched.pods, watched.claims, watched.templates, self._slices, self._configurations]
+
+
+def snapshot(client: KubeClient) -> Surroundings:
+    """The same, read once: what bears on a review at this moment. Raises errors.KubeError."""
+    claims = {key_of(item): item for item in client.list(kinds.RESOURCE_CLAIMS)[0]}
+    return Surroundings(
+        cards=published.cards(client.list(kinds.RESOURCE_SLICES)[0]),
+        claim=lambda namespace, name: claims.get((namespace, name)),
+        traditional=conflict.traditional(client.list(kinds.MUTATING_WEBHOOKS)[0]),
+    )
+
+
+def pod(item: Object) -> Object:
+    """What is held of a converted Pod."""
+    kept = _identity(item)
+    annotations = item["metadata"].get("annotations") or {}
+    if names.CLAIMS_ANNOTATION in annotations:
+        kept["metadata"]["annotations"] = {names.CLAIMS_ANNOTATION: annotations[names.CLAIMS_ANNOTATION]}
+    kept["spec"] = {"resourceClaims": item["spec"].get("resourceClaims") or []}
+    kept["status"] = {"phase": (item.get("status") or {}).get("phase")}
+    return kept
+
+
+def claim(item: Object) -> Object:
+    """What is held of a claim or template; of an allocation only that there is one."""
+    allocated = bool((item.get("status") or {}).get("allocation"))
+    return _identity(item) | {"spec": item["spec"], "status": {"allocation": allocated}}
+
+
+def configuration(item: Object) -> Object:
+    """What is held of a webhook configuration: names."""
+    webhooks = [{"name": webhook["name"]} for webhook in item.get("webhooks") or []]
+    return _identity(item) | {"webhooks": webhooks}
+
+
+def _identity(item: Object) -> Object:
+    return {
+        "apiVersion": item["apiVersion"],
+        "kind": item["kind"],
+        "metadata": {key: item["metadata"][key] for key in _METADATA if key in item["metadata"]},
+    }

@@ -1,0 +1,56 @@
+"""The controller's queue: each key at most once, and again later, with growing pauses, when it failed."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import OrderedDict
+
+from hami_dra.kube.cache import Key
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 60.0
+
+
+class WorkQueue:
+    """Filled by any thread, emptied by one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ready: OrderedDict[Key, None] = OrderedDict()
+        self._later: list[tuple[float, Key]] = []
+        self._failures: dict[Key, int] = {}
+
+    def add(self, key: Key) -> None:
+        """Work on KEY as soon as its turn comes."""
+        with self._changed:
+            self._ready[key] = None
+            self._changed.notify()
+
+    def retry(self, key: Key) -> None:
+        """Work on KEY again after a pause that doubles with each failure."""
+        with self._changed:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            pause = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S)
+            heapq.heappush(self._later, (time.monotonic() + pause, key))
+
+    def done(self, key: Key) -> None:
+        """KEY has succeeded, or is gone: its next failure is a first one."""
+        with self._changed:
+            self._failures.pop(key, None)
+
+    def get(self, timeout_s: float) -> Key | None:
+        """Return the next key; None when none is due within TIMEOUT_S."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                while self._later and self._later[0][0] <= now:
+                    self._ready[heapq.heappop(self._later)[1]] = None
+                if self._ready:
+                    return self._ready.popitem(last=False)[0]
+                if now >= end:
+                    return None
+                due = self._later[0][0] if self._later else end
+                self._changed.wait(min(due, end) - now)

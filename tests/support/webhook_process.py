@@ -1,0 +1,98 @@
+"""`hami webhook` as a process of its own, against an API server in memory, with a certificate made here."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hami_dra.admission import authority
+from tests.support import kube_server
+from tests.support.fake_kube import FakeKube
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A running webhook. `certificates` is the folder that it serves from; `bundle` made what is in it."""
+
+    port: int
+    health_port: int
+    pid: int
+    folder: Path
+    bundle: authority.Bundle
+
+    @property
+    def certificates(self) -> Path:
+        return self.folder / "certs"
+
+    def context(self) -> ssl.SSLContext:
+        """Trusts the webhook's CA and nothing else."""
+        return ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+
+    def resident_mib(self) -> float:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("no VmRSS")
+
+
+@contextmanager
+def running(folder: Path, kube: FakeKube, *, prefix: Sequence[str] = ()) -> Iterator[Webhook]:
+    """Serve with KUBE until the block ends. PREFIX goes before the command, for example `taskset -c 0`."""
+    bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
+    write(bundle.serving, folder / "certs")
+    (folder / "ca.crt").write_bytes(bundle.ca.certificate)
+    port, health_port = free_port(), free_port()
+    with kube_server.serving(kube, folder) as kubeconfig:
+        command = [
+            *prefix,
+            *(sys.executable, "-m", "hami_dra.cli.main", "webhook"),
+            *("--port", str(port), "--health-port", str(health_port)),
+            *("--cert-mode", "files", "--cert-dir", str(folder / "certs")),
+            *("--kubeconfig", str(kubeconfig)),
+        ]
+        log = (folder / "webhook.log").open("wb")
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
+        try:
+            _await_ready(process, health_port, folder / "webhook.log")
+            yield Webhook(port, health_port, process.pid, folder, bundle)
+        finally:
+            process.terminate()
+            process.wait(20)
+            log.close()
+
+
+def write(pair: authority.Pair, folder: Path) -> None:
+    """As a mounted Secret: both files, each replaced whole."""
+    folder.mkdir(exist_ok=True)
+    for name, data in (("tls.key", pair.key), ("tls.crt", pair.certificate)):
+        (folder / f".{name}").write_bytes(data)
+        (folder / f".{name}").rename(folder / name)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+                return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)

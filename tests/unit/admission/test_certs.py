@@ -1,0 +1,126 @@
+"""The webhook's certificate: renewed in time, agreed between replicas, and trusted before it is served."""
+
+import base64
+import datetime
+
+import pytest
+
+from hami_dra.admission import authority, certs
+from hami_dra.kube import kinds
+from hami_dra.model import errors
+from tests.support.fake_kube import FakeKube
+
+NOW = datetime.datetime.now(datetime.UTC)
+HOSTS = ["hook.ns.svc", "hook.ns.svc.cluster.local", "hook"]
+DAY = datetime.timedelta(days=1)
+
+
+def test_a_serving_certificate_is_renewed_before_its_end_by_the_same_ca():
+    first = authority.renew(None, HOSTS, NOW)
+    assert authority.renew(first, HOSTS, NOW) == first
+    later = authority.renew(first, HOSTS, NOW + 340 * DAY)
+    assert later.ca == first.ca
+    assert later.serving != first.serving
+
+
+def test_a_ca_is_renewed_before_it_is_outlived_by_what_it_signs_and_the_former_stays_trusted():
+    first = authority.renew(None, HOSTS, NOW)
+    later = authority.renew(first, HOSTS, NOW + 3300 * DAY)
+    assert later.ca.key != first.ca.key
+    assert later.ca.certificate.endswith(first.ca.certificate)
+    assert later.ca.certificate.count(b"BEGIN CERTIFICATE") == 2
+    much_later = authority.renew(later, HOSTS, NOW + 6600 * DAY)
+    assert much_later.ca.certificate.count(b"BEGIN CERTIFICATE") == 2
+
+
+def test_files_that_do_not_belong_together_are_not_served(tmp_path):
+    first, second = (authority.renew(None, HOSTS, NOW).serving for _ in range(2))
+    certs.write(first, tmp_path)
+    assert certs.FileSource(tmp_path).current() == first
+    certs.write(authority.Pair(second.certificate, first.key), tmp_path)
+    with pytest.raises(errors.StateError, match="do not belong together"):
+        certs.FileSource(tmp_path).current()
+    (tmp_path / "tls.key").unlink()
+    with pytest.raises(errors.StateError, match="no serving certificate"):
+        certs.FileSource(tmp_path).current()
+
+
+def test_a_renamed_service_gets_a_certificate_for_its_new_name():
+    first = authority.renew(None, HOSTS, NOW)
+    renamed = authority.renew(first, ["other.ns.svc"], NOW)
+    assert renamed.ca == first.ca
+    assert renamed.serving != first.serving
+
+
+class Kube(FakeKube):
+    """With the JSON patches that put the CA into webhook configurations."""
+
+    def patch(self, kind, name, body, namespace=None, *, type="merge", subresource=""):
+        assert type == "json"
+        stored = self.get(kind, name)
+        for step in body:
+            index = int(step["path"].split("/")[2])
+            stored["webhooks"][index]["clientConfig"]["caBundle"] = step["value"]
+        return self.replace(kind, stored)
+
+
+@pytest.fixture
+def kube():
+    kube = Kube()
+    kube.create(kinds.SECRETS, {"metadata": {"name": "tls"}, "data": {}}, "ns")
+    for kind in (kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS):
+        webhooks = [{"name": "a", "clientConfig": {}}, {"name": "b", "clientConfig": {}}]
+        kube.create(kind, {"metadata": {"name": "config"}, "webhooks": webhooks})
+    return kube
+
+
+def source(kube):
+    return certs.SecretSource(kube, "ns", "tls", "hook", "config")
+
+
+def trusted(kube):
+    return {
+        webhook["clientConfig"]["caBundle"]
+        for kind in (kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS)
+        for webhook in kube.get(kind, "config")["webhooks"]
+    }
+
+
+def secret(kube, name):
+    return base64.b64decode(kube.get(kinds.SECRETS, "tls", "ns")["data"][name])
+
+
+def test_two_replicas_agree_on_one_certificate_that_every_webhook_trusts(kube):
+    first, second = source(kube), source(kube)
+    assert first.current() == second.current()
+    assert trusted(kube) == {base64.b64encode(secret(kube, "ca.crt")).decode()}
+
+
+def test_validation_may_be_switched_off(kube):
+    kube.delete(kinds.VALIDATING_WEBHOOKS, "config")
+    assert source(kube).current()
+
+
+@pytest.mark.parametrize("damage", [{}, {"tls.crt": "bm9uZQ=="}], ids=["emptied", "damaged"])
+def test_a_lost_secret_gets_back_what_is_served(kube, damage):
+    replica = source(kube)
+    before = replica.current()
+    stored = kube.get(kinds.SECRETS, "tls", "ns")
+    kube.replace(kinds.SECRETS, stored | {"data": damage}, "ns")
+    assert replica.current() == before
+    assert secret(kube, "tls.crt") == before.certificate
+
+
+def test_what_a_new_ca_signed_is_served_only_after_every_api_server_can_have_learned_of_it(kube, monkeypatch):
+    replica, other = source(kube), source(kube)
+    before = replica.current()
+    assert other.current() == before
+    old = certs._decode(kube.get(kinds.SECRETS, "tls", "ns")["data"])
+    new = authority.renew(None, HOSTS, NOW)
+    both = authority.Bundle(authority.Pair(new.ca.certificate + old.ca.certificate, new.ca.key), new.serving)
+    kube.replace(kinds.SECRETS, kube.get(kinds.SECRETS, "tls", "ns") | {"data": certs._encode(both)}, "ns")
+    assert replica.current() == before, "trusted first"
+    assert trusted(kube) == {base64.b64encode(both.ca.certificate).decode()}
+    monkeypatch.setattr(certs, "SETTLE", datetime.timedelta(0))
+    assert replica.current() == new.serving
+    assert other.current() == new.serving

@@ -1,0 +1,152 @@
+"""Native claims and Pods: what can never work is denied, what is doubtful gets a warning."""
+
+import pytest
+
+from hami_dra.admission import validate
+from hami_dra.admission.families import NVIDIA
+from hami_dra.model import names
+from hami_dra.model.parameters import API_VERSION, KIND
+from hami_dra.model.published import Card
+
+GIB = 1024**3
+CARDS = [Card(names.DRIVER, "a", "hami-gpu-0", memory=24 * GIB, cores=100)]
+
+
+def spec(amounts=None, *, config=None, device_class=names.DRIVER, **more):
+    exactly = {"deviceClassName": device_class, "capacity": {"requests": amounts or {}}} | more
+    devices = {"requests": [{"name": "gpu", "exactly": exactly}]}
+    if config is not None:
+        devices["config"] = [{"opaque": {"driver": names.DRIVER, "parameters": config}}]
+    return {"devices": devices}
+
+
+def look(what):
+    return validate.claim(what, "spec", (NVIDIA,), CARDS)
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        {},
+        {"memory": "10Gi"},
+        {"memory": "1Mi"},
+        {"memory": 10737418240},
+        {"memory": "24Gi", "cores": "100"},
+        {"cores": 0},
+        {"cores": "50"},
+        {"cores": 1},
+    ],
+)
+def test_a_claim_that_can_work_passes_without_a_word(amounts):
+    verdict = look(spec(amounts))
+    assert not verdict.problems
+    assert not verdict.warnings
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [
+        ({"mem": "10Gi"}, ["capacity.requests[mem]", "Write memory"]),
+        ({"memroy": "10Gi"}, ["[memroy]", "Write memory"]),
+        ({"Memory": "10Gi"}, ["[Memory]", "Write memory"]),
+        ({"gpumem": "10Gi"}, ["Write memory"]),
+        ({"vram": "10Gi"}, ["Write memory"]),
+        ({f"{names.DRIVER}/memory": "10Gi"}, [f"[{names.DRIVER}/memory]", "Write memory"]),
+        ({"core": "50"}, ["[core]", "Write cores"]),
+        ({"gpucores": "50"}, ["Write cores"]),
+        ({"compute": "50"}, ["Write cores"]),
+        ({"bandwidth": "1"}, ["[bandwidth]", "Write cores or memory"]),
+        ({"memory": "0"}, ["0 is less than 1 MiB", "1Mi or more"]),
+        ({"memory": "10"}, ["10 is less than 1 MiB: a number alone counts bytes", "Write 10Gi"]),
+        ({"memory": "-1Gi"}, ["-1Gi is less than 1 MiB"]),
+        ({"memory": "ten"}, ["'ten' is not a quantity"]),
+        ({"memory": "1000Ti"}, ["no card has 1000Ti"]),
+        ({"cores": "101"}, ["101 is no percentage of a card", "Write 0 to 100"]),
+        ({"cores": "-1"}, ["-1 is no percentage"]),
+        ({"cores": "500m"}, ["500m is no percentage"]),
+        ({"mem": "1Gi", "core": "50"}, ["Write memory", "Write cores"]),
+    ],
+)
+def test_a_claim_that_can_never_work_is_denied_with_the_field_and_the_fix(amounts, words):
+    text = "; ".join(map(str, look(spec(amounts)).problems))
+    for word in words:
+        assert word in text
+
+
+def test_every_alternative_is_looked_at():
+    one = {"name": "a", "deviceClassName": names.DRIVER, "capacity": {"requests": {"memory": "1Gi"}}}
+    other = one | {"name": "b", "capacity": {"requests": {"mem": "1Gi"}}}
+    what = {"devices": {"requests": [{"name": "gpu", "firstAvailable": [one, other]}]}}
+    (problem,) = look(what).problems
+    assert problem.where == "spec.devices.requests[0].firstAvailable[1].capacity.requests[mem]"
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({"apiVersion": API_VERSION, "kind": KIND, "priority": "urgent"}, "parameters.priority"),
+        ({"apiVersion": API_VERSION, "kind": KIND, "prority": "high"}, "parameters.prority"),
+        ({"apiVersion": API_VERSION, "kind": KIND, "enforcement": "none"}, "parameters.enforcement"),
+        ({"apiVersion": "v2", "kind": KIND}, "parameters.apiVersion"),
+        ({}, "parameters.apiVersion"),
+    ],
+)
+def test_parameters_are_read_strictly(config, where):
+    wheres = [problem.where for problem in look(spec({"memory": "1Gi"}, config=config)).problems]
+    assert f"spec.devices.config[0].opaque.{where}" in wheres
+
+
+def test_good_parameters_pass():
+    config = {"apiVersion": API_VERSION, "kind": KIND, "priority": "high", "coresPolicy": "soft"}
+    assert not look(spec({"memory": "1Gi"}, config=config)).problems
+
+
+def test_claims_of_other_drivers_are_none_of_our_business():
+    verdict = look(spec({"mem": "0"}, device_class="gpu.example.com"))
+    assert not verdict.problems
+    assert not verdict.warnings
+
+
+def test_more_than_the_largest_card_is_a_warning_because_a_larger_one_may_come():
+    (warning,) = look(spec({"memory": "80Gi"})).warnings
+    assert "memory 80Gi is more than the largest card's 24Gi" in warning
+
+
+def test_several_shares_of_perhaps_one_card_are_a_warning_unless_they_are_kept_apart():
+    (warning,) = look(spec({"memory": "1Gi"}, count=2)).warnings
+    assert f"distinctAttribute: {names.DRIVER}/uuid" in warning
+    apart = spec({"memory": "1Gi"}, count=2)
+    apart["devices"]["constraints"] = [{"requests": ["gpu"], "distinctAttribute": f"{names.DRIVER}/uuid"}]
+    assert not look(apart).warnings
+
+
+def on_node(*entries):
+    return {"kind": "Pod", "spec": {"nodeName": "a", "resourceClaims": list(entries)}}
+
+
+def by_hand(pod, claims=None, templates=None):
+    return validate.pod(
+        pod,
+        "ml",
+        (NVIDIA,),
+        lambda namespace, name: (claims or {}).get(name),
+        lambda namespace, name: (templates or {}).get(name),
+    ).problems
+
+
+def test_a_pod_put_on_a_node_by_hand_with_an_unallocated_claim_of_ours_is_denied():
+    pod = on_node({"name": "gpu", "resourceClaimName": "half"})
+    (problem,) = by_hand(pod, {"half": {"spec": spec()}})
+    assert "spec.nodeName: the Pod never passes the scheduler, which allocates its claim gpu" in str(problem)
+    (problem,) = by_hand(
+        on_node({"name": "gpu", "resourceClaimTemplateName": "half"}),
+        templates={"half": {"spec": {"spec": spec()}}},
+    )
+    assert "spec.nodeName" in str(problem)
+
+
+def test_a_pod_put_on_a_node_by_hand_with_an_allocated_or_foreign_or_unknown_claim_is_let_through():
+    pod = on_node({"name": "gpu", "resourceClaimName": "half"})
+    assert not by_hand(pod, {"half": {"spec": spec(), "status": {"allocation": {"devices": {}, "x": 1}}}})
+    assert not by_hand(pod, {"half": {"spec": spec(device_class="gpu.example.com")}})
+    assert not by_hand(pod)
