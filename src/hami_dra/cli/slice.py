@@ -1,95 +1,109 @@
-"""`hami slice`: the ResourceSlice that the plugin would publish on this host, with no cluster."""
+"""`hami slice`: the ResourceSlices that the plugin would publish on this host, with no cluster."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
 
-from hami_dra import native_files
+from hami_dra.cli import simulated
+from hami_dra.devices import families
 from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.host import Host
 from hami_dra.devices.nvidia import NvidiaBackend
+from hami_dra.model.device import Device
 from hami_dra.model.errors import DriverError, UserError
 from hami_dra.model.names import DRIVER
 from hami_dra.node.slices import resource_slice
+
+_PATH = click.Path(path_type=Path)
+_CARDS = "etc/hami-sim/gpus.yaml"
 
 
 @click.command("slice")
 @click.option("--node", default=os.uname().nodename, show_default=True, help="Name of the node.")
 @click.option(
-    "--sim",
-    "simulation",
-    type=click.Path(path_type=Path),
-    help="Describe the simulated GPUs of this file instead of this host's.",
+    "--sim", "simulation", type=_PATH, help="Describe the simulated GPUs of this file instead of this host's."
 )
+@click.option("--tree", type=_PATH, help="Describe the simulated host of this folder, all its families.")
 @click.option(
     "--driver-root",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     default=Path("/"),
-    help="Where the driver's files are, for example /run/nvidia/driver.",
+    help="Where NVIDIA's driver files are, for example /run/nvidia/driver.",
 )
+@click.option("--family", "only", multiple=True, help="This family only; can be given several times.")
+@click.option("--profiles", type=_PATH, help="Folder with profiles of your own, <family>.yaml.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
-def slice_(node: str, simulation: Path | None, driver_root: Path, output: str) -> None:
-    """Print the ResourceSlice that the plugin would publish here.
+def slice_(
+    node: str,
+    simulation: Path | None,
+    tree: Path | None,
+    driver_root: Path,
+    only: tuple[str, ...],
+    profiles: Path | None,
+    output: str,
+) -> None:
+    """Print the ResourceSlices that the plugin would publish here, one for each family with devices.
 
-    Its owner reference needs the Node's uid and is left out, as no cluster is asked.
+    Their owner reference needs the Node's uid and is left out, as no cluster is asked.
     """
-    if simulation is None:
-        devices = NvidiaBackend(DriverRoot(driver_root, driver_root)).discover()
+    if tree is not None and not tree.is_dir():
+        raise UserError("no such folder", where=str(tree), fix="Give --tree the root of a simulated host")
+    if simulation is not None:
+        found = {DRIVER: _simulated_cards(simulation)}
     else:
-        with _simulated_root(simulation) as root, _drivers_words(simulation):
-            devices = NvidiaBackend(DriverRoot(root, root)).discover()
-    body = resource_slice(node, DRIVER, devices)
-    text = json.dumps(body, indent=2) if output == "json" else yaml.safe_dump(body, sort_keys=False)
-    click.echo(text.rstrip("\n"))
+        found = dict(_found(tree, driver_root, only, profiles))
+    bodies = [resource_slice(node, driver, devices) for driver, devices in found.items()]
+    click.echo(_text(bodies, output))
 
 
-@contextmanager
-def _simulated_root(simulation: Path) -> Iterator[Path]:
-    """A driver root as the role gpu_simulator lays it out: the library, and the cards' places in sysfs."""
-    if not simulation.is_file():
-        raise UserError(
-            "no such file", where=str(simulation), fix="Give --sim a file like tests/guide/gpus-a10.yaml"
-        )
-    try:
-        gpus = (yaml.safe_load(simulation.read_text()) or {}).get("gpus") or []
-        places = [(gpu["pciBusId"], gpu["pcieRoot"]) for gpu in gpus if gpu.get("pcieRoot")]
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as problem:
-        raise UserError(
-            f"not a description of simulated GPUs: {problem!r}", where=str(simulation)
-        ) from problem
-    os.environ["HAMI_SIM_FILE"] = str(simulation.resolve())
-    with tempfile.TemporaryDirectory(prefix="hami-slice-") as folder:
-        root = Path(folder)
-        library = root / "usr/lib64/libnvidia-ml.so.1"
-        library.parent.mkdir(parents=True)
-        library.write_bytes(native_files.find("sim/libnvidia-ml.so.1").read_bytes())
-        bus = root / "sys/bus/pci/devices"
-        bus.mkdir(parents=True)
-        for address, pcie_root in places:
-            (root / "sys/devices" / pcie_root / address).mkdir(parents=True)
-            (bus / address).symlink_to(f"../../../devices/{pcie_root}/{address}")
-        yield root
-
-
-@contextmanager
-def _drivers_words(simulation: Path) -> Iterator[None]:
-    """The simulated driver prints what is wrong with its file: say that instead of NVML's code."""
-    with tempfile.TemporaryFile() as said:
-        stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
+def _found(
+    tree: Path | None, driver_root: Path, only: tuple[str, ...], own: Path | None
+) -> Iterator[tuple[str, list[Device]]]:
+    """The devices of each family by driver; families that were not asked for by name when they have any."""
+    names = only or (families.NVIDIA, *families.known(own))
+    good, refused = families.profiles([name for name in names if name != families.NVIDIA], own)
+    if refused:
+        raise refused[0]
+    missing: DriverError | None = None
+    empty = True
+    if families.NVIDIA in names:
         try:
-            yield
+            cards = _cards(tree, driver_root)
         except DriverError as problem:
-            said.seek(0)
-            text = " ".join(said.read().decode(errors="replace").split())
-            raise UserError(text or str(problem), where=str(simulation)) from problem
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            missing, cards = problem, []
+        if cards or families.NVIDIA in only:
+            empty = False
+            yield DRIVER, cards
+    root = DriverRoot(tree, tree) if tree else DriverRoot(Path("/"), Path("/"))
+    for backend in families.backends(good, Host(root, simulated=tree is not None)):
+        devices = backend.discover()
+        if devices or only:
+            empty = False
+            yield backend.driver, devices
+    if missing and (empty or families.NVIDIA in only):
+        raise missing
+
+
+def _cards(tree: Path | None, driver_root: Path) -> list[Device]:
+    if tree is None:
+        return NvidiaBackend(DriverRoot(driver_root, driver_root)).discover()
+    return _simulated_cards(tree / _CARDS) if (tree / _CARDS).is_file() else []
+
+
+def _simulated_cards(simulation: Path) -> list[Device]:
+    with simulated.driver_root(simulation) as root, simulated.drivers_words(simulation):
+        return NvidiaBackend(DriverRoot(root, root)).discover()
+
+
+def _text(bodies: list[dict[str, Any]], output: str) -> str:
+    if output == "yaml":
+        return "\n---\n".join(yaml.safe_dump(body, sort_keys=False).rstrip("\n") for body in bodies)
+    whole = bodies[0] if len(bodies) == 1 else {"apiVersion": "v1", "kind": "List", "items": bodies}
+    return json.dumps(whole, indent=2)

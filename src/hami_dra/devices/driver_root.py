@@ -58,12 +58,12 @@ class DriverRoot:
 
     def _first(self, folders: tuple[str, ...], name: str) -> Path | None:
         for folder in folders:
-            found = self._resolve(f"{folder}/{name}")
+            found = self.resolve(f"{folder}/{name}")
             if found is not None and found.is_file():
                 return found
         return None
 
-    def _resolve(self, relative: str) -> Path | None:
+    def resolve(self, relative: str) -> Path | None:
         """Follow links as if `path` were the root directory; None when a part is missing."""
         todo = relative.split("/")[::-1]
         done: list[str] = []

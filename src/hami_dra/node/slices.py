@@ -137,12 +137,14 @@ def semver(version: str) -> str:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    sharing = {"allowMultipleAllocations": True} if device.consumable else {}
-    return sharing | {
+    """Without empty maps: the server does not keep them, which would look like a field that it dropped."""
+    body = {
+        "allowMultipleAllocations": bool(device.consumable),
         "attributes": {name: _attribute(value) for name, value in sorted(device.attributes.items())},
         "capacity": {capacity.name: _capacity(capacity, device.shared) for capacity in device.capacities},
         "name": device.name,
     }
+    return {key: value for key, value in body.items() if value}
 
 
 def _capacity(capacity: Capacity, shared: bool) -> dict[str, Any]:

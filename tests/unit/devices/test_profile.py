@@ -1,0 +1,160 @@
+"""A profile is read strictly: what is wrong is told with file, key and reason, before a Pod depends on it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hami_dra.devices import families, profile
+from hami_dra.model.errors import UserError
+from tests.support.trees import PROFILES
+
+# The smallest profile that works: what a person starts from.
+ACME: dict[str, Any] = {
+    "profile": 1,
+    "family": "acme",
+    "title": "Acme accelerator",
+    "enforces": "advisory",
+    "enforcement": "memory is accounted only",
+    "verified": "simulated tree",
+    "discover": {"glob": "/dev/acme[0-9]*"},
+    "facts": {"memory": {"file": "/sys/class/acme/acme{index}/memory"}},
+    "name": "acme-{index}",
+    "uuid": "ACME-{index}",
+    "attributes": {"productName": "Acme One"},
+    "capacities": {"memory": {"value": "{memory}", "unit": "bytes", "least": "1Mi", "step": "1Mi"}},
+    "container": {"devices": ["/dev/acme{index}"], "environment": {"ACME_VISIBLE_DEVICES": "{index}"}},
+    "resources": [{"count": "acme.example/npu", "memory": "acme.example/npu-memory"}],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """ACME with one key set, or taken out when VALUE is None."""
+    body = copy.deepcopy(ACME)
+    *steps, last = path.split("/")
+    at = body
+    for step in steps:
+        at = at[step]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return body
+
+
+def refusal(body: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        profile.parse(body, "acme.yaml", "acme")
+    return str(caught.value)
+
+
+def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
+    assert profile.parse(ACME, "acme.yaml", "acme").driver == "acme.project-hami.io"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("family", "other", "acme.yaml: family: is 'other', and the file is named 'acme'"),
+        ("family", "Not A Name", "acme.yaml: family: "),
+        ("profile", 2, "acme.yaml: profile: invalid enum value 2"),
+        ("title", None, "acme.yaml: title: object missing required field `title`"),
+        ("colour", "red", "acme.yaml: colour: object contains unknown field `colour`"),
+        ("enforces", "strictly", "acme.yaml: enforces: invalid enum value 'strictly'"),
+        ("enforces", "whole", "acme.yaml: enforces: is `whole` for devices that are not shared"),
+        ("discover", {}, "acme.yaml: discover: must have one of glob, pci and command"),
+        ("discover/glob", "dev/acme*", "acme.yaml: discover.glob: 'dev/acme*' is no absolute path"),
+        ("discover/where", {"colour": "red"}, "acme.yaml: discover.where.colour: no fact has this name"),
+        ("discover/where", {"index": "["}, "acme.yaml: discover.where.index: is no regular expression"),
+        ("facts/memory", {"file": "/x", "value": "1"}, "acme.yaml: facts.memory: must have one of"),
+        ("facts/memory/file", "/sys/{nothing}", "acme.yaml: facts.memory.file: {nothing} is not known here"),
+        ("facts/memory/pattern", "(", "acme.yaml: facts.memory.pattern: is no regular expression"),
+        ("facts/memory/multiply", "ten", "acme.yaml: facts.memory.multiply: expected `int`, got `str`"),
+        ("facts/memory/colour", "red", "acme.yaml: facts.memory.colour: object contains unknown field"),
+        ("name", "acme-{number}", "acme.yaml: name: {number} is not known here (known: file, index, memory"),
+        ("attributes/productName", None, "acme.yaml: attributes.productName: is missing"),
+        ("attributes/not-a-name", "x", "acme.yaml: attributes.not-a-name: is no name of an attribute"),
+        ("attributes/uuid", "x", "acme.yaml: attributes.uuid: is set for every family"),
+        ("capacities", {}, "acme.yaml: capacities: is missing"),
+        ("capacities/memory/step", 0, "acme.yaml: capacities.memory.step: 0 is no step"),
+        ("capacities/memory/least", "1Mb", "acme.yaml: capacities.memory.least: '1Mb' is not a quantity"),
+        (
+            "capacities/memory/sizes",
+            "sizes",
+            "acme.yaml: capacities.memory: must have one of value and sizes",
+        ),
+        ("capacities/memory/unit", "stones", "acme.yaml: capacities.memory.unit: invalid enum value"),
+        ("container/devices", ["dev/acme0"], "acme.yaml: container.devices[0]: 'dev/acme0' is no absolute"),
+        ("container/devices", [{"inside": "/x"}], "acme.yaml: container.devices[0].path: object missing"),
+        ("container/mounts", ["/usr/../etc"], "acme.yaml: container.mounts[0]: '/usr/../etc' is no absolute"),
+        ("container/mounts", ["/x{index}"], "acme.yaml: container.mounts[0]: is for all devices"),
+        ("container/common", ["/dev/acme{index}"], "acme.yaml: container.common[0]: is for all devices"),
+        ("container/environment", {"A B": "1"}, "acme.yaml: container.environment.A B: is no name"),
+        (
+            "container/environment",
+            {"A": "{memory.units}"},
+            "acme.yaml: container.environment.A: {memory.units} is not known here",
+        ),
+        ("health", [{"key": "x"}], "acme.yaml: health[0]: must have one of file and command"),
+        ("resources", [{"count": "npu"}], "acme.yaml: resources[0]: 'npu' is no name of a resource"),
+        (
+            "resources",
+            [{"count": "a.b/npu", "cores": "a.b/cores"}],
+            "acme.yaml: resources[0]: a.b/cores needs a capacity cores",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_key_and_reason(path: str, value: Any, said: str) -> None:
+    text = refusal(changed(path, value))
+    assert text.startswith(said)
+    assert text.endswith("See docs/profiles.md")
+    assert "\n" not in text
+
+
+def test_a_file_that_holds_no_map_is_no_profile() -> None:
+    assert refusal([]).startswith("acme.yaml: profile: expected `object`, got `array`")
+
+
+def test_rows_of_models_have_the_same_columns() -> None:
+    models = {"match": "{index}", "table": {"0": {"a": 1}, "1": {"b": 1}}}
+    assert "models.table.1: has not the same columns as the first row (a, b)" in refusal(
+        changed("models", models)
+    )
+
+
+def test_yaml_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "acme.yaml"
+    path.write_text("profile: 1\nfamily: [\n")
+    with pytest.raises(UserError, match=r"acme\.yaml:\d+: is not YAML"):
+        profile.load(path)
+
+
+def test_one_bad_profile_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text(yaml.safe_dump(ACME))
+    (tmp_path / "bad.yaml").write_text("profile: 1\n")
+    good, refused = families.profiles(["acme", "bad", "ascend", "nowhere"], tmp_path)
+    assert [each.family for each in good] == ["acme", "ascend"]
+    assert [str(each).partition(": ")[0] for each in refused] == [
+        str(tmp_path / "bad.yaml"),
+        "family nowhere",
+    ]
+
+
+def test_a_profile_of_the_operator_takes_the_place_of_ours(tmp_path: Path) -> None:
+    mine = (PROFILES / "vastai.yaml").read_text().replace("title: Vastai", "title: My")
+    (tmp_path / "vastai.yaml").write_text(mine)
+    ((profile_,), _) = families.profiles(["vastai"], tmp_path)
+    assert profile_.title == "My accelerator"
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: str(path.stem))
+def test_each_shipped_profile_says_in_one_line_what_it_enforces_and_on_what_it_was_verified(
+    path: Path,
+) -> None:
+    each = profile.load(path)
+    assert "\n" not in each.enforcement.strip()
+    assert each.verified == "simulated tree", "nobody has reported hardware yet"
