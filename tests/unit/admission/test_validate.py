@@ -47,7 +47,7 @@ def test_a_claim_that_can_work_passes_without_a_word(amounts):
     ("amounts", "words"),
     [
         ({"mem": "10Gi"}, ["capacity.requests[mem]", "Write memory"]),
-        ({"memroy": "10Gi"}, ["[memroy]", "Write memory"]),
+        ({"memori": "10Gi"}, ["[memori]", "Write memory"]),
         ({"Memory": "10Gi"}, ["[Memory]", "Write memory"]),
         ({"gpumem": "10Gi"}, ["Write memory"]),
         ({"vram": "10Gi"}, ["Write memory"]),
@@ -85,7 +85,7 @@ def test_every_alternative_is_looked_at():
     ("config", "where"),
     [
         ({"apiVersion": API_VERSION, "kind": KIND, "priority": "urgent"}, "parameters.priority"),
-        ({"apiVersion": API_VERSION, "kind": KIND, "prority": "high"}, "parameters.prority"),
+        ({"apiVersion": API_VERSION, "kind": KIND, "urgency": "high"}, "parameters.urgency"),
         ({"apiVersion": API_VERSION, "kind": KIND, "enforcement": "none"}, "parameters.enforcement"),
         ({"apiVersion": "v2", "kind": KIND}, "parameters.apiVersion"),
         ({}, "parameters.apiVersion"),
