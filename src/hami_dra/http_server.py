@@ -8,22 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 SHUTDOWN_GRACE_S = 10
 KEEP_ALIVE_S = 120
 """Longer than Go's clients keep an idle connection (90 s): the API server closes it, not we, so no request is
 sent into a connection that is being closed."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,17 @@ class Listener:
     host: str = field(default="0.0.0.0")
 
 
-def observability(ready: Callable[[], bool], registry: CollectorRegistry = REGISTRY) -> Starlette:
-    """`/healthz` (the process serves), `/readyz` (READY says so) and `/metrics`."""
+def observability(
+    ready: Callable[[], bool],
+    registry: CollectorRegistry = REGISTRY,
+    *,
+    more_metrics: Callable[[], str] = str,
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """`/healthz` (the process serves), `/readyz` (READY says so), `/metrics`, and more ROUTES.
+
+    MORE_METRICS: text that `/metrics` answers after the registry's.
+    """
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -56,11 +66,16 @@ def observability(ready: Callable[[], bool], registry: CollectorRegistry = REGIS
         return PlainTextResponse("ok") if ready() else PlainTextResponse("not ready", status_code=503)
 
     async def metrics(request: Request) -> Response:
-        text = await asyncio.to_thread(generate_latest, registry)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.to_thread(lambda: generate_latest(registry) + more_metrics().encode())
+        return Response(text, media_type=CONTENT_TYPE)
 
     return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *routes,
+        ]
     )
 
 

@@ -100,6 +100,10 @@ def test_a_wrong_value_is_refused_with_one_line_that_names_it(
             "hami-dra.certs.certManager.issuer.clusterIssuerName=b",
             "keep one of the two",
         ),
+        (
+            "hami-dra.drivers.nvidia.audit.policy=stop,hami-dra.drivers.nvidia.daemonSet.privileged=false",
+            "set privileged to true, or the policy to warn",
+        ),
         ("hami-dra.resourceCores=nvidia.com/gpumem", "give each its own name"),
     ],
 )

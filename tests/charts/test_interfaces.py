@@ -98,11 +98,13 @@ def test_kubelets_directories_follow_its_root_directory(render: Render) -> None:
     root = "/srv/kubelet"
     rendered = render(
         "--set",
-        f"{kubelet}.pluginsDirectory={root}/plugins,{kubelet}.registryDirectory={root}/plugins_registry",
+        f"{kubelet}.pluginsDirectory={root}/plugins,{kubelet}.registryDirectory={root}/plugins_registry,"
+        f"{kubelet}.podResourcesDirectory={root}/pod-resources",
     )
     spec = pod_spec(rendered.one(*WORKLOADS["plugin"]))
     host = {item["name"]: item.get("hostPath") for item in spec["volumes"]}
     assert host["plugin"]["path"] == f"{root}/plugins/hami-core-gpu.project-hami.io"
+    assert host["pod-resources"] == {"path": f"{root}/pod-resources", "type": "Directory"}
     # Kubelet makes this folder; were it created here, a wrong path would go unnoticed.
     assert host["registry"] == {"path": f"{root}/plugins_registry", "type": "Directory"}
 

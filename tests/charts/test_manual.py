@@ -37,7 +37,18 @@ def keys_with_their_comments() -> Iterator[tuple[str, str]]:
 
 
 def test_every_setting_has_a_comment_above_it() -> None:
-    groups = {"global", "drivers", "daemonSet", "kubelet", "webhook", "monitor", "config", "scope", "dra"}
+    groups = {
+        "global",
+        "drivers",
+        "audit",
+        "daemonSet",
+        "kubelet",
+        "webhook",
+        "monitor",
+        "config",
+        "scope",
+        "dra",
+    }
     groups |= {
         "nvidia",
         "service",

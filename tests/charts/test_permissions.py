@@ -31,7 +31,7 @@ WEBHOOK = {
     "validatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
     "secrets [hami-hami-dra-webhook-tls]": {"get", "update", "patch"},
 }
-MONITOR = {"resourceslices": READ, "resourceclaims": READ}
+MONITOR = dict.fromkeys(("resourceslices", "resourceclaims", "pods", "nodes", "deviceclasses"), READ)
 
 
 def granted(objects: Objects, account: str) -> dict[str, set[str]]:
@@ -127,12 +127,14 @@ def test_webhook_monitor_and_test_meet_the_restricted_pod_security_standard(obje
         assert not any("hostPath" in volume for volume in spec.get("volumes", []))
 
 
-def test_the_plugin_shares_no_namespace_of_the_host_and_adds_no_capability(render: Render) -> None:
+def test_the_plugin_shares_the_hosts_pids_for_the_audit_only_and_adds_no_capability(render: Render) -> None:
     for privileged in (True, False):
         rendered = render("--set", f"hami-dra.drivers.nvidia.daemonSet.privileged={str(privileged).lower()}")
         [(spec, plugin)] = containers(rendered, "DaemonSet")
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert {"hostNetwork", "hostPID", "hostIPC"} & set(spec) == {"hostPID"}
         context = plugin["securityContext"]
         assert context["readOnlyRootFilesystem"] is True
         assert context.get("privileged", False) is privileged
         assert context.get("capabilities", {"drop": ["ALL"]}) == {"drop": ["ALL"]}
+    [(spec, _)] = containers(render("--set", "hami-dra.drivers.nvidia.audit.policy=none"), "DaemonSet")
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)

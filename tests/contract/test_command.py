@@ -96,3 +96,44 @@ def test_without_a_driver_it_stops_with_one_line(folder: Path, kube: FakeKube) -
     assert done.returncode == 2
     assert done.stderr.startswith("hami: libnvidia-ml.so.1 is not below /run/nvidia/driver")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_its_metrics_tell_the_shares_and_cards_of_the_node(
+    folder: Path, driver_root: Path, kube: FakeKube, config: Config, add: Add
+) -> None:
+    metrics = free_port()
+    variables = environment(
+        folder,
+        HAMI_HEALTH_PORT="0",
+        HAMI_METRICS_PORT=str(metrics),
+        HAMI_POD_RESOURCES_SOCKET=str(folder / "no-kubelet.sock"),
+        HAMI_AUDIT="warn",
+    )
+    with serving(kube, folder), subprocess.Popen(COMMAND, env=variables) as process:
+        try:
+            kubelet = Kubelet(config.registry)
+            kubelet.register()
+
+            def page() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=5) as answer:
+                    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+                    text: str = answer.read().decode()
+                    return text
+
+            assert "hami_vgpu_memory_used_bytes{" not in page()
+            body = add(claim("half", share()))
+            assert kubelet.prepare(body)[body["metadata"]["uid"]].error == ""
+            share_id = body["status"]["allocation"]["devices"]["results"][0]["shareID"]
+            (used,) = [
+                line for line in page().splitlines() if line.startswith("hami_vgpu_memory_used_bytes{")
+            ]
+            assert f'share="{share_id}"' in used
+            assert used.endswith(" 0")
+            assert 'hami_host_gpu_temperature_celsius{node="ecs-a10-sh",device_index="0",' in page()
+            until(lambda: f'hami_audit_rounds_total{{node="{NODE}"}} 0' not in page())
+            kubelet.unprepare(body)
+            assert "hami_vgpu_memory_used_bytes{" not in page()
+            kubelet.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=15)

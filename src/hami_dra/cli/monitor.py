@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import click
-from prometheus_client import CollectorRegistry
 
 from hami_dra import http_server, log
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
-from hami_dra.observe.collector import AllocationCollector
+from hami_dra.observe import allocation_metrics
+from hami_dra.observe.cluster import Cluster, describe
+from hami_dra.observe.waiting import Objects
 
 
 @click.command()
@@ -39,14 +40,24 @@ def monitor(
     """Serve who holds how much of which card, until SIGTERM."""
     log.configure(log_level, log_format)
     client = Client.from_environment(kubeconfig)
-    slices, claims = Cache(client, kinds.RESOURCE_SLICES), Cache(client, kinds.RESOURCE_CLAIMS)
-    slices.start()
-    claims.start()
+    caches = {
+        "slices": Cache(client, kinds.RESOURCE_SLICES),
+        "claims": Cache(client, kinds.RESOURCE_CLAIMS),
+        "pods": Cache(client, kinds.PODS, fields="status.phase=Pending"),
+        "nodes": Cache(client, kinds.NODES, labels="gpu=on"),
+        "classes": Cache(client, kinds.DEVICE_CLASSES),
+    }
+    for cache in caches.values():
+        cache.start()
 
     def ready() -> bool:
-        return slices.synced.is_set() and claims.synced.is_set()
+        return all(cache.synced.is_set() for cache in caches.values())
 
-    registry = CollectorRegistry()
-    registry.register(AllocationCollector(slices.all, claims.all, legacy=legacy_metrics))
-    app = http_server.observability(ready, registry)
+    def cluster() -> Cluster:
+        return describe(Objects(**{name: cache.all() for name, cache in caches.items()}))
+
+    def metrics() -> str:
+        return "".join(allocation_metrics.text(cluster(), legacy=legacy_metrics))
+
+    app = http_server.observability(ready, more_metrics=metrics)
     http_server.serve([http_server.Listener(app, port) for port in (metrics_port, health_port)])

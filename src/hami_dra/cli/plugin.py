@@ -13,9 +13,13 @@ from hami_dra import log, native_files
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_health import IGNORED_XIDS
+from hami_dra.devices.nvidia_readings import NvidiaReadings
 from hami_dra.kube import Client
 from hami_dra.model.errors import UserError
 from hami_dra.node.plugin import Config, Plugin
+from hami_dra.observe.auditor import Auditor
+from hami_dra.observe.kubelet import PodResources
+from hami_dra.observe.node_usage import NodeUsage
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -58,6 +62,28 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
 @click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
+@click.option(
+    "--pod-resources",
+    envvar="HAMI_POD_RESOURCES_SOCKET",
+    type=_FOLDER,
+    default="/var/lib/kubelet/pod-resources/kubelet.sock",
+    help="Socket on which kubelet says which container has which share.",
+)
+@click.option(
+    "--legacy-metrics/--no-legacy-metrics",
+    envvar="HAMI_LEGACY_METRICS",
+    default=True,
+    show_default=True,
+    help="Also the older metric names.",
+)
+@click.option(
+    "--audit",
+    envvar="HAMI_AUDIT",
+    type=click.Choice(["none", "warn", "stop"]),
+    default="none",
+    show_default=True,
+    help="What to do with a process that goes past the limiter; needs the host's PID namespace.",
+)
 @click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
 @click.option(
     "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
@@ -81,12 +107,23 @@ def plugin(**options: Any) -> None:
         health_port=options["health_port"],
         metrics_port=options["metrics_port"],
     )
+    driver_root = DriverRoot(root, options["host_driver_root"] or root)
     backend = NvidiaBackend(
-        DriverRoot(root, options["host_driver_root"] or root),
+        driver_root,
         cdi=(options["cdi_static_dir"], options["cdi_dir"]),
         ignored_xids=_numbers(options["ignored_xids"]),
     )
-    serve(Plugin(config, Client.from_environment(options["kubeconfig"]), backend))
+    kube = Client.from_environment(options["kubeconfig"])
+
+    readings = NvidiaReadings(driver_root)
+    grants = PodResources(options["pod_resources"]).grants
+    usage = NodeUsage(config.node, config.state, readings, grants, legacy=options["legacy_metrics"])
+    auditor = Auditor(config.node, options["audit"], readings, usage.sample, grants, kube)
+
+    def metrics() -> str:
+        return usage.text() + "".join(auditor.text())
+
+    serve(Plugin(config, kube, backend, metrics=metrics, parts={"audit": auditor.run}))
 
 
 def _numbers(text: str) -> list[int]:

@@ -52,6 +52,8 @@ class Share:
         }
         if self.parameters.log_level is not None:
             lines["log_level"] = self.parameters.log_level
+        if not self.limited:
+            lines["enforcement"] = "none"
         return "".join(f"{key}={value}\n" for key, value in lines.items())
 
 

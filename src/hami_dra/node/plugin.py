@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import prometheus_client
 import structlog
 
+from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
 from hami_dra.model.errors import StateError
@@ -47,8 +50,18 @@ class Config:
 class Plugin:
     """One plugin instance. `start` returns when kubelet can use it; `stop` leaves no socket behind."""
 
-    def __init__(self, config: Config, kube: KubeClient, backend: Backend) -> None:
+    def __init__(
+        self,
+        config: Config,
+        kube: KubeClient,
+        backend: Backend,
+        *,
+        metrics: Callable[[], str] = str,
+        parts: Mapping[str, Callable[[threading.Event], None]] = MappingProxyType({}),
+    ) -> None:
+        """METRICS: text that /metrics answers after our own. PARTS: what runs beside us, until the event."""
         self._config = config
+        self._metrics, self._parts = metrics, parts
         self._kube = kube
         self.sockets = sockets.paths(backend.driver, config.plugins, config.registry, config.pod_uid)
         self.watch = DeviceWatch(backend)
@@ -89,11 +102,15 @@ class Plugin:
             check = health.service(self.sockets, lambda: self.publisher.problem)
             self._serve(f"[::]:{config.health_port}", [check])
         if config.metrics_port:
-            prometheus_client.start_http_server(config.metrics_port)
+            metrics_server.start(
+                config.metrics_port, lambda: prometheus_client.generate_latest() + self._metrics().encode()
+            )
         self._background("publisher", lambda: self.publisher.run(self._ended))
         self._background("devices", lambda: self.watch.run(self._ended))
         self._background("reporter", lambda: self.reporter.run(self._ended))
         self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
+        for name, part in self._parts.items():
+            self._background(name, partial(part, self._ended))
         log.info("serving", socket=str(self.sockets.service))
 
     def wait(self) -> None:

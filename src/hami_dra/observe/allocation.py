@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,16 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share of a card, held by one Pod; a Pod's name is empty while none has reserved the claim."""
+class Allocation:
+    """A share of a card as the scheduler gave it to a claim. PODS: who uses it, none yet or several."""
 
     card: Card
     namespace: str
-    pod: str
+    claim: str
+    share_id: str
     memory: int
     cores: int
+    pods: tuple[str, ...]
 
 
 def cards(slices: Iterable[Object]) -> list[Card]:
@@ -47,41 +49,30 @@ def cards(slices: Iterable[Object]) -> list[Card]:
     return sorted(found, key=lambda card: (card.node, card.index))
 
 
-def shares(published: Iterable[Card], claims: Iterable[Object]) -> Iterator[Share]:
-    """What is allocated of the cards. A claim that several Pods use is one share, told for each of them.
-
-    To add up what a card has given away use `consumed`, which counts a share once.
-    """
-    for card, claim, memory, cores in _results(published, claims):
-        reserved = claim.get("status", {}).get("reservedFor") or [{"name": ""}]
-        for holder in reserved:
-            yield Share(card, claim["metadata"]["namespace"], holder["name"], memory, cores)
-
-
-def consumed(published: Iterable[Card], claims: Iterable[Object]) -> dict[Card, tuple[int, int]]:
-    """Bytes and cores that are allocated of each card, zero included."""
-    total = dict.fromkeys(published, (0, 0))
-    for card, _, memory, cores in _results(list(total), claims):
-        before = total[card]
-        total[card] = (before[0] + memory, before[1] + cores)
-    return total
-
-
-def _results(published: Iterable[Card], claims: Iterable[Object]) -> Iterator[tuple[Card, Object, int, int]]:
+def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[Allocation]:
+    """What is allocated of the cards, each share once."""
     by_device = {(card.pool, card.device): card for card in published}
+    found = []
     for claim in claims:
-        allocation = claim.get("status", {}).get("allocation") or {}
+        status = claim.get("status") or {}
+        allocation = status.get("allocation") or {}
         for result in allocation.get("devices", {}).get("results") or []:
             card = by_device.get((result["pool"], result["device"]))
             if result["driver"] != names.DRIVER or card is None or result.get("adminAccess"):
                 continue
             taken = result.get("consumedCapacity") or {}
-            yield (
-                card,
-                claim,
-                quantity.parse_int(taken.get("memory", 0)),
-                quantity.parse_int(taken.get("cores", 0)),
+            found.append(
+                Allocation(
+                    card=card,
+                    namespace=claim["metadata"]["namespace"],
+                    claim=claim["metadata"]["name"],
+                    share_id=result.get("shareID") or "",
+                    memory=quantity.parse_int(taken.get("memory", 0)),
+                    cores=quantity.parse_int(taken.get("cores", 0)),
+                    pods=tuple(holder["name"] for holder in status.get("reservedFor") or []),
+                )
             )
+    return found
 
 
 def _card(spec: Object, device: Object) -> Card:

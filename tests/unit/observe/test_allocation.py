@@ -1,7 +1,7 @@
-from prometheus_client import CollectorRegistry, generate_latest
-
 from hami_dra.model import names
-from hami_dra.observe.collector import AllocationCollector
+from hami_dra.observe import allocation_metrics
+from hami_dra.observe.cluster import describe
+from hami_dra.observe.waiting import Objects
 
 GIB = 1024**3
 
@@ -28,7 +28,8 @@ def claim(*pods, node="a", memory="10Gi", cores="50"):
         "consumedCapacity": {"memory": memory, "cores": cores},
     }
     return {
-        "metadata": {"namespace": "ml"},
+        "metadata": {"namespace": "ml", "name": "half"},
+        "spec": {"devices": {"requests": [{"exactly": {"deviceClassName": names.DRIVER}}]}},
         "status": {
             "allocation": {"devices": {"results": [result]}},
             "reservedFor": [{"name": name} for name in pods],
@@ -36,14 +37,16 @@ def claim(*pods, node="a", memory="10Gi", cores="50"):
     }
 
 
-def scrape(slices, claims, legacy=False):
-    registry = CollectorRegistry()
-    registry.register(AllocationCollector(lambda: slices, lambda: claims, legacy=legacy))
-    lines = generate_latest(registry).decode().splitlines()
+def scrape(slices, claims, legacy=False, pods=(), classes=(names.DRIVER,)):
+    nodes = [{"metadata": {"name": "a", "labels": {"gpu": "on"}}}]
+    cluster = describe(
+        Objects(list(pods), claims, slices, nodes, [{"metadata": {"name": name}} for name in classes])
+    )
+    lines = "".join(allocation_metrics.text(cluster, legacy=legacy)).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
-CARD = '{device_index="0",device_name="hami-gpu-0",device_type="NVIDIA A10",device_uuid="GPU-1",node="a"}'
+CARD = '{node="a",device_uuid="GPU-1",device_index="0",device_name="hami-gpu-0",device_type="NVIDIA A10"}'
 
 
 def test_a_card_shows_its_size_and_what_is_allocated_of_it():
@@ -56,14 +59,14 @@ def test_a_card_shows_its_size_and_what_is_allocated_of_it():
 def test_an_idle_card_shows_zero_and_no_pods():
     series = scrape([slice_of("a")], [])
     assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 0
-    assert not [name for name in series if "vgpu" in name]
+    assert not [name for name in series if "vgpu" in name or "namespace" in name]
 
 
 def test_a_claim_of_two_pods_counts_once_for_the_card_and_is_shown_for_each():
     series = scrape([slice_of("a")], [claim("one", "two")])
     assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 10 * GIB
     for name in ("one", "two"):
-        labels = f'{{device_uuid="GPU-1",namespace="ml",node="a",pod="{name}"}}'
+        labels = f'{{namespace="ml",pod="{name}",node="a",device_uuid="GPU-1"}}'
         assert float(series[f"hami_dra_vgpu_memory_allocated_bytes{labels}"]) == 10 * GIB
 
 

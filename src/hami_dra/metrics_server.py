@@ -1,0 +1,62 @@
+"""`/metrics` of a node's plugin, on the standard library: the Deployments' web stack costs memory there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+Text = Callable[[], bytes]
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def start(port: int, text: Text) -> ThreadingHTTPServer:
+    """Serve what TEXT returns, from a thread of its own. OSError when the port is taken."""
+    server = _listen(port, _handler(text))
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """On all addresses of both families; of IPv4 alone where the host has no IPv6."""
+
+    class Server(ThreadingHTTPServer):
+        address_family = AF_INET6
+
+    try:
+        return Server(("::", port), handler)
+    except OSError:
+        Server.address_family = AF_INET
+        return Server(("0.0.0.0", port), handler)
+
+
+def _handler(text: Text) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # of a client that opens a connection and says nothing
+
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] != "/metrics":
+                self.send_error(404, "only /metrics is here")
+                return
+            try:
+                body = text()
+            except Exception:
+                log.exception("cannot tell the metrics")
+                self.send_error(500, "see the log")
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Scrapes are not worth a line."""
+
+    return Handler

@@ -1,0 +1,186 @@
+"""The audit on a node, round by round: driver -> /proc -> ledgers -> findings -> Event, metric, SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from hami_dra.kube import KubeClient, events
+from hami_dra.model import errors
+from hami_dra.model.quantity import format_bytes
+from hami_dra.observe import pods, processes
+from hami_dra.observe.audit import Confirmation, Finding, Key, judge
+from hami_dra.observe.exposition import Family, Table, render
+from hami_dra.observe.holders import Grant
+from hami_dra.observe.node_usage import Readings
+from hami_dra.observe.pods import PodDirectory
+from hami_dra.observe.shares import NodeShare
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 1.5
+"""Two rounds make a report: within 5 s even when a round is slow."""
+
+Policy = Literal["none", "warn", "stop"]
+
+SAID = {
+    "without-limiter": "holds {memory} of card {uuid} without the limiter",
+    "beyond-ledger": "holds {memory} of card {uuid} more than it was granted",
+    "without-share": "holds {memory} of card {uuid}, of which its Pod has no share",
+}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A finding with the names that a person knows."""
+
+    node: str
+    namespace: str
+    pod: str
+    container: str
+    finding: Finding
+
+
+@dataclass
+class Counts:
+    """What the audit did since the plugin began."""
+
+    node: str
+    rounds: int = 0
+    reported: int = 0
+    stopped: int = 0
+    failed: int = 0
+
+
+FINDINGS: Table[Reported] = Table(
+    subject="processes that go past the limiter",
+    labels=("node", "namespace", "pod", "container", "device_uuid", "kind"),
+    row=lambda r: (
+        r.node,
+        r.namespace,
+        r.pod,
+        r.container,
+        r.finding.process.device_uuid,
+        r.finding.kind,
+    ),
+    families=(
+        Family(
+            "hami_audit_unbooked_memory_bytes",
+            "Memory of a card that a Pod's processes hold past the limiter.",
+            lambda r: r.finding.memory,
+        ),
+        Family("hami_audit_processes", "Processes that hold memory past the limiter.", lambda r: 1),
+    ),
+)
+COUNTS: Table[Counts] = Table(
+    subject="the audit itself",
+    labels=("node",),
+    row=lambda c: (c.node,),
+    families=(
+        Family("hami_audit_rounds_total", "Rounds of the audit.", lambda c: c.rounds, "counter"),
+        Family("hami_audit_failures_total", "Rounds that could not look.", lambda c: c.failed, "counter"),
+        Family("hami_audit_reports_total", "Processes that were reported.", lambda c: c.reported, "counter"),
+        Family("hami_audit_stopped_total", "Processes that were stopped.", lambda c: c.stopped, "counter"),
+    ),
+)
+
+
+class Auditor:
+    """SAMPLE reads the ledgers, GRANTS what kubelet gave to whom."""
+
+    def __init__(
+        self,
+        node: str,
+        policy: Policy,
+        readings: Readings,
+        sample: Callable[[], list[NodeShare]],
+        grants: Callable[[], list[Grant]],
+        kube: KubeClient,
+        proc: Path = processes.PROC,
+    ) -> None:
+        self._policy, self._readings, self._sample = policy, readings, sample
+        self._grants, self._kube, self._proc = grants, kube, proc
+        self._directory = PodDirectory(kube, grants)
+        self._confirmation = Confirmation()
+        self._reported: dict[Key, Reported] = {}
+        self.counts = Counts(node)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look every 1.5 s until STOP is set. With the policy `none` the counters are taken down, no more."""
+        while not stop.wait(EVERY_S):
+            try:
+                self.round()
+            except (errors.HamiError, OSError) as problem:
+                self.counts.failed += 1
+                log.warning("the audit cannot look", problem=str(problem))
+
+    def round(self) -> None:
+        """One look: the driver first and the ledgers after it."""
+        if self._policy == "none":
+            self._sample()
+            return
+        found = processes.tenants(self._readings.processes(), self._proc)
+        shares = {share.share_id: share for share in self._sample()}
+        grants = self._grants() if found else []
+        findings = judge(found, lambda uid: self._shares_of(uid, grants, shares))
+        for finding in self._confirmation.round(findings):
+            self._report(finding)
+        standing = {finding.key: finding for finding in self._confirmation.standing}
+        self._reported = {key: each for key, each in self._reported.items() if key in standing}
+        self.counts.rounds += 1
+
+    def text(self) -> Iterator[str]:
+        """The audit's metrics."""
+        if self._policy != "none":
+            yield from render(FINDINGS, list(self._reported.values()))
+            yield from render(COUNTS, [self.counts])
+
+    def _shares_of(self, uid: str, grants: list[Grant], shares: dict[str, NodeShare]) -> Iterator[NodeShare]:
+        name = self._directory.name(uid)
+        for grant in grants:
+            if (grant.namespace, grant.pod) == (name.namespace, name.name) and grant.share_id in shares:
+                yield shares[grant.share_id]
+
+    def _report(self, finding: Finding) -> None:
+        process = finding.process
+        pod = self._directory.pod(process.pod_uid)
+        name = self._directory.name(process.pod_uid)
+        container = pods.container_name(pod, process.container_id) if pod else ""
+        self._reported[finding.key] = Reported(
+            self.counts.node, name.namespace, name.name, container, finding
+        )
+        self.counts.reported += 1
+        said = SAID[finding.kind].format(memory=format_bytes(finding.memory), uuid=process.device_uuid)
+        # A Pod without a share of ours is not ours to stop: it may be a monitor of the cards.
+        stopped = self._policy == "stop" and finding.kind != "without-share" and self._stop(finding)
+        message = f"Process {process.inner_pid} of container {container or process.container_id[:12]} {said}"
+        message += "; it was stopped." if stopped else "."
+        log.warning("limiter bypassed", pod=f"{name.namespace}/{name.name}", pid=process.pid, said=message)
+        if pod:
+            events.warn(self._kube, pod, "LimiterBypassed", message, "hami-dra")
+
+    def _stop(self, finding: Finding) -> bool:
+        """SIGKILL this process and no other that got its number since."""
+        process = finding.process
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            return False
+        try:
+            if processes.started(process.pid, self._proc) != process.started:
+                return False
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        except OSError as problem:
+            log.error("cannot stop a process", pid=process.pid, problem=str(problem))
+            return False
+        finally:
+            os.close(descriptor)
+        self.counts.stopped += 1
+        return True

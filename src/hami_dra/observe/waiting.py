@@ -1,0 +1,93 @@
+"""The Pods that wait for a share, since when and why. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hami_dra.model import explain, names
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """`since` is the Pod's creation in seconds of the epoch; `next` a command that leads on."""
+
+    namespace: str
+    pod: str
+    since: float
+    reason: str
+    sentence: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a Pod's wait depends on. PODS: those that are Pending; NODES: those labelled gpu=on."""
+
+    pods: list[Object]
+    claims: list[Object]
+    slices: list[Object]
+    nodes: list[Object]
+    classes: list[Object]
+
+
+def find(objects: Objects) -> list[Waiting]:
+    """Pods with a claim of ours that wait, those that wait longest first."""
+    claims = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in objects.claims}
+    found = [
+        _waiting(pod, own, objects)
+        for pod in objects.pods
+        if pod["spec"].get("resourceClaims") and _ours(pod, own := _claims(pod, claims), objects)
+    ]
+    return sorted((each for each in found if each), key=lambda waiting: waiting.since)
+
+
+def _waiting(pod: Object, claims: list[Object], objects: Objects) -> Waiting | None:
+    view = explain.View(
+        pod=pod,
+        claims=claims,
+        events=[],
+        slices=objects.slices,
+        all_claims=objects.claims,
+        nodes=objects.nodes,
+        classes=objects.classes,
+    )
+    why = explain.explain(view)
+    metadata = pod["metadata"]
+    if not why.waiting or metadata.get("deletionTimestamp"):
+        return None
+    created = datetime.datetime.fromisoformat(metadata["creationTimestamp"])
+    return Waiting(
+        metadata["namespace"], metadata["name"], created.timestamp(), why.reason, why.sentence, why.next
+    )
+
+
+def _claims(pod: Object, claims: Mapping[tuple[str, str], Object]) -> list[Object]:
+    """The claims that exist of those the Pod names, by itself or through a template."""
+    made = {
+        entry["name"]: entry.get("resourceClaimName")
+        for entry in pod.get("status", {}).get("resourceClaimStatuses") or []
+    }
+    wanted = (
+        entry.get("resourceClaimName") or made.get(entry["name"]) for entry in pod["spec"]["resourceClaims"]
+    )
+    namespace = pod["metadata"]["namespace"]
+    return [claims[namespace, name] for name in wanted if name and (namespace, name) in claims]
+
+
+def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
+    """A claim names our class, or one that is not there; or admission said that the Pod's claim is ours."""
+    known = {item["metadata"]["name"] for item in objects.classes}
+    asked = {
+        choice["deviceClassName"]
+        for claim in claims
+        for request in claim["spec"]["devices"].get("requests") or []
+        for choice in [request.get("exactly"), *(request.get("firstAvailable") or [])]
+        if choice
+    }
+    converted = names.CONVERTED_LABEL in (pod["metadata"].get("labels") or {})
+    return converted or names.DRIVER in asked or bool(asked - known)

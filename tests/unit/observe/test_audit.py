@@ -1,0 +1,240 @@
+"""A process that holds memory of a card past the limiter is found; one that goes through it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hami_dra.kube import EVENTS, PODS, RESOURCE_CLAIMS
+from hami_dra.model.ledger import Slot
+from hami_dra.model.names import MIB
+from hami_dra.model.reading import DriverProcess
+from hami_dra.observe import shares
+from hami_dra.observe.audit import SLACK, Confirmation, judge
+from hami_dra.observe.auditor import Auditor
+from hami_dra.observe.holders import Grant
+from hami_dra.observe.ledgers import Reading
+from hami_dra.observe.processes import TenantProcess, pod_of, started
+from hami_dra.observe.shares import NodeShare
+from tests.support.fake_kube import FakeKube
+from tests.support.limited import A10, CONTEXT, SimulatedShares
+
+GIB = 1024**3
+UID = "d99dc6df-092c-4f3a-ac55-cfb88c017af7"
+CONTAINER = "4f" * 32
+
+
+def process(pid=100, memory=GIB, inner=7, pod=UID, uuid=A10) -> TenantProcess:
+    return TenantProcess(uuid, pid, 1, inner, memory, pod, CONTAINER)
+
+
+def share(*slots: tuple[int, int], trusted=False) -> NodeShare:
+    """A share with a living process for each (pid, used)."""
+    living = tuple(Slot(used, 0, pid, 0, 0, 0, 0, 0, 0) for pid, used in slots)
+    return NodeShare("one", A10, 10 * GIB, 50, False, trusted, Reading(0, 0, living, living))
+
+
+def kinds(processes, *held: NodeShare) -> list[str]:
+    return [finding.kind for finding in judge(processes, lambda uid: held if uid == UID else ())]
+
+
+@pytest.mark.parametrize(
+    ("processes", "held", "expected"),
+    [
+        ([process()], share((7, GIB)), []),
+        ([process()], share((8, GIB)), ["without-limiter"]),
+        ([process()], share(), ["without-limiter"]),
+        ([process(memory=0)], share(), []),
+        ([process()], share(trusted=True), []),
+        ([process(memory=GIB + SLACK)], share((7, GIB)), []),
+        ([process(memory=GIB + SLACK + 1)], share((7, GIB)), ["beyond-ledger"]),
+        # Two containers of a Pod, each with a process 7: one booked, one hidden.
+        ([process(1), process(2, 2 * GIB)], share((7, GIB)), ["beyond-ledger"]),
+        ([process(1), process(2)], share((7, GIB), (7, GIB)), []),
+    ],
+    ids=[
+        "booked",
+        "another process booked",
+        "nobody booked",
+        "holds nothing",
+        "trusted",
+        "within the slack",
+        "over the slack",
+        "one hidden of two alike",
+        "two alike",
+    ],
+)
+def test_what_is_not_booked_is_found(processes, held, expected):
+    assert kinds(processes, held) == expected
+
+
+def test_a_dead_processs_slot_vouches_for_nobody():
+    slots = (Slot(GIB, 0, 7, 0, 0, 0, 0, 0, 0),)
+    dead = NodeShare("one", A10, GIB, 50, False, False, Reading(0, 0, slots))
+    assert kinds([process()], dead) == ["without-limiter"]
+
+
+def test_a_pod_without_a_share_of_the_card_is_told_as_such():
+    assert kinds([process(uuid="GPU-2")], share((7, GIB))) == ["without-share"]
+    assert kinds([process(pod="other")], share((7, GIB))) == ["without-share"]
+
+
+def test_a_finding_is_reported_once_and_only_after_two_rounds():
+    confirmation = Confirmation()
+    findings = judge([process()], lambda uid: [share()])
+    assert confirmation.round(findings) == []
+    assert confirmation.round(findings) == findings
+    assert confirmation.round(findings) == []
+    assert confirmation.standing == findings
+    confirmation.round([])
+    assert confirmation.standing == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/"
+        f"cri-containerd-{CONTAINER}.scope",
+        f"12:memory:/kubelet/kubepods/burstable/pod{UID}/{CONTAINER}",
+        f"0::/../../pod{UID}/{CONTAINER}",
+        f"1:name=systemd:/x\n0::/kubepods/pod{UID}/{CONTAINER}/inner",
+    ],
+    ids=["v2 systemd", "v1 cgroupfs", "v2 seen from another Pod", "both"],
+)
+def test_pod_and_container_are_read_from_a_cgroup(line):
+    assert pod_of(line) == (UID, CONTAINER)
+
+
+def test_a_process_of_the_host_belongs_to_no_pod():
+    assert pod_of("0::/system.slice/nvidia-persistenced.service") == ("", "")
+
+
+class Driver:
+    """The simulated card's processes, as NVML would list them."""
+
+    def __init__(self) -> None:
+        self.found: list[DriverProcess] = []
+
+    def cards(self) -> list[Any]:
+        return []
+
+    def processes(self) -> list[DriverProcess]:
+        return self.found
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[SimulatedShares]:
+    made = SimulatedShares(tmp_path / "state")
+    made.add("one")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    fake = FakeKube()
+    status = {"containerStatuses": [{"name": "cuda", "containerID": f"containerd://{CONTAINER}"}]}
+    pod = fake.create(PODS, {"metadata": {"name": "train", "uid": UID}, "status": status}, "ml")
+    holder = {"resource": "pods", "name": "train", "uid": pod["metadata"]["uid"]}
+    fake.create(RESOURCE_CLAIMS, {"metadata": {"name": "half"}, "status": {"reservedFor": [holder]}}, "ml")
+    return fake
+
+
+class Audited:
+    """An audit over real processes; /proc says that all of them are in the Pod's container."""
+
+    def __init__(self, folder: Path, node: SimulatedShares, kube: FakeKube, policy: str = "warn") -> None:
+        self.kube, self.driver, self._proc = kube, Driver(), folder / "proc"
+        self._uid = kube.list(PODS)[0][0]["metadata"]["uid"]
+        grants = [Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one")]
+        self.auditor = Auditor(
+            "n1",
+            policy,  # type: ignore[arg-type]
+            self.driver,
+            lambda: list(shares.read(node.state)),
+            lambda: grants,
+            kube,
+            self._proc,
+        )
+
+    def sees(self, pid: int, memory: int) -> None:
+        own = self._proc / str(pid)
+        own.mkdir(parents=True)
+        (own / "cgroup").write_text(f"0::/kubepods/burstable/pod{self._uid}/{CONTAINER}\n")
+        (own / "status").write_text(f"Name:\tx\nNSpid:\t{pid}\n")
+        (own / "stat").write_text(Path(f"/proc/{pid}/stat").read_text())
+        self.driver.found.append(DriverProcess(A10, pid, memory))
+
+    def rounds(self, count: int = 2) -> str:
+        for _ in range(count):
+            self.auditor.round()
+        return "".join(self.auditor.text())
+
+    def events(self) -> list[str]:
+        return [event["message"] for event in self.kube.list(EVENTS)[0]]
+
+
+@pytest.mark.native
+def test_a_hidden_process_is_told_in_a_metric_and_an_event_on_its_pod(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube)
+    booked, hidden = node.hold("one", "1Gi"), node.hide("2Gi")
+    audited.sees(booked.pid, GIB + CONTEXT)
+    audited.sees(hidden.pid, 2 * GIB + CONTEXT)
+    text = audited.rounds()
+    labels = f'namespace="ml",pod="train",container="cuda",device_uuid="{A10}",kind="without-limiter"'
+    assert f'hami_audit_unbooked_memory_bytes{{node="n1",{labels}}} {2 * GIB + CONTEXT}' in text
+    (said,) = audited.events()
+    assert said == (
+        f"Process {hidden.pid} of container cuda holds {2304}Mi of card {A10} without the limiter."
+    )
+    assert hidden.poll() is None, "the policy is to warn"
+    audited.rounds(3)
+    assert len(audited.events()) == 1, "told once"
+
+
+@pytest.mark.native
+def test_its_series_ends_with_the_process(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube)
+    hidden = node.hide("1Gi")
+    audited.sees(hidden.pid, GIB)
+    assert "without-limiter" in audited.rounds()
+    audited.driver.found.clear()
+    assert "without-limiter" not in audited.rounds(1)
+
+
+@pytest.mark.native
+def test_with_the_policy_stop_it_and_no_other_is_stopped(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube, "stop")
+    booked, hidden = node.hold("one", "1Gi"), node.hide("1Gi")
+    audited.sees(booked.pid, GIB + CONTEXT)
+    audited.sees(hidden.pid, GIB)
+    text = audited.rounds()
+    assert hidden.wait(timeout=5) == -9
+    assert booked.poll() is None
+    assert audited.events()[0].endswith("it was stopped.")
+    assert 'hami_audit_stopped_total{node="n1"} 1' in text
+
+
+@pytest.mark.native
+def test_a_process_that_got_the_pid_of_the_culprit_is_left_alone(tmp_path, node, kube, monkeypatch):
+    audited = Audited(tmp_path, node, kube, "stop")
+    innocent = node.hide("1Gi")
+    audited.sees(innocent.pid, GIB)
+    real = started
+    asked: list[int] = []
+
+    def later(pid: int, proc: Path) -> int:
+        asked.append(pid)
+        return real(pid, proc) + (len(asked) > 2)  # the third question is the one before the signal
+
+    monkeypatch.setattr("hami_dra.observe.processes.started", later)
+    audited.rounds()
+    assert len(asked) == 3
+    assert innocent.poll() is None
+
+
+def test_memory_that_is_booked_never_becomes_a_finding_by_its_size():
+    assert kinds([process(memory=9000 * MIB)], share((7, 9000 * MIB))) == []
