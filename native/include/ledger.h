@@ -20,10 +20,15 @@
 #define LEDGER_SLOT_BYTES 64
 #define LEDGER_SIZE       (LEDGER_HEADER + LEDGER_SLOTS * LEDGER_SLOT_BYTES)
 
-/* Written by one process only, read by all. */
+/* Both words of a slot that count bytes count whole units, which leaves low bits for flags. */
+#define LEDGER_UNIT  512
+#define LEDGER_MOVED 1 /* in `used`: what `pending` says is in here already */
+#define LEDGER_TAKEN 1 /* in `pending`: granted, and about to be added to `used` */
+
+/* Written by one process only, read by all; but a rival may set `pending` to 0 as long as it is not TAKEN. */
 typedef struct {
-    _Atomic uint64_t used;         /* bytes that this process holds */
-    _Atomic uint64_t pending;      /* bytes that it is asking for; not granted yet */
+    _Atomic uint64_t used;         /* bytes that this process holds, and a flag */
+    _Atomic uint64_t pending;      /* bytes that it is asking for, and a flag */
     _Atomic uint32_t pid;          /* in its own PID namespace; for people, never compared */
     _Atomic uint32_t active_s;     /* CLOCK_MONOTONIC in seconds when it last computed; 0 never */
     _Atomic uint64_t refused;      /* allocations that did not fit */

@@ -72,7 +72,8 @@ budget *budget_of(const char *uuid) {
 
 uint64_t budget_limit(const budget *self) {
     uint64_t total = 0;
-    for (int i = 0; i < self->count; i++) total += self->shares[i]->limit.memory;
+    for (int i = 0; i < self->count; i++)
+        if (__builtin_add_overflow(total, self->shares[i]->limit.memory, &total)) return UINT64_MAX;
     return total;
 }
 
@@ -82,14 +83,16 @@ uint64_t budget_usage(const budget *self) {
     return total;
 }
 
-/* What is left of one share now; a hint for splitting, not a promise. */
+/* What is left of one share now, in whole units; a hint for splitting, not a promise. */
 static uint64_t room(share *each) {
-    uint64_t used = ledger_usage(&each->book);
-    return used < each->limit.memory ? each->limit.memory - used : 0;
+    uint64_t used = ledger_usage(&each->book), limit = each->limit.memory / LEDGER_UNIT * LEDGER_UNIT;
+    return used < limit ? limit - used : 0;
 }
 
 int budget_reserve(const budget *self, uint64_t size, charge *taken) {
     memset(taken, 0, sizeof *taken);
+    if (size > UINT64_MAX - LEDGER_UNIT) return -ENOMEM;
+    size = (size + LEDGER_UNIT - 1) / LEDGER_UNIT * LEDGER_UNIT;
     /* Whole from one share, as nearly always; a refusal here is final when there is only one. */
     int problem = -ENOMEM;
     for (int i = 0; i < self->count; i++) {
@@ -120,14 +123,66 @@ void budget_refund(const budget *self, const charge *taken) {
         if (taken->bytes[i]) ledger_refund(&self->shares[i]->book, taken->bytes[i]);
 }
 
+uint64_t charge_bytes(const charge *taken) {
+    uint64_t total = 0;
+    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) total += taken->bytes[i];
+    return total;
+}
+
+int budget_extend(const budget *self, charge *taken, uint64_t more) {
+    charge added;
+    int problem = budget_reserve(self, more, &added);
+    for (int i = 0; !problem && i < self->count; i++) taken->bytes[i] += added.bytes[i];
+    return problem;
+}
+
+charge charge_split(charge *from, uint64_t size) {
+    charge part = {0};
+    for (int i = MOST_SHARES_OF_CARD - 1; i >= 0 && size > 0; i--) {
+        part.bytes[i] = from->bytes[i] < size ? from->bytes[i] : size;
+        from->bytes[i] -= part.bytes[i];
+        size -= part.bytes[i];
+    }
+    return part;
+}
+
+void budget_shrink(const budget *self, charge *taken, uint64_t keep) {
+    uint64_t held = charge_bytes(taken);
+    if (held <= keep) return;
+    charge back = charge_split(taken, (held - keep) / LEDGER_UNIT * LEDGER_UNIT);
+    budget_refund(self, &back);
+}
+
+bool budget_oversubscribes(const budget *self) {
+    for (int i = 0; i < self->count; i++)
+        if (self->shares[i]->limit.oversubscribe) return true;
+    return false;
+}
+
+void budget_attach(void) {
+    for (int i = 0; i < share_count; i++) ledger_attach(&shares[i].book);
+}
+
+int budget_log_level(void) {
+    int level = -1;
+    for (int i = 0; i < share_count; i++)
+        if (shares[i].limit.log_level > level) level = shares[i].limit.log_level;
+    return level;
+}
+
 uint64_t budget_context_bytes(const budget *self) {
     ledger *book = &self->shares[0]->book;
     return ledger_attach(book) == 0 ? atomic_load(&book->file->context_bytes) : 0;
 }
 
+/* Of several measurements at once the smallest has the least of others' memory in it. */
 void budget_learn_context(const budget *self, uint64_t bytes) {
     ledger *book = &self->shares[0]->book;
-    if (ledger_attach(book) == 0) atomic_store(&book->file->context_bytes, bytes);
+    if (ledger_attach(book) != 0) return;
+    uint64_t known = atomic_load(&book->file->context_bytes);
+    while ((!known || bytes < known) &&
+           !atomic_compare_exchange_weak(&book->file->context_bytes, &known, bytes)) {
+    }
 }
 
 void budget_forked(void) {

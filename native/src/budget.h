@@ -41,6 +41,23 @@ uint64_t budget_usage(const budget *self);
 int budget_reserve(const budget *self, uint64_t size, charge *taken);
 void budget_refund(const budget *self, const charge *taken);
 
+/* What a charge holds; take MORE beside it; give back what it holds beyond KEEP bytes. */
+uint64_t charge_bytes(const charge *taken);
+int budget_extend(const budget *self, charge *taken, uint64_t more);
+void budget_shrink(const budget *self, charge *taken, uint64_t keep);
+
+/* A part of a charge on its own. */
+charge charge_split(charge *from, uint64_t size);
+
+/* Whether what does not fit may be served from host memory instead. */
+bool budget_oversubscribes(const budget *self);
+
+/* Take the slots of all shares now: before the driver opens its own files (see there). */
+void budget_attach(void);
+
+/* The log level that the shares ask for, the highest; -1 when none does. */
+int budget_log_level(void);
+
 /* What a context of this card costs as far as known, in bytes; 0 unknown. */
 uint64_t budget_context_bytes(const budget *self);
 void budget_learn_context(const budget *self, uint64_t bytes);

@@ -11,8 +11,7 @@ enum { SHARDS = 16, FIRST_CAPACITY = 64 };
 typedef struct {
     charge_kind kind; /* 0: empty */
     uint64_t key;
-    const budget *card;
-    charge taken;
+    charged what;
 } entry;
 
 typedef struct {
@@ -51,7 +50,7 @@ static bool grow(shard *self) {
     return true;
 }
 
-int charges_put(charge_kind kind, uint64_t key, const budget *card, const charge *taken) {
+int charges_put(charge_kind kind, uint64_t key, const charged *what) {
     shard *self = shard_of(hash(kind, key));
     int problem = 0;
     pthread_mutex_lock(&self->mutex);
@@ -60,7 +59,7 @@ int charges_put(charge_kind kind, uint64_t key, const budget *card, const charge
     } else {
         size_t at = place(self->entries, self->capacity, kind, key);
         self->count += !self->entries[at].kind;
-        self->entries[at] = (entry){kind, key, card, *taken};
+        self->entries[at] = (entry){kind, key, *what};
     }
     pthread_mutex_unlock(&self->mutex);
     return problem;
@@ -80,7 +79,7 @@ static void remove_at(shard *self, size_t gap) {
     self->count--;
 }
 
-bool charges_take(charge_kind kind, uint64_t key, const budget **card, charge *taken) {
+bool charges_take(charge_kind kind, uint64_t key, charged *what) {
     shard *self = shard_of(hash(kind, key));
     bool found = false;
     pthread_mutex_lock(&self->mutex);
@@ -88,12 +87,28 @@ bool charges_take(charge_kind kind, uint64_t key, const budget **card, charge *t
         size_t at = place(self->entries, self->capacity, kind, key);
         found = self->entries[at].kind != 0;
         if (found) {
-            *card = self->entries[at].card;
-            *taken = self->entries[at].taken;
+            *what = self->entries[at].what;
             remove_at(self, at);
         }
     }
     pthread_mutex_unlock(&self->mutex);
+    return found;
+}
+
+/* Seldom: when a context ends. */
+bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what) {
+    bool found = false;
+    for (shard *self = shards; owner && !found && self < shards + SHARDS; self++) {
+        pthread_mutex_lock(&self->mutex);
+        for (size_t at = 0; at < self->capacity && !found; at++) {
+            if (!self->entries[at].kind || self->entries[at].what.owner != owner) continue;
+            found = true;
+            *key = self->entries[at].key;
+            *what = self->entries[at].what;
+            remove_at(self, at);
+        }
+        pthread_mutex_unlock(&self->mutex);
+    }
     return found;
 }
 

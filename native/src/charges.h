@@ -4,13 +4,32 @@
 #include "budget.h"
 
 /* Values of different kinds may be equal. */
-typedef enum { CHARGE_POINTER = 1, CHARGE_HANDLE, CHARGE_ARRAY, CHARGE_CONTEXT, CHARGE_PRIMARY } charge_kind;
+typedef enum {
+    CHARGE_POINTER = 1,
+    CHARGE_HOST_SERVED, /* beyond the limit, in host memory (oversubscribe) */
+    CHARGE_POOLED,
+    CHARGE_ARRAY,
+    CHARGE_EXTERNAL,
+    CHARGE_GRAPH,
+    CHARGE_SETTING, /* heap, stack and printf buffer of a context */
+    CHARGE_CONTEXT,
+    CHARGE_PRIMARY,
+} charge_kind;
+
+typedef struct {
+    const budget *card;
+    uint64_t owner; /* what it ends with, a context or a pool; 0: on its own */
+    charge taken;
+} charged;
 
 /* Remember a charge; 0 or -ENOMEM. */
-int charges_put(charge_kind kind, uint64_t key, const budget *card, const charge *taken);
+int charges_put(charge_kind kind, uint64_t key, const charged *what);
 
 /* Forget a charge and return it; false when there is none. */
-bool charges_take(charge_kind kind, uint64_t key, const budget **card, charge *taken);
+bool charges_take(charge_kind kind, uint64_t key, charged *what);
+
+/* The same for any charge of OWNER, with its key. */
+bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what);
 
 /* In the child of a fork: what the parent holds is not the child's. */
 void charges_forked(void);

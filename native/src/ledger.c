@@ -11,14 +11,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "failpoint.h"
+
 /* Open-file-description locks: Linux 3.15; older C libraries do not name them. */
 #ifndef F_OFD_SETLK
 #define F_OFD_SETLK 37
 #endif
 
-/* How long to give way to rivals whose requests together do not fit, before refusing. */
-enum { PATIENCE = 40, SPIN = 8 };
-static const struct timespec GIVE_WAY = {.tv_nsec = 250 * 1000};
+/* How to give way to rivals whose requests together do not fit: yield, then sleep, then overrule, then
+ * refuse. */
+enum { YIELDS = 8, SLEEPS = 8, OVERRULES = 8 };
+static const struct timespec GIVE_WAY = {.tv_nsec = 200 * 1000};
+
+/* How long a file is trusted to be as it was. */
+static const uint64_t TRUST_NS = 50 * 1000 * 1000;
 
 void ledger_init(ledger *self, const char *path) {
     memset(self, 0, sizeof *self);
@@ -57,7 +63,7 @@ static int map_file(ledger *self) {
     void *at = MAP_FAILED;
     if (fstat(fd, &status) != 0)
         problem = -errno;
-    else if (status.st_size != LEDGER_SIZE)
+    else if (!S_ISREG(status.st_mode) || status.st_size != LEDGER_SIZE)
         problem = -EPROTO;
     else if ((at = mmap(NULL, LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
         problem = -errno;
@@ -69,11 +75,45 @@ static int map_file(ledger *self) {
         munmap(at, LEDGER_SIZE);
         return -EPROTO;
     }
+    self->device = status.st_dev;
+    self->inode = status.st_ino;
     self->file = file;
     return 0;
 }
 
+/* Whether the descriptor is still the file that was mapped, and that as long as it was: a program may close
+ * descriptors that it never opened, and touching a page of a file that was cut short would kill it. */
+static int look_at_file(const ledger *self) {
+    struct stat status;
+    if (fstat(self->lock_fd, &status) != 0 || status.st_dev != self->device || status.st_ino != self->inode)
+        return -ESTALE;
+    return status.st_size == LEDGER_SIZE ? 0 : -ESTALE;
+}
+
+static uint64_t coarse_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* The lock lives on a description of its own, never mapped: a mapping would keep it alive after close. */
+static int open_for_locks(ledger *self) {
+    if (self->broken) return self->broken;
+    if (!self->file) {
+        int problem = map_file(self);
+        if (problem) return problem;
+    }
+    if (self->lock_fd < 0) {
+        self->lock_fd = open(self->path, O_RDWR | O_CLOEXEC);
+        if (self->lock_fd < 0) return -errno;
+        self->checked = 0; /* look at it at once */
+    }
+    uint64_t now = coarse_ns();
+    if (now - self->checked < TRUST_NS) return 0;
+    self->checked = now;
+    return self->broken = look_at_file(self);
+}
+
 static int slots_in_use(const ledger *self) {
     uint32_t high = atomic_load(&self->file->high);
     return high < LEDGER_SLOTS ? (int)high : LEDGER_SLOTS;
@@ -86,27 +126,23 @@ static void raise_high(ledger_file *file, uint32_t to) {
 }
 
 static int take_slot(ledger *self) {
-    int fd = open(self->path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) return -errno;
     for (int slot = 0; slot < LEDGER_SLOTS; slot++) {
-        if (!lock_slot(fd, slot, F_WRLCK)) continue;
+        if (!lock_slot(self->lock_fd, slot, F_WRLCK)) continue;
+        FAILPOINT("attach.locked");
         clear_slot(&self->file->slots[slot]);
+        FAILPOINT("attach.cleared");
         raise_high(self->file, (uint32_t)slot + 1);
         atomic_store(&self->file->slots[slot].pid, (uint32_t)getpid());
-        self->lock_fd = fd;
         self->slot = slot;
+        FAILPOINT("attach.done");
         return 0;
     }
-    close(fd);
     return -EUSERS;
 }
 
 static int attach_locked(ledger *self) {
-    if (!self->file) {
-        int problem = map_file(self);
-        if (problem) return problem;
-    }
-    return self->slot >= 0 ? 0 : take_slot(self);
+    int problem = open_for_locks(self);
+    return problem || self->slot >= 0 ? problem : take_slot(self);
 }
 
 int ledger_attach(ledger *self) {
@@ -116,91 +152,158 @@ int ledger_attach(ledger *self) {
     return problem;
 }
 
-/* What a dead process held is free: clear every slot that nobody's lock protects. */
+/* What a dead process held is free: clear every slot that nobody's lock protects. Under the mutex, since the
+ * locks of one description do not exclude each other. */
 static void reap(ledger *self) {
-    int count = slots_in_use(self);
+    int count = WRONG(KEEP_DEAD) ? 0 : slots_in_use(self);
     for (int slot = 0; slot < count; slot++) {
         ledger_slot *each = &self->file->slots[slot];
         if (slot == self->slot || (!atomic_load(&each->used) && !atomic_load(&each->pending))) continue;
         if (!lock_slot(self->lock_fd, slot, F_WRLCK)) continue;
+        FAILPOINT("reap.locked");
         clear_slot(each);
+        FAILPOINT("reap.cleared");
         lock_slot(self->lock_fd, slot, F_UNLCK);
     }
 }
 
-/* Sum over all slots. Pending is read before used: a rival that is granted in between is counted twice
- * rather than not at all. */
-static uint64_t sum(const ledger *self, uint64_t *rivals) {
-    uint64_t used = 0, pending = 0;
-    int count = slots_in_use(self);
-    for (int slot = 0; slot < count; slot++) {
-        ledger_slot *each = &self->file->slots[slot];
-        uint64_t asked = atomic_load(&each->pending);
-        if (slot != self->slot) pending += asked;
-        used += atomic_load(&each->used);
+typedef struct {
+    uint64_t granted, asked;
+} count;
+
+static uint64_t bytes(uint64_t word) { return word / LEDGER_UNIT * LEDGER_UNIT; }
+
+/* One slot. Pending is read before used, and then again: what moves from one to the other in between would be
+ * missed in the other order, and counted twice without the second look. */
+static count count_slot(ledger_slot *slot) {
+    for (;;) {
+        uint64_t early = WRONG(USED_BEFORE_PENDING) ? atomic_load(&slot->used) : 0;
+        if (WRONG(USED_BEFORE_PENDING)) FAILPOINT("count.between");
+        uint64_t pending = atomic_load(&slot->pending);
+        if (!WRONG(USED_BEFORE_PENDING)) FAILPOINT("count.between");
+        uint64_t used = WRONG(USED_BEFORE_PENDING) ? early : atomic_load(&slot->used);
+        if (pending && !WRONG(USED_BEFORE_PENDING) && atomic_load(&slot->pending) != pending) continue;
+        if (used & LEDGER_MOVED) return (count){bytes(used), 0};
+        if (pending & LEDGER_TAKEN) return (count){bytes(used) + bytes(pending), 0};
+        return (count){bytes(used), pending};
     }
-    *rivals = pending;
-    return used;
+}
+
+/* All slots; what this process itself is asking for is left out. */
+static count count_all(const ledger *self) {
+    count total = {0, 0};
+    int slots = slots_in_use(self);
+    for (int slot = 0; slot < slots; slot++) {
+        count each = count_slot(&self->file->slots[slot]);
+        total.granted += each.granted;
+        if (slot != self->slot) total.asked += each.asked;
+    }
+    return total;
+}
+
+/* Take back the requests of all rivals. One that is alive asks again and then sees ours; one that was stopped
+ * in the middle of asking stands in nobody's way. */
+static void overrule(const ledger *self) {
+    int slots = slots_in_use(self);
+    for (int slot = 0; slot < slots; slot++) {
+        _Atomic uint64_t *pending = &self->file->slots[slot].pending;
+        uint64_t asked = atomic_load(pending);
+        if (slot != self->slot && asked && !(asked & LEDGER_TAKEN))
+            atomic_compare_exchange_strong(pending, &asked, 0);
+    }
+}
+
+static void give_way(const ledger *self, int attempt) {
+    if (attempt < YIELDS) {
+        sched_yield();
+    } else if (attempt < YIELDS + SLEEPS) {
+        /* Rivals come back at different times. */
+        struct timespec wait = {.tv_nsec = GIVE_WAY.tv_nsec * (1 + (self->slot + attempt) % 4)};
+        nanosleep(&wait, NULL);
+    }
+}
+
+/* A request that was counted and fits becomes used. False when somebody has taken it back meanwhile. */
+static bool grant(ledger_slot *mine, uint64_t size) {
+    uint64_t asked = size;
+    if (!WRONG(CHECK_THEN_TAKE) &&
+        !atomic_compare_exchange_strong(&mine->pending, &asked, size | LEDGER_TAKEN))
+        return false;
+    FAILPOINT("reserve.taken");
+    atomic_fetch_add(&mine->used, size + LEDGER_MOVED);
+    FAILPOINT("reserve.moved");
+    atomic_store(&mine->pending, 0);
+    FAILPOINT("reserve.cleared");
+    atomic_fetch_sub(&mine->used, LEDGER_MOVED);
+    return true;
 }
 
 /*
- * Ask in the open, then count. Two rivals cannot both overlook each other: each has published its request
- * before it counts. Where the requests fit only one by one, all step back and try again; where a request
- * does not fit beside what is granted, it is refused at once. No lock is held, so a process that is stopped
- * or killed in here stops nobody.
+ * Ask in the open, then count. Of two rivals the one that asked later sees the other, so together they never
+ * pass the limit (docs/adr/0005). Where the requests fit only one by one, all step back and try again; where
+ * a request does not fit beside what is granted, it is refused at once. No lock is held, so a process that is
+ * stopped or killed in here stops nobody.
  */
 static int reserve_locked(ledger *self, uint64_t size, uint64_t limit) {
     ledger_slot *mine = &self->file->slots[self->slot];
     bool reaped = false;
-    for (int attempt = 0; attempt < PATIENCE; attempt++) {
-        atomic_store(&mine->pending, size);
-        uint64_t rivals, used = sum(self, &rivals);
-        bool fits = size <= limit && used <= limit - size;
-        if (fits && rivals <= limit - size - used) {
-            atomic_fetch_add(&mine->used, size);
-            atomic_store(&mine->pending, 0);
-            return 0;
-        }
+    for (int attempt = 0; size <= limit && attempt < YIELDS + SLEEPS + OVERRULES; attempt++) {
+        if (!WRONG(CHECK_THEN_TAKE)) atomic_store(&mine->pending, size);
+        FAILPOINT("reserve.asked");
+        if (attempt >= YIELDS + SLEEPS) overrule(self);
+        count all = count_all(self);
+        FAILPOINT("reserve.counted");
+        bool fits = all.granted <= limit - size;
+        if (fits && all.asked <= limit - size - all.granted && grant(mine, size)) return 0;
         atomic_store(&mine->pending, 0);
-        if (!reaped) {
+        if (!reaped)
             reap(self);
-            reaped = true;
-        } else if (!fits) {
+        else if (!fits)
             break;
-        } else if (attempt < SPIN) {
-            sched_yield();
-        } else {
-            /* Rivals leave at different times, the first slot soonest. */
-            struct timespec wait = {.tv_nsec = GIVE_WAY.tv_nsec * (1 + self->slot % 8)};
-            nanosleep(&wait, NULL);
-        }
+        else
+            give_way(self, attempt);
+        reaped = true;
     }
     atomic_fetch_add(&mine->refused, 1);
     return -ENOMEM;
 }
 
+static uint64_t in_units(uint64_t size) {
+    return size > UINT64_MAX - LEDGER_UNIT ? bytes(size) : bytes(size + LEDGER_UNIT - 1);
+}
+
 int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
     pthread_mutex_lock(&self->mutex);
     int problem = attach_locked(self);
-    if (!problem) problem = reserve_locked(self, size, limit);
+    if (!problem) problem = reserve_locked(self, in_units(size), limit);
     pthread_mutex_unlock(&self->mutex);
     return problem;
 }
 
 void ledger_refund(ledger *self, uint64_t size) {
-    if (self->slot >= 0) atomic_fetch_sub(&self->file->slots[self->slot].used, size);
+    if (self->slot < 0 || self->broken) return;
+    FAILPOINT("refund");
+    atomic_fetch_sub(&self->file->slots[self->slot].used, in_units(size));
+    FAILPOINT("refunded");
 }
 
 uint64_t ledger_usage(ledger *self) {
-    if (ledger_attach(self) != 0) return 0;
-    reap(self);
-    uint64_t rivals;
-    return sum(self, &rivals);
+    uint64_t used = 0;
+    pthread_mutex_lock(&self->mutex);
+    if (open_for_locks(self) == 0) {
+        reap(self);
+        used = count_all(self).granted;
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return used;
 }
 
+/*
+ * The child's copy of the descriptor stays open until it ends or becomes another program, as its copies of
+ * the driver's descriptors do: as long as these live the driver keeps the parent's memory, even when the
+ * parent dies. Closing it would not drop the parent's lock either way.
+ */
 void ledger_forked(ledger *self) {
-    /* The description is shared with the parent: closing our copy leaves the parent's lock in place. */
-    if (self->lock_fd >= 0) close(self->lock_fd);
     self->lock_fd = self->slot = -1;
     pthread_mutex_init(&self->mutex, NULL);
 }

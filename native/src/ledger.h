@@ -3,21 +3,27 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "../include/ledger.h"
 
 typedef struct {
     char path[256];
-    ledger_file *file; /* NULL until attached */
-    int lock_fd;       /* holds the lock of our slot; -1 before */
-    int slot;          /* -1 before */
+    ledger_file *file; /* NULL until mapped */
+    dev_t device;      /* the file that was mapped: what the descriptor below must still be */
+    ino_t inode;
+    int lock_fd;      /* holds the lock of our slot; -1 before and in the child of a fork */
+    int slot;         /* -1 before */
+    int broken;       /* 0, or for good the -errno of a file that has changed under us */
+    uint64_t checked; /* coarse nanoseconds when the file was last looked at */
     pthread_mutex_t mutex;
 } ledger;
 
 /* Prepare a ledger without touching the file. */
 void ledger_init(ledger *self, const char *path);
 
-/* Map the file and take a slot, once; 0, or -errno: the file is missing, short, foreign (-EPROTO) or full. */
+/* Map the file and take a slot, once; 0, or -errno: the file is missing, read-only, short or foreign
+ * (-EPROTO), full (-EUSERS), or has changed under us (-ESTALE). */
 int ledger_attach(ledger *self);
 
 /* Take SIZE bytes within LIMIT; 0, -ENOMEM when they do not fit, or another -errno from attaching. */
@@ -26,7 +32,7 @@ int ledger_reserve(ledger *self, uint64_t size, uint64_t limit);
 /* Give back what was reserved. */
 void ledger_refund(ledger *self, uint64_t size);
 
-/* Bytes that live processes hold together; 0 when the ledger cannot be attached. */
+/* Bytes that live processes hold together; 0 when the ledger cannot be mapped. Takes no slot. */
 uint64_t ledger_usage(ledger *self);
 
 /* In the child of a fork: the slot is the parent's; the child takes its own when it needs one. */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,11 +38,19 @@ static int take(const char *key, const char *value, limits *into) {
         if (!number(value, 100, &parsed)) return -1;
         into->cores = (unsigned)parsed;
     }
+    if (strcmp(key, "oversubscribe") == 0) {
+        if (!number(value, 1, &parsed)) return -1;
+        into->oversubscribe = parsed == 1;
+    }
+    if (strcmp(key, "log_level") == 0) {
+        if (!number(value, 4, &parsed)) return -1;
+        into->log_level = (int)parsed;
+    }
     return 0;
 }
 
 int limits_parse(const char *text, size_t length, limits *into, char *why, size_t why_size) {
-    memset(into, 0, sizeof *into);
+    *into = (limits){.log_level = -1};
     int found = 0, line_number = 0;
     for (const char *at = text, *end = text + length; at < end;) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));

@@ -1,6 +1,7 @@
 /* The `limits` file of a share (docs/interfaces.md). Policy only. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -11,6 +12,8 @@ typedef struct {
     char device[LIMITS_ID]; /* NVML UUID of the card */
     uint64_t memory;        /* bytes */
     unsigned cores;         /* percent, 0: nothing reserved */
+    bool oversubscribe;     /* what goes beyond memory is served from host memory */
+    int log_level;          /* 0..4; -1: the limiter's own */
 } limits;
 
 /* Parse LENGTH bytes of TEXT; 0, or -EINVAL with the reason in WHY. */

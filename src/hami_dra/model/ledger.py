@@ -12,6 +12,8 @@ MAGIC = 0x48414D49_00000001
 HEADER = 4096
 SLOTS = 1024
 SLOT_BYTES = 64
+UNIT = 512
+"""`used` and `pending` are multiples of it."""
 SIZE = HEADER + SLOTS * SLOT_BYTES
 """Bytes of the whole file; as many zero bytes are an empty ledger."""
 
@@ -89,7 +91,13 @@ def slots(data: bytes) -> list[Slot]:
     if len(data) != SIZE:
         raise ValueError("not a ledger of this version")
     taken = header(data).high
-    return [Slot(*_SLOT.unpack_from(data, HEADER + slot * SLOT_BYTES)) for slot in range(taken)]
+    return [_slot(_SLOT.unpack_from(data, HEADER + slot * SLOT_BYTES)) for slot in range(taken)]
+
+
+def _slot(words: tuple[int, ...]) -> Slot:
+    """The first two words count whole units; flags of the limiter are in their low bits."""
+    used, pending, *others = words
+    return Slot(used // UNIT * UNIT, pending // UNIT * UNIT, *others)
 
 
 def used(data: bytes) -> int:

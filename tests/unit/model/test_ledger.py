@@ -20,7 +20,7 @@ def example(**numbers: int) -> bytes:
 
 
 def test_a_slot_is_read_as_the_limiter_writes_it():
-    numbers = {name: at + 1 for at, name in enumerate(ledger.Slot.__dataclass_fields__)}
+    numbers = {name: (at + 1) * ledger.UNIT for at, name in enumerate(ledger.Slot.__dataclass_fields__)}
     first, second = ledger.slots(example(**numbers))
     assert first == ledger.Slot(**numbers)
     assert second == ledger.Slot(*(0 for _ in numbers))
@@ -28,6 +28,10 @@ def test_a_slot_is_read_as_the_limiter_writes_it():
 
 def test_what_the_slots_hold_is_what_the_share_uses():
     assert ledger.used(example(used=3 << 30)) == 3 << 30
+
+
+def test_the_limiters_flags_in_the_low_bits_are_not_bytes():
+    assert ledger.used(example(used=(3 << 30) + 1, pending=(1 << 20) + 1)) == 3 << 30
 
 
 def test_a_hint_is_read_back_as_it_was_written():
