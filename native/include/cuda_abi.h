@@ -109,6 +109,21 @@ typedef struct {
     unsigned int NumChannels, Flags;
 } CUDA_ARRAY3D_DESCRIPTOR;
 
+enum { CUDA_ARRAY3D_SPARSE = 0x40, CUDA_ARRAY3D_DEFERRED_MAPPING = 0x80 }; /* in Flags */
+
+/* The interface before CUDA 3.2, which 64-bit drivers still export: sizes and addresses of 32 bits */
+typedef unsigned int CUdeviceptr_v1;
+typedef struct {
+    unsigned int Width, Height;
+    CUarray_format Format;
+    unsigned int NumChannels;
+} CUDA_ARRAY_DESCRIPTOR_v1;
+typedef struct {
+    unsigned int Width, Height, Depth;
+    CUarray_format Format;
+    unsigned int NumChannels, Flags;
+} CUDA_ARRAY3D_DESCRIPTOR_v1;
+
 /* Copies between pitched memory (cuMemcpy2D) */
 typedef struct {
     size_t srcXInBytes, srcY;
@@ -139,6 +154,7 @@ typedef enum {
     CU_MEM_LOCATION_TYPE_HOST = 2,
     CU_MEM_LOCATION_TYPE_HOST_NUMA = 3,
     CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT = 4,
+    CU_MEM_LOCATION_TYPE_DEVICE_LOCALITY_DOMAIN = 6,
 } CUmemLocationType;
 typedef struct {
     CUmemLocationType type;
@@ -192,6 +208,10 @@ typedef struct {
     size_t size;
     unsigned long long handleTypes, flags;
 } CUmulticastObjectProp;
+
+/* Managed memory: cuMemAdvise, in its form before CUDA 13 */
+#define CU_DEVICE_CPU ((CUdevice) - 1)
+enum { CU_MEM_ADVISE_SET_PREFERRED_LOCATION = 3, CU_MEM_ADVISE_SET_ACCESSED_BY = 5 };
 
 /* Memory of other APIs (Vulkan, OpenGL) */
 typedef struct {
@@ -260,6 +280,14 @@ typedef struct {
     size_t accessDescCount, bytesize;
     CUdeviceptr dptr;
 } CUDA_MEM_ALLOC_NODE_PARAMS;
+enum { CU_GRAPH_NODE_TYPE_KERNEL = 0, CU_GRAPH_NODE_TYPE_GRAPH = 4, CU_GRAPH_NODE_TYPE_MEM_ALLOC = 10 };
+enum { CU_GRAPH_NODE_TYPE_MEM_FREE = 11 };
+typedef enum {
+    CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT,
+    CU_GRAPH_MEM_ATTR_USED_MEM_HIGH,
+    CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT,
+    CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH,
+} CUgraphMem_attribute;
 typedef struct {
     uint64_t flags;
     CUstream hUploadStream;
@@ -277,6 +305,9 @@ typedef struct {
     int numExecAffinityParams;
     void *cigParams;
 } CUctxCreateParams;
+
+/* cuCtxSetLimit */
+enum { CU_LIMIT_STACK_SIZE = 0, CU_LIMIT_PRINTF_FIFO_SIZE = 1, CU_LIMIT_MALLOC_HEAP_SIZE = 2 };
 
 /* cuGetProcAddress */
 enum {

@@ -8,7 +8,12 @@ $(LIMITER_OUT)/%.o: src/%.c flags.mk
 	@mkdir -p $(@D)
 	$(CC) $(BASE) $(CFLAGS) -O2 -c -o $@ $<
 
-$(OUT)/libvgpu.so: $(LIMITER_OBJS) src/libvgpu.map
+# Every entry point of the driver is wrapped or passes for a reason.
+$(OUT)/entry-points: src/entry_points.tsv src/hooks.def tools/entry_points.py
+	$(PYTHON) tools/entry_points.py check
+	@mkdir -p $(@D) && touch $@
+
+$(OUT)/libvgpu.so: $(LIMITER_OBJS) src/libvgpu.map $(OUT)/entry-points
 	$(CC) -shared -Wl,-soname,libvgpu.so -Wl,--version-script=src/libvgpu.map -Wl,-z,now -Wl,-z,relro \
 	  $(CFLAGS) -o $@ $(LIMITER_OBJS) $(LDLIBS)
 

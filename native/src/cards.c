@@ -5,7 +5,10 @@
 #include <stdlib.h>
 
 #include "charges.h"
+#include "hook_graph.h"
+#include "hook_pool.h"
 #include "log.h"
+#include "physical.h"
 
 #define DEFAULT_FOLDER "/run/hami/shares"
 
@@ -15,6 +18,9 @@ static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static void forked(void) {
     budget_forked();
     charges_forked();
+    physical_forked();
+    pools_forked();
+    graphs_forked();
 }
 
 static void load(void) {

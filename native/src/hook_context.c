@@ -6,18 +6,16 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "failpoint.h"
 #include "hook_memory.h"
-#include "log.h"
 #include "nvml_probe.h"
 
 /* When nothing can be measured. */
 static const uint64_t USUAL_CONTEXT_BYTES = UINT64_C(256) << 20;
 
 typedef struct {
-    card_state state;
-    budget *card;
-    charge taken;
-    uint64_t before; /* bytes in use before the call, by the driver's word */
+    request asked;
+    uint64_t before; /* bytes in use before the call, by the driver's word; 0: the cost is known */
 } opening;
 
 /* Contexts are opened one at a time in a process, so that a difference belongs to one of them. */
@@ -25,29 +23,26 @@ static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 /* Reserve what a context is known to cost; false when it does not fit. */
 static bool begin(opening *self, CUdevice device) {
-    self->card = NULL;
-    self->taken = (charge){0};
-    self->before = 0;
-    self->state = card_of_device(device, &self->card);
-    if (self->state != CARD_LIMITED) return self->state == CARD_FREE;
-    uint64_t known = budget_context_bytes(self->card);
-    if (!known) self->before = nvml_used_bytes(self->card->device);
-    return reserve(self->state, self->card, known ? known : USUAL_CONTEXT_BYTES, &self->taken);
+    *self = (opening){.asked = request_on(device)};
+    if (self->asked.state != CARD_LIMITED) return self->asked.state == CARD_FREE;
+    uint64_t known = budget_context_bytes(self->asked.own.card);
+    if (!known) self->before = nvml_used_bytes(self->asked.own.card->device);
+    return WRONG(FREE_CONTEXT) || ask(&self->asked, known ? known : USUAL_CONTEXT_BYTES);
 }
 
-/* Measure the first, remember the charge under KEY, or give it back; returns RESULT. */
-static CUresult finish(opening *self, CUresult result, charge_kind kind, uint64_t key) {
-    if (self->state == CARD_LIMITED && result == CUDA_SUCCESS && !budget_context_bytes(self->card)) {
-        uint64_t after = nvml_used_bytes(self->card->device);
-        uint64_t cost = after > self->before ? after - self->before : USUAL_CONTEXT_BYTES;
-        charge measured;
-        if (cost <= 4 * USUAL_CONTEXT_BYTES && budget_reserve(self->card, cost, &measured) == 0) {
-            budget_refund(self->card, &self->taken);
-            self->taken = measured;
-            budget_learn_context(self->card, cost);
-        }
-    }
-    return settle(result, self->state, self->card, kind, key, &self->taken);
+/* The first context of a share tells what one costs; false when that is more than the share has left. */
+static bool measured(opening *self) {
+    charged *own = &self->asked.own;
+    if (self->asked.state != CARD_LIMITED || budget_context_bytes(own->card) || WRONG(FREE_CONTEXT))
+        return true;
+    uint64_t after = nvml_used_bytes(own->card->device);
+    uint64_t cost = after > self->before ? after - self->before : USUAL_CONTEXT_BYTES;
+    if (cost > 4 * USUAL_CONTEXT_BYTES) return true; /* others have allocated meanwhile */
+    uint64_t held = charge_bytes(&own->taken);
+    if (cost > held && budget_extend(own->card, &own->taken, cost - held) != 0) return false;
+    budget_shrink(own->card, &own->taken, cost);
+    budget_learn_context(own->card, cost);
+    return true;
 }
 
 static bool primary_is_active(CUdevice device) {
@@ -56,6 +51,15 @@ static bool primary_is_active(CUdevice device) {
     int active = 0;
     return get_state && get_state(device, &flags, &active) == CUDA_SUCCESS && active;
 }
+
+static void release_primary(CUdevice device) {
+    CUresult (*release)(CUdevice) = driver_function("cuDevicePrimaryCtxRelease_v2");
+    if (release) release(device);
+}
+
+/* What was allocated in a context ends with it, so the primary ones are remembered by their handles. */
+enum { MOST_DEVICES = 64 };
+static CUcontext primaries[MOST_DEVICES];
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     cuDevicePrimaryCtxRetain_type real = REAL(cuDevicePrimaryCtxRetain);
@@ -68,7 +72,14 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     } else if (!begin(&self, device)) {
         result = CUDA_ERROR_OUT_OF_MEMORY;
     } else {
-        result = finish(&self, real(context, device), CHARGE_PRIMARY, (uint64_t)device);
+        result = real(context, device);
+        if (result == CUDA_SUCCESS && !measured(&self)) {
+            release_primary(device);
+            result = CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        self.asked.own.owner = 0;
+        result = settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
+        if (result == CUDA_SUCCESS && device >= 0 && device < MOST_DEVICES) primaries[device] = *context;
     }
     pthread_mutex_unlock(&one_at_a_time);
     return result;
@@ -79,6 +90,7 @@ static CUresult primary_ended(CUresult result, CUdevice device) {
     if (result == CUDA_SUCCESS && !primary_is_active(device)) {
         held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
         let_go(CUDA_SUCCESS, &held, CHARGE_PRIMARY, (uint64_t)device);
+        if (device >= 0 && device < MOST_DEVICES) owner_ended((uint64_t)primaries[device]);
     }
     return result;
 }
@@ -93,6 +105,25 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
 }
 
+CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+    cuDevicePrimaryCtxRelease_type real = REAL(cuDevicePrimaryCtxRelease);
+    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+}
+
+CUresult cuDevicePrimaryCtxReset(CUdevice device) {
+    cuDevicePrimaryCtxReset_type real = REAL(cuDevicePrimaryCtxReset);
+    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+}
+
+static CUresult opened(opening *self, CUresult result, CUcontext *context) {
+    if (result == CUDA_SUCCESS && !measured(self)) {
+        CUresult (*undo)(CUcontext) = driver_function("cuCtxDestroy_v2");
+        if (undo) undo(*context);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return settle(&self->asked, result, CHARGE_CONTEXT, result == CUDA_SUCCESS ? (uint64_t)*context : 0);
+}
+
 /* Body of the versions of cuCtxCreate, which differ in what they pass on. */
 #define OPEN(symbol, ...)                                                                                    \
     do {                                                                                                     \
@@ -102,8 +133,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
         CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                                          \
         pthread_mutex_lock(&one_at_a_time);                                                                  \
         if (begin(&self, device)) {                                                                          \
-            result = real(__VA_ARGS__);                                                                      \
-            result = finish(&self, result, CHARGE_CONTEXT, result == CUDA_SUCCESS ? (uint64_t)*context : 0); \
+            result = opened(&self, real(__VA_ARGS__), context);                                              \
         }                                                                                                    \
         pthread_mutex_unlock(&one_at_a_time);                                                                \
         return result;                                                                                       \
@@ -123,4 +153,18 @@ CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *parameters, unsig
     OPEN(cuCtxCreate_v4, context, parameters, flags, device);
 }
 
-CUresult cuCtxDestroy_v2(CUcontext context) { RELEASE(cuCtxDestroy_v2, CHARGE_CONTEXT, context, context); }
+CUresult cuCtxCreate(CUcontext *context, unsigned int flags, CUdevice device) {
+    OPEN(cuCtxCreate, context, flags, device);
+}
+
+static CUresult destroy(int hook, CUcontext context) {
+    cuCtxDestroy_v2_type real = (cuCtxDestroy_v2_type)real_function(hook);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    held_charge held = hold(CHARGE_CONTEXT, (uint64_t)context);
+    CUresult result = let_go(real(context), &held, CHARGE_CONTEXT, (uint64_t)context);
+    if (result == CUDA_SUCCESS) owner_ended((uint64_t)context);
+    return result;
+}
+
+CUresult cuCtxDestroy_v2(CUcontext context) { return destroy(HOOK_cuCtxDestroy_v2, context); }
+CUresult cuCtxDestroy(CUcontext context) { return destroy(HOOK_cuCtxDestroy, context); }

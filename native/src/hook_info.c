@@ -25,6 +25,31 @@ CUresult cuDeviceTotalMem_v2(size_t *size, CUdevice device) {
     return result;
 }
 
+/* The interface before CUDA 3.2 has no room for more than 4 GiB. */
+static unsigned int in_32_bits(uint64_t size) { return size > UINT32_MAX ? UINT32_MAX : (unsigned int)size; }
+
+CUresult cuMemGetInfo(unsigned int *available, unsigned int *total) {
+    cuMemGetInfo_type real = REAL(cuMemGetInfo);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(available, total);
+    budget *card = NULL;
+    if (result != CUDA_SUCCESS || card_of_context(&card) != CARD_LIMITED) return result;
+    uint64_t limit = budget_limit(card), used = budget_usage(card);
+    *total = in_32_bits(least(*total, limit));
+    *available = in_32_bits(least(*available, limit - least(used, limit)));
+    return result;
+}
+
+CUresult cuDeviceTotalMem(unsigned int *size, CUdevice device) {
+    cuDeviceTotalMem_type real = REAL(cuDeviceTotalMem);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(size, device);
+    budget *card = NULL;
+    if (result == CUDA_SUCCESS && card_of_device(device, &card) == CARD_LIMITED)
+        *size = in_32_bits(least(budget_limit(card), *size));
+    return result;
+}
+
 static card_state card_of_handle(nvmlDevice_t device, budget **card) {
     static nvmlReturn_t (*get_uuid)(nvmlDevice_t, char *, unsigned int);
     if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");

@@ -4,33 +4,51 @@
 #include "cards.h"
 #include "charges.h"
 
-/* Whether SIZE bytes could be taken; always without limits, never when the card is refused. */
-bool reserve(card_state state, const budget *card, uint64_t size, charge *taken);
+/* Who asks for memory of which card, and what was taken for it. */
+typedef struct {
+    card_state state;
+    charged own;
+} request;
 
-/* After the driver's answer: remember the charge, or give it back; returns RESULT. */
-CUresult settle(CUresult result, card_state state, const budget *card, charge_kind kind, uint64_t key,
-                const charge *taken);
+request request_in_context(void); /* of the current context's card */
+request request_on(CUdevice device);
+request request_at(const CUmemLocation *location); /* free of limits unless it lies on a card */
+
+/* Whether SIZE bytes could be taken; always without limits or for nothing, never when the card is refused. */
+bool ask(request *self, uint64_t size);
+
+/* After the driver's answer: remember the charge under KEY, or give it back; returns RESULT. */
+CUresult settle(request *self, CUresult result, charge_kind kind, uint64_t key);
+
+/* What the driver takes for SIZE bytes; its pages are 2 MiB, small memory is counted by 512 bytes. */
+uint64_t in_pages(uint64_t size);
+
+/* Products that do not fit are the largest number, which no budget grants. */
+uint64_t times(uint64_t a, uint64_t b);
 
 /* A charge taken out before the driver frees, since it may hand the same address out again at once. */
 typedef struct {
     bool found;
-    const budget *card;
-    charge taken;
+    charged what;
 } held_charge;
 held_charge hold(charge_kind kind, uint64_t key);
 CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t key);
 
-/* Body of an allocating entry point: reserve SIZE, call the driver, settle under KEY. */
-#define ALLOCATE(symbol, size, kind, key, ...)                                                               \
+/* Give back all that ended with a context. */
+void owner_ended(uint64_t owner);
+
+/*
+ * Body of an allocating entry point: reserve SIZE, call the driver, settle under what it wrote to PLACE. A
+ * call without a place is the driver's to refuse.
+ */
+#define ALLOCATE(symbol, size, kind, place, ...)                                                             \
     do {                                                                                                     \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
-        budget *card = NULL;                                                                                 \
-        charge taken = {0};                                                                                  \
-        card_state state = card_of_context(&card);                                                           \
-        if (!reserve(state, card, size, &taken)) return CUDA_ERROR_OUT_OF_MEMORY;                            \
+        request self = request_in_context();                                                                 \
+        if (!ask(&self, (place) ? (size) : 0)) return CUDA_ERROR_OUT_OF_MEMORY;                              \
         CUresult result = real(__VA_ARGS__);                                                                 \
-        return settle(result, state, card, kind, (uint64_t)(key), &taken);                                   \
+        return settle(&self, result, kind, result == CUDA_SUCCESS ? (uint64_t)*(place) : 0);                 \
     } while (0)
 
 /* Body of a freeing entry point: the charge of KEY goes back once the driver has freed. */

@@ -1,0 +1,81 @@
+/* Memory behind other handles: arrays, mipmapped arrays, and what other interfaces (Vulkan, OpenGL)
+ * allocated. */
+#include "hook_memory.h"
+
+/* A channel of an element. Compressed and video formats take no more than the largest. */
+static uint64_t channel_bytes(CUarray_format format) {
+    switch (format) {
+    case CU_AD_FORMAT_UNSIGNED_INT8:
+    case CU_AD_FORMAT_SIGNED_INT8:
+        return 1;
+    case CU_AD_FORMAT_UNSIGNED_INT16:
+    case CU_AD_FORMAT_SIGNED_INT16:
+    case CU_AD_FORMAT_HALF:
+        return 2;
+    default:
+        return 4;
+    }
+}
+
+static uint64_t at_least_one(uint64_t count) { return count ? count : 1; }
+
+/* Sparse arrays and those that are mapped later get their memory through cuMemCreate. */
+static bool has_memory(unsigned int flags) {
+    return !(flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING));
+}
+
+static uint64_t bytes(uint64_t width, uint64_t height, uint64_t depth, CUarray_format format,
+                      unsigned int channels) {
+    uint64_t elements = times(times(width, at_least_one(height)), at_least_one(depth));
+    return times(elements, at_least_one(channels) * channel_bytes(format));
+}
+
+static uint64_t array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *shape) {
+    if (!shape || !has_memory(shape->Flags)) return 0;
+    return bytes(shape->Width, shape->Height, shape->Depth, shape->Format, shape->NumChannels);
+}
+
+CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *shape) {
+    uint64_t size = shape ? bytes(shape->Width, shape->Height, 1, shape->Format, shape->NumChannels) : 0;
+    ALLOCATE(cuArrayCreate_v2, size, CHARGE_ARRAY, array, array, shape);
+}
+
+CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
+    ALLOCATE(cuArray3DCreate_v2, array_bytes(shape), CHARGE_ARRAY, array, array, shape);
+}
+
+CUresult cuArrayDestroy(CUarray array) { RELEASE(cuArrayDestroy, CHARGE_ARRAY, array, array); }
+
+/* All levels together are less than twice the first. */
+CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
+                                unsigned int levels) {
+    uint64_t size = times(array_bytes(shape), levels > 1 ? 2 : 1);
+    ALLOCATE(cuMipmappedArrayCreate, size, CHARGE_ARRAY, array, array, shape, levels);
+}
+
+CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
+    RELEASE(cuMipmappedArrayDestroy, CHARGE_ARRAY, array, array);
+}
+
+/* Before CUDA 3.2. */
+CUresult cuArrayCreate(CUarray *array, const CUDA_ARRAY_DESCRIPTOR_v1 *shape) {
+    uint64_t size = shape ? bytes(shape->Width, shape->Height, 1, shape->Format, shape->NumChannels) : 0;
+    ALLOCATE(cuArrayCreate, size, CHARGE_ARRAY, array, array, shape);
+}
+
+CUresult cuArray3DCreate(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR_v1 *shape) {
+    uint64_t size =
+        shape ? bytes(shape->Width, shape->Height, shape->Depth, shape->Format, shape->NumChannels) : 0;
+    ALLOCATE(cuArray3DCreate, size, CHARGE_ARRAY, array, array, shape);
+}
+
+/* Vulkan's and OpenGL's own calls are not ours: their memory is seen, and counted, when CUDA is given it. */
+CUresult cuImportExternalMemory(CUexternalMemory *memory,
+                                const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *description) {
+    uint64_t size = description ? description->size : 0;
+    ALLOCATE(cuImportExternalMemory, size, CHARGE_EXTERNAL, memory, memory, description);
+}
+
+CUresult cuDestroyExternalMemory(CUexternalMemory memory) {
+    RELEASE(cuDestroyExternalMemory, CHARGE_EXTERNAL, memory, memory);
+}

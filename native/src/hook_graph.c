@@ -1,0 +1,177 @@
+/*
+ * Allocation nodes of graphs, added by hand or captured from stream-ordered allocations. The driver takes
+ * their memory at the latest when the executable graph is launched, and keeps it for the card when that is
+ * destroyed, until it is trimmed. So all nodes of a graph are charged when it is made executable, and what
+ * the driver keeps afterwards is charged by its own word. Graphs that share memory because they never run at
+ * once are charged as if they did not.
+ */
+#include "hook_graph.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "hook_memory.h"
+
+enum { MOST_DEVICES = 64 };
+
+typedef struct {
+    uint64_t live; /* bytes of the executable graphs there are */
+    request kept;  /* charge of what the driver keeps beyond them */
+    bool known;
+} card_memory;
+
+static card_memory cards[MOST_DEVICES];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* Bytes that the nodes of a graph and of the graphs within it allocate on each card. */
+static void add_nodes(CUgraph graph, uint64_t bytes[MOST_DEVICES]) {
+    CUresult (*get_nodes)(CUgraph, CUgraphNode *, size_t *) = driver_function("cuGraphGetNodes");
+    CUresult (*get_type)(CUgraphNode, int *) = driver_function("cuGraphNodeGetType");
+    CUresult (*get_params)(CUgraphNode, CUDA_MEM_ALLOC_NODE_PARAMS *) =
+        driver_function("cuGraphMemAllocNodeGetParams");
+    CUresult (*get_child)(CUgraphNode, CUgraph *) = driver_function("cuGraphChildGraphNodeGetGraph");
+    size_t count = 0;
+    if (!get_nodes || !get_type || get_nodes(graph, NULL, &count) != CUDA_SUCCESS || count == 0) return;
+    CUgraphNode *nodes = calloc(count, sizeof *nodes);
+    if (!nodes || get_nodes(graph, nodes, &count) != CUDA_SUCCESS) count = 0;
+    for (size_t i = 0; i < count; i++) {
+        int type = -1;
+        CUgraph child;
+        CUDA_MEM_ALLOC_NODE_PARAMS params;
+        if (get_type(nodes[i], &type) != CUDA_SUCCESS) continue;
+        if (type == CU_GRAPH_NODE_TYPE_GRAPH && get_child && get_child(nodes[i], &child) == CUDA_SUCCESS)
+            add_nodes(child, bytes);
+        if (type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && get_params &&
+            get_params(nodes[i], &params) == CUDA_SUCCESS) {
+            const CUmemLocation *at = &params.poolProps.location;
+            if (at->type == CU_MEM_LOCATION_TYPE_DEVICE && at->id >= 0 && at->id < MOST_DEVICES)
+                bytes[at->id] += in_pages(params.bytesize);
+        }
+    }
+    free(nodes);
+}
+
+/* What was reserved for an executable graph, by card; keys of one graph differ in the low bits of its
+ * address. */
+static bool reserve_all(const uint64_t bytes[MOST_DEVICES], request asked[MOST_DEVICES]) {
+    for (int device = 0; device < MOST_DEVICES; device++) {
+        if (!bytes[device]) continue;
+        asked[device] = request_on(device);
+        if (ask(&asked[device], in_pages(bytes[device]))) continue;
+        while (--device >= 0) settle(&asked[device], CUDA_ERROR_OUT_OF_MEMORY, CHARGE_GRAPH, 0);
+        return false;
+    }
+    return true;
+}
+
+static void settle_all(CUresult result, CUgraphExec executable, request asked[MOST_DEVICES]) {
+    pthread_mutex_lock(&mutex);
+    for (int device = 0; device < MOST_DEVICES; device++) {
+        if (result == CUDA_SUCCESS) cards[device].live += charge_bytes(&asked[device].own.taken);
+        settle(&asked[device], result, CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+#define INSTANTIATE(symbol, ...)                                                                             \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        uint64_t bytes[MOST_DEVICES] = {0};                                                                  \
+        request asked[MOST_DEVICES] = {0};                                                                   \
+        add_nodes(graph, bytes);                                                                             \
+        if (!reserve_all(bytes, asked)) return CUDA_ERROR_OUT_OF_MEMORY;                                     \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        settle_all(result, result == CUDA_SUCCESS ? *executable : NULL, asked);                              \
+        return result;                                                                                       \
+    } while (0)
+
+CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, CUgraphNode *node, char *log,
+                            size_t size) {
+    INSTANTIATE(cuGraphInstantiate, executable, graph, node, log, size);
+}
+
+CUresult cuGraphInstantiate_v2(CUgraphExec *executable, CUgraph graph, CUgraphNode *node, char *log,
+                               size_t size) {
+    INSTANTIATE(cuGraphInstantiate_v2, executable, graph, node, log, size);
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags) {
+    INSTANTIATE(cuGraphInstantiateWithFlags, executable, graph, flags);
+}
+
+CUresult cuGraphInstantiateWithParams(CUgraphExec *executable, CUgraph graph,
+                                      CUDA_GRAPH_INSTANTIATE_PARAMS *params) {
+    INSTANTIATE(cuGraphInstantiateWithParams, executable, graph, params);
+}
+
+CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *executable, CUgraph graph,
+                                           CUDA_GRAPH_INSTANTIATE_PARAMS *params) {
+    INSTANTIATE(cuGraphInstantiateWithParams_ptsz, executable, graph, params);
+}
+
+/* Charge what the driver keeps of a card beyond its executable graphs; under the mutex. */
+static void settle_kept(CUdevice device) {
+    CUresult (*get)(CUdevice, int, void *) = driver_function("cuDeviceGetGraphMemAttribute");
+    uint64_t reserved = 0, live = cards[device].live;
+    if (!get || get(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS) return;
+    budget_shrink(cards[device].kept.own.card, &cards[device].kept.own.taken,
+                  reserved > live ? reserved - live : 0);
+}
+
+/* The charge of an executable graph becomes one of what is kept, and shrinks to that. */
+static void keep(CUdevice device, const held_charge *held) {
+    card_memory *card = &cards[device];
+    if (!card->known) card->kept = request_on(device);
+    card->known = true;
+    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) card->kept.own.taken.bytes[i] += held->what.taken.bytes[i];
+    card->live -= charge_bytes(&held->what.taken);
+    settle_kept(device);
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec executable) {
+    cuGraphExecDestroy_type real = REAL(cuGraphExecDestroy);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    pthread_mutex_lock(&mutex);
+    held_charge held[MOST_DEVICES] = {0};
+    for (int device = 0; device < MOST_DEVICES; device++)
+        if (cards[device].live) held[device] = hold(CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
+    CUresult result = real(executable);
+    for (int device = 0; device < MOST_DEVICES; device++) {
+        if (held[device].found && result == CUDA_SUCCESS) keep(device, &held[device]);
+        if (held[device].found && result != CUDA_SUCCESS)
+            let_go(result, &held[device], CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
+    }
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+CUresult cuDeviceGraphMemTrim(CUdevice device) {
+    cuDeviceGraphMemTrim_type real = REAL(cuDeviceGraphMemTrim);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    pthread_mutex_lock(&mutex);
+    CUresult result = real(device);
+    if (result == CUDA_SUCCESS && device >= 0 && device < MOST_DEVICES && cards[device].known)
+        settle_kept(device);
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+bool graphs_trim(void) {
+    CUresult (*trim)(CUdevice) = driver_function("cuDeviceGraphMemTrim");
+    bool any = false;
+    pthread_mutex_lock(&mutex);
+    for (int device = 0; device < MOST_DEVICES && trim; device++) {
+        uint64_t before = charge_bytes(&cards[device].kept.own.taken);
+        if (!before || trim(device) != CUDA_SUCCESS) continue;
+        settle_kept(device);
+        any = any || charge_bytes(&cards[device].kept.own.taken) < before;
+    }
+    pthread_mutex_unlock(&mutex);
+    return any;
+}
+
+void graphs_forked(void) {
+    pthread_mutex_init(&mutex, NULL);
+    for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
+}
