@@ -81,7 +81,9 @@ class PreparedClaim:
 
 def _share(data: dict[str, Any]) -> Share:
     known = {name: data[name] for name in ("share_id", "request", "pool", "device", "uuid")}
-    consumed = {str(name): int(amount) for name, amount in data["consumed"].items()}
+    # The first release kept `memory` and `cores` beside each other.
+    amounts = data["consumed"] if "consumed" in data else {name: data[name] for name in (MEMORY, CORES)}
+    consumed = {str(name): int(amount) for name, amount in amounts.items()}
     units = {str(name): tuple(map(int, numbers)) for name, numbers in data.get("units", {}).items()}
     given = data.get("parameters", {})
     parameters = {each.name: given[each.name] for each in fields(ShareParameters) if each.name in given}

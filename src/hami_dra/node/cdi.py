@@ -13,7 +13,7 @@ from typing import Any
 
 from hami_dra.devices.backend import ClaimEdits, Edits
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node.files import write_whole
+from hami_dra.node.files import remove_whole, write_whole
 from hami_dra.node.limiter_files import IN_CONTAINER, LimiterFiles
 
 # The first version whose device names may start with a digit is 0.5.0; annotations came with 0.6.0.
@@ -76,7 +76,7 @@ class CdiFolder:
 
     def remove(self, uid: str) -> None:
         """Remove it; fine when it is gone."""
-        self._path(uid).unlink(missing_ok=True)
+        remove_whole(self._path(uid))
 
     def uids(self) -> set[str]:
         """The claims that have a specification."""

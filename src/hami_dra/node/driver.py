@@ -19,8 +19,9 @@ from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, metrics, prepare
+from hami_dra.node import cdi, findings, metrics, prepare
 from hami_dra.node.checkpoint import Checkpoint, Claims
+from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.limiter_files import LimiterFiles
 from hami_dra.node.shares import ShareFolders
@@ -62,6 +63,7 @@ class NodeDriver:
         self._backend = backend
         self.update(inventory)
         self._limiter = limiter
+        self._state = state
         self._lock = StateLock(state / "lock")
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
@@ -92,17 +94,21 @@ class NodeDriver:
         with self._lock.held(time.monotonic() + within_s):
             self.forget({ref.uid})
 
-    def restore(self) -> None:
-        """Rebuild the files of all prepared claims: after a reboot the CDI folder is empty."""
+    def restore(self) -> list[Finding]:
+        """Rebuild the files of all prepared claims: after a reboot the CDI folder is empty. Returns what a
+        person should hear about. One claim that cannot be rebuilt must not keep the others from starting."""
+        found: list[Finding] = []
         with self.locked():
-            claims = self.load()
+            claims = self.load(found)
             for claim in claims.values():
-                if {share.device for share in claim.shares} <= self._family.devices.keys():
+                try:
+                    self._refuse_strangers(claim)
                     self._carry_out(claim)
-                else:
-                    log.warning(
-                        "prepared claim without its card", claim=claim.name, namespace=claim.namespace
-                    )
+                except (errors.HamiError, OSError) as problem:
+                    text = f"claim {claim.namespace}/{claim.name} is prepared but not rebuilt: {problem}"
+                    found.append(Finding("ClaimNotRebuilt", text))
+            metrics.PREPARED.set(len(claims))
+        return found + findings.reboot(self._state, len(claims))
 
     def forget(self, uids: set[str]) -> None:
         """Remove files and records of these claims. Call with the lock held."""
@@ -114,8 +120,9 @@ class NodeDriver:
         if uids & claims.keys():
             self._save({uid: claim for uid, claim in claims.items() if uid not in uids})
 
-    def load(self) -> Claims:
-        """The prepared claims; a damaged checkpoint is set aside and made anew from the API."""
+    def load(self, found: list[Finding] | None = None) -> Claims:
+        """The prepared claims; a damaged checkpoint, or one of a later version, is set aside and made anew
+        from the API. That is added to FOUND."""
         try:
             return self.checkpoint.load()
         except errors.StateError as problem:
@@ -123,6 +130,9 @@ class NodeDriver:
             kept = self.checkpoint.set_aside()
             self.checkpoint.save(claims)
             log.error("checkpoint rebuilt", error=str(problem), kept=str(kept), claims=len(claims))
+            if found is not None:
+                text = f"{problem}; kept as {kept.name}, {len(claims)} claims taken from the API"
+                found.append(Finding("CheckpointRebuilt", text))
             return claims
 
     def locked(self) -> AbstractContextManager[None]:
@@ -151,6 +161,12 @@ class NodeDriver:
             _granted(self._family.driver, claim.uid, share, edits.vendor.get(share.key, ()))
             for share in claim.shares
         ]
+
+    def _refuse_strangers(self, claim: PreparedClaim) -> None:
+        for share in claim.shares:
+            device = self._family.devices.get(share.device)
+            if device is None or device.uuid != share.uuid:
+                raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
 
     def _from_api(self) -> Claims:
         """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""

@@ -6,9 +6,19 @@ import os
 from pathlib import Path
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def remove_whole(path: Path) -> None:
+    """Remove what `write_whole` wrote, or began to write when it was killed; fine when there is nothing."""
+    path.unlink(missing_ok=True)
+    _temporary(path).unlink(missing_ok=True)
+
+
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Replace PATH by rename. DURABLE: survives a power cut (file and folder synced). One writer only."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # the umask must not decide

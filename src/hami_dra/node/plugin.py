@@ -18,7 +18,7 @@ from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
 from hami_dra.model.errors import StateError
-from hami_dra.node import health, limiter_files, services, sockets, sweep
+from hami_dra.node import findings, health, limiter_files, services, sockets, sweep
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.health_stream import MOST_STREAMS, HealthFeed
 from hami_dra.node.inventory import DeviceWatch
@@ -93,7 +93,7 @@ class Plugin:
         for path in sockets.remove_dead(self.sockets):
             log.info("removed the socket of a plugin that was killed", socket=str(path))
         self._newest.claim()
-        self.driver.restore()
+        found = self.driver.restore()
         calls = [*services.dra(self.driver, self.reporter), *self.health.handlers()]
         self._serve(f"unix:{self.sockets.service}", calls, extra_threads=MOST_STREAMS)
         registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
@@ -105,6 +105,7 @@ class Plugin:
             metrics_server.start(
                 config.metrics_port, lambda: prometheus_client.generate_latest() + self._metrics().encode()
             )
+        threading.Thread(target=findings.tell, args=(self._kube, config.node, found), daemon=True).start()
         self._background("publisher", lambda: self.publisher.run(self._ended))
         self._background("devices", lambda: self.watch.run(self._ended))
         self._background("reporter", lambda: self.reporter.run(self._ended))

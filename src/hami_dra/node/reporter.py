@@ -20,10 +20,10 @@ from hami_dra.kube.events import warn
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
 from hami_dra.node.driver import Granted
+from hami_dra.node.findings import COMPONENT
 
 log = structlog.get_logger(__name__)
 
-COMPONENT = "hami-dra-plugin"
 SAY_AGAIN_S = 300.0
 """kubelet asks every few seconds for a claim that it cannot have: once in a while is enough."""
 MOST_WAITING = 1000

@@ -1,0 +1,32 @@
+"""Killed at whichever write, the plugin finds back: no neighbour is touched, nothing is left over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[3]
+MEMORY = "/dev/shm"  # where fsync is free: hundreds of attempts
+
+
+def test_killed_before_and_after_every_write_the_next_plugin_converges() -> None:
+    where = MEMORY if Path(MEMORY).is_dir() else None
+    with tempfile.TemporaryDirectory(dir=where, prefix="hami-crash-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.crash_points", folder],
+            cwd=CHECKOUT,
+            env={"PYTHONPATH": "src:."},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["wrong"] == []
+    calls = {name: {call.split()[0] for call in found} for name, found in report["points"].items()}
+    assert calls["prepare"] == {"open", "fchmod", "fsync", "rename", "mkdir", "chmod", "posix_fallocate"}
+    assert calls["unprepare"] == {"unlink", "rmdir", "open", "fchmod", "fsync", "rename"}
+    assert sum(map(len, report["points"].values())) > 80

@@ -1,0 +1,125 @@
+"""What a plugin finds when it starts is mended, and told as Events on the Node."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hami_dra.kube import EVENTS, NODES, RESOURCE_CLAIMS
+from hami_dra.model.claim import ClaimRef
+from hami_dra.node import checkpoint, findings
+from hami_dra.node.driver import NodeDriver
+from hami_dra.node.inventory import Inventory
+from hami_dra.node.limiter_files import LimiterFiles
+from tests.support.cards import A10, NODE, SECOND, CardBackend, card, claim, share
+from tests.support.fake_kube import FakeKube
+
+Driver = Callable[..., NodeDriver]
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    fake = FakeKube()
+    fake.create(NODES, {"metadata": {"name": NODE}})
+    return fake
+
+
+@pytest.fixture
+def driver(kube: FakeKube, tmp_path: Path) -> Driver:
+    def make(*devices: Any) -> NodeDriver:
+        return NodeDriver(
+            kube,
+            NODE,
+            CardBackend(*devices),
+            Inventory(tuple(devices)),
+            state=tmp_path,
+            limiter=LimiterFiles(tmp_path / "lib", tmp_path / "preload"),
+            cdi_folder=tmp_path / "cdi",
+        )
+
+    return make
+
+
+def prepared(kube: FakeKube, driver: NodeDriver, name: str, *shares: dict[str, Any]) -> ClaimRef:
+    body = kube.create(RESOURCE_CLAIMS, claim(name, *shares), "default")
+    ref = ClaimRef("default", name, body["metadata"]["uid"])
+    driver.prepare(ref)
+    return ref
+
+
+def reasons(found: list[findings.Finding]) -> list[str]:
+    return [each.reason for each in found]
+
+
+def test_a_plain_restart_finds_nothing_to_tell(kube: FakeKube, driver: Driver) -> None:
+    first = driver(A10)
+    first.restore()
+    prepared(kube, first, "half", share())
+    assert driver(A10).restore() == []
+
+
+def test_after_a_reboot_the_files_are_back_and_it_is_told(
+    kube: FakeKube, driver: Driver, tmp_path: Path
+) -> None:
+    first = driver(A10)
+    first.restore()
+    ref = prepared(kube, first, "half", share())
+    shutil.rmtree(tmp_path / "cdi")
+    (tmp_path / "boot-id").write_text("another")
+    again = driver(A10)
+    (found,) = again.restore()
+    assert (found.reason, found.bad) == ("ClaimsRestored", False)
+    assert again.cdi.uids() == {ref.uid}
+    assert driver(A10).restore() == [], "it is told once"
+
+
+@pytest.mark.parametrize("damage", ["{", '{"version": 2, "checksum": "", "payload": "[]"}', ""])
+def test_a_damaged_or_later_checkpoint_is_made_anew_and_told(
+    kube: FakeKube, driver: Driver, tmp_path: Path, damage: str
+) -> None:
+    ref = prepared(kube, driver(A10), "half", share())
+    (tmp_path / "checkpoint.json").write_text(damage)
+    again = driver(A10)
+    assert reasons(again.restore()) == ["CheckpointRebuilt"]
+    assert again.checkpoint.load().keys() == {ref.uid}
+    assert len(list(tmp_path.glob("checkpoint.json.damaged-*"))) == 1
+
+
+def test_a_checkpoint_of_a_later_version_says_so(tmp_path: Path) -> None:
+    whole = json.loads(checkpoint.encode({}))
+    later = json.dumps(whole | {"version": 2}).encode()
+    with pytest.raises(checkpoint.StateError, match="version 2 is not known here"):
+        checkpoint.decode(later)
+
+
+def test_a_claim_whose_card_is_gone_or_another_does_not_keep_the_others_from_starting(
+    kube: FakeKube, driver: Driver, tmp_path: Path
+) -> None:
+    first = driver(A10, SECOND)
+    kept = prepared(kube, first, "kept", share())
+    prepared(kube, first, "gone", share(device=SECOND.name))
+    shutil.rmtree(tmp_path / "cdi")
+    for devices in ([A10], [A10, card(1, "GPU-other", "0000:66:01.0")]):
+        again = driver(*devices)
+        (found,) = again.restore()
+        assert "claim default/gone is prepared but not rebuilt: hami-gpu-1" in found.message
+        assert again.cdi.uids() == {kept.uid}
+
+
+def test_findings_become_events_on_the_node(kube: FakeKube) -> None:
+    findings.tell(
+        kube, NODE, [findings.Finding("CheckpointRebuilt", "damaged"), findings.Finding("X", "", False)]
+    )
+    events = kube.list(EVENTS)[0]
+    assert sorted((event["reason"], event["type"]) for event in events) == [
+        ("CheckpointRebuilt", "Warning"),
+        ("X", "Normal"),
+    ]
+    involved = events[0]["involvedObject"]
+    assert (involved["kind"], involved["name"], involved["namespace"]) == ("Node", NODE, "")
+    assert involved["uid"] == kube.get(NODES, NODE)["metadata"]["uid"]
