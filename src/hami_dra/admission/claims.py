@@ -109,7 +109,9 @@ def _near(request: GpuRequest, selection: Selection) -> bool:
 
 
 def _device(request: GpuRequest, alternative: _Alternative) -> Object:
-    amounts = {"cores": str(request.cores)} if request.family.resources.cores else {}
+    family = request.family
+    counted = family.resources.cores and (request.cores or family.cores_in_percent)
+    amounts = {"cores": str(request.cores)} if counted else {}
     if alternative.memory is not None:
         amounts["memory"] = str(alternative.memory)
     device: Object = {

@@ -5,9 +5,12 @@ A family is data: to add one, write a `Family` and list it in `Settings.families
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hami_dra.model import names
+from hami_dra.devices.profile import Profile
+from hami_dra.model import names, quantity
+from hami_dra.model.device import CORES
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Family:
     """`driver` is the domain of the cards' attributes, `device_type` the value of their attribute `type`.
 
     `request` names the request in a claim; `memory_unit` is one unit of the memory resource, in bytes.
+    `product`: the resources mean only devices with this in their product name. `cores_in_percent` False: the
+    cores are counted, and a request without an amount takes all of a device.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Family:
     device_class: str = names.DRIVER
     request: str = names.REQUEST
     memory_unit: int = names.MIB
+    product: str = ""
+    cores_in_percent: bool = True
 
 
 NVIDIA = Family(
@@ -78,3 +85,26 @@ NVIDIA = Family(
         mode="nvidia.com/vgpu-mode",
     ),
 )
+
+
+def of_profiles(profiles: Iterable[Profile]) -> tuple[Family, ...]:
+    """The families that profiles describe: one for each row of their resources."""
+    return tuple(family for profile in profiles for family in _rows(profile))
+
+
+def _rows(profile: Profile) -> Iterable[Family]:
+    chosen = profile.annotations
+    cores = profile.capacities.get(CORES)
+    for row in profile.resources:
+        yield Family(
+            name=profile.family,
+            resources=ResourceNames(row.count, row.memory, row.memory_percentage, row.cores),
+            annotations=Annotations(chosen.use_type, chosen.nouse_type, chosen.use_uuid, chosen.nouse_uuid),
+            driver=profile.driver,
+            device_type=f"hami-{profile.family}",
+            device_class=profile.driver,
+            request=profile.family,
+            memory_unit=quantity.parse_int(row.memory_unit),
+            product=row.product,
+            cores_in_percent=cores is None or cores.value == 100,
+        )

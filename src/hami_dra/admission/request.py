@@ -106,7 +106,7 @@ def _request(container: Object, runs: Runs, family: Family, named: dict[str, int
         memory=None if memory is None else memory * family.memory_unit,
         percentage=percentage,
         # Who takes a whole card takes its compute as well; a share without cores uses what is idle.
-        cores=named.get(resources.cores, 100 if whole else 0),
+        cores=named.get(resources.cores, 100 if whole and family.cores_in_percent else 0),
         priority=None if priority is None else ("high", "low")[priority],
         cores_policy=_cores_policy(container),
     )

@@ -43,7 +43,7 @@ class Selection:
         """CEL expressions, the one for our kind of device first."""
         family = self.family
         ours = f'{attributes(family.driver)}.type == "{family.device_type}"'
-        return [ours, *(choice.expression(family.driver) for choice in self.choices)]
+        return [ours, *(choice.expression(family.driver) for choice in self._all_choices())]
 
     def matching(self, cards: Sequence[Card]) -> list[Card]:
         """The cards that the selectors let through."""
@@ -52,8 +52,13 @@ class Selection:
             for card in cards
             if card.driver == self.family.driver
             and card.text("type") == self.family.device_type
-            and all(choice.accepts(card) for choice in self.choices)
+            and all(choice.accepts(card) for choice in self._all_choices())
         ]
+
+    def _all_choices(self) -> tuple[Choice, ...]:
+        """The family's own product, which no annotation takes off, and what the annotations say."""
+        product = self.family.product
+        return (*((Choice("productName", (product,), True),) if product else ()), *self.choices)
 
 
 def selection(pod: Object, family: Family, cards: Sequence[Card]) -> Selection:

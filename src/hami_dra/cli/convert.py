@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 import yaml
 
 from hami_dra.admission import offline
+from hami_dra.admission.families import NVIDIA, of_profiles
 from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.devices import families
 from hami_dra.model import errors, names, quantity
 from hami_dra.model.published import Card
 
@@ -36,6 +39,9 @@ from hami_dra.model.published import Card
 @click.option(
     "--live", is_flag=True, help="Ask the cluster of the kubeconfig for its cards and for names in use."
 )
+@click.option(
+    "--profiles", type=click.Path(path_type=Path), help="Folder with profiles of your own, <family>.yaml."
+)
 @click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="With --live.")
 @click.option("--context", help="Context in the kubeconfig, with --live.")
 def convert(
@@ -44,6 +50,7 @@ def convert(
     output: str,
     card_memory: tuple[str, ...],
     live: bool,
+    profiles: Path | None,
     kubeconfig: str | None,
     context: str | None,
 ) -> None:
@@ -57,12 +64,16 @@ def convert(
       helm template my-chart | hami convert -f - -o json
       hami convert -f pod.yaml --live
     """
+    good, bad = families.profiles(families.known(profiles), profiles)
+    if bad:
+        raise bad[0]
+    settings = Settings((NVIDIA, *of_profiles(good)))
     surroundings = _live(kubeconfig, context) if live else _described(card_memory)
     items: list[Any] = []
     refused = False
     for file in files:
         for index, document in enumerate(_documents(file), start=1):
-            outcome = offline.convert_all([document], Settings(), surroundings, namespace)
+            outcome = offline.convert_all([document], settings, surroundings, namespace)
             items += outcome.items
             for warning in outcome.warnings:
                 click.echo(f"Warning: {warning}", err=True)

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
 from hami_dra import log, native_files
+from hami_dra.devices import families
 from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.host import Host
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.devices.nvidia_readings import NvidiaReadings
-from hami_dra.kube import Client
+from hami_dra.kube import Client, KubeClient
 from hami_dra.model.errors import UserError
 from hami_dra.node.plugin import Config, Plugin
+from hami_dra.node.process import Member, Process
 from hami_dra.observe.auditor import Auditor
 from hami_dra.observe.kubelet import PodResources
 from hami_dra.observe.node_usage import NodeUsage
@@ -51,6 +55,24 @@ _FOLDER = click.Path(path_type=Path)
     envvar="HAMI_KUBELET_REGISTRY_DIR",
     type=_FOLDER,
     default="/var/lib/kubelet/plugins_registry",
+)
+@click.option(
+    "--families",
+    envvar="HAMI_FAMILIES",
+    default=families.NVIDIA,
+    show_default=True,
+    help="Families to serve, separated by commas: nvidia, amd, ascend, ...",
+)
+@click.option(
+    "--profiles-dir", envvar="HAMI_PROFILES_DIR", type=_FOLDER, help="Profiles of your own, <family>.yaml."
+)
+@click.option("--root", envvar="HAMI_ROOT", type=_FOLDER, default="/", help="The host's root, here.")
+@click.option(
+    "--host-root",
+    envvar="HAMI_HOST_ROOT",
+    type=_FOLDER,
+    default="/",
+    help="The same folder on the host: /, or the root of a simulated host.",
 )
 @click.option("--limiter", envvar="HAMI_LIMITER", type=_FOLDER, help="libvgpu.so (default: the one shipped).")
 @click.option(
@@ -95,7 +117,6 @@ def plugin(**options: Any) -> None:
     """Serve the DRA kubelet plugin of this node until SIGTERM."""
     log.configure(options["log_level"], options["log_format"])
     faulthandler.register(signal.SIGUSR2)  # prints every thread's stack, and goes on
-    root: Path = options["driver_root"]
     config = Config(
         node=options["node_name"],
         pod_uid=options["pod_uid"],
@@ -107,14 +128,38 @@ def plugin(**options: Any) -> None:
         health_port=options["health_port"],
         metrics_port=options["metrics_port"],
     )
+    kube = Client.from_environment(options["kubeconfig"])
+    wanted = [name.strip() for name in options["families"].split(",") if name.strip()]
+    members = _members(wanted, config, options, kube)
+    if wanted == [families.NVIDIA]:
+        (only,) = members
+        serve(Plugin(config, kube, only.backend, metrics=only.metrics, parts=only.parts))
+    else:
+        serve(Process(config, kube, members))
+
+
+def _members(wanted: list[str], config: Config, options: dict[str, Any], kube: KubeClient) -> list[Member]:
+    """The families that are served. A refused profile stops no other family."""
+    members = [_nvidia(config, options, kube)] if families.NVIDIA in wanted else []
+    others = [name for name in wanted if name != families.NVIDIA]
+    good, refused = families.profiles(others, options["profiles_dir"])
+    for problem in refused:
+        structlog.get_logger(__name__).error("profile refused", error=str(problem))
+    for backend in families.backends(good, _host(options)):
+        members.append(Member(backend, config.state / "families" / backend.driver))
+    if refused and not members:
+        raise refused[0]
+    return members
+
+
+def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member:
+    root: Path = options["driver_root"]
     driver_root = DriverRoot(root, options["host_driver_root"] or root)
     backend = NvidiaBackend(
         driver_root,
         cdi=(options["cdi_static_dir"], options["cdi_dir"]),
         ignored_xids=_numbers(options["ignored_xids"]),
     )
-    kube = Client.from_environment(options["kubeconfig"])
-
     readings = NvidiaReadings(driver_root)
     grants = PodResources(options["pod_resources"]).grants
     usage = NodeUsage(config.node, config.state, readings, grants, legacy=options["legacy_metrics"])
@@ -123,7 +168,13 @@ def plugin(**options: Any) -> None:
     def metrics() -> str:
         return usage.text() + "".join(auditor.text())
 
-    serve(Plugin(config, kube, backend, metrics=metrics, parts={"audit": auditor.run}))
+    return Member(backend, config.state, metrics, {"audit": auditor.run})
+
+
+def _host(options: dict[str, Any]) -> Host:
+    """The host's root; a root that is elsewhere on the host is a simulated one, whose programs run here."""
+    root = DriverRoot(options["root"], options["host_root"])
+    return Host(root, simulated=options["host_root"] != Path("/"))
 
 
 def _numbers(text: str) -> list[int]:
@@ -135,7 +186,7 @@ def _numbers(text: str) -> list[int]:
         ) from problem
 
 
-def serve(instance: Plugin) -> None:
+def serve(instance: Plugin | Process) -> None:
     """Run INSTANCE until SIGTERM or SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: instance.end())

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
 from hami_dra import http_server, log
 from hami_dra.admission import certs
 from hami_dra.admission.controller import ClaimController
-from hami_dra.admission.families import NVIDIA, ResourceNames
+from hami_dra.admission.families import NVIDIA, ResourceNames, of_profiles
 from hami_dra.admission.patch import Settings
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.tls import tls
 from hami_dra.admission.watched import Cluster
+from hami_dra.devices import families
 from hami_dra.kube import Client
 from hami_dra.model import names
 
@@ -43,6 +45,19 @@ _NAMES = NVIDIA.resources
 )
 @click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_NAMES.cores)
 @click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_NAMES.priority)
+@click.option(
+    "--families",
+    envvar="HAMI_FAMILIES",
+    default=families.NVIDIA,
+    show_default=True,
+    help="Families whose resource names are converted, separated by commas.",
+)
+@click.option(
+    "--profiles-dir",
+    envvar="HAMI_PROFILES_DIR",
+    type=click.Path(path_type=Path),
+    help="Profiles of your own, <family>.yaml.",
+)
 @click.option(
     "--extended-resource",
     envvar="HAMI_EXTENDED_RESOURCE",
@@ -88,7 +103,13 @@ def _settings(options: dict[str, Any]) -> Settings:
         priority=options["resource_priority"],
     )
     nvidia = replace(NVIDIA, resources=resources, device_class=options["device_class"])
-    return Settings(families=(nvidia,), extended_resource=options["extended_resource"])
+    wanted = [name.strip() for name in options["families"].split(",") if name.strip()]
+    good, refused = families.profiles(
+        [name for name in wanted if name != families.NVIDIA], options["profiles_dir"]
+    )
+    for problem in refused:
+        structlog.get_logger(__name__).error("profile refused", error=str(problem))
+    return Settings((nvidia, *of_profiles(good)), options["extended_resource"])
 
 
 def _source(client: Client, options: dict[str, Any]) -> certs.Source:

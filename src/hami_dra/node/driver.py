@@ -55,7 +55,7 @@ class NodeDriver:
         inventory: Inventory,
         *,
         state: Path,
-        limiter: LimiterFiles,
+        limiter: LimiterFiles | None,
         cdi_folder: Path,
     ) -> None:
         self._kube = kube
@@ -152,9 +152,9 @@ class NodeDriver:
     def _carry_out(self, claim: PreparedClaim) -> list[Granted]:
         edits = self._backend.edits([(self._family.devices[share.device], share) for share in claim.shares])
         limits = {}
-        for share in claim.shares if self._family.limiter else ():
+        for share in claim.shares if self._limiter else ():
             self.folders.write(share)
-            if share.limited:
+            if share.limited and self._limiter:
                 limits[share.key] = cdi.limiter_edits(share, self.folders.path(share.share_id), self._limiter)
         self.cdi.write(claim.uid, cdi.specification(self._family.driver, claim, edits, limits))
         return [

@@ -5,7 +5,7 @@ Services: "" and "liveness" (the sockets answer), "readiness" (the ResourceSlice
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -18,13 +18,15 @@ TIMEOUT_S = 4.0
 STATUS = health_pb2.HealthCheckResponse
 
 
-def service(sockets: Sockets, problem: Callable[[], str | None]) -> grpc.GenericRpcHandler:
-    """The Health service; PROBLEM says why the slice is not usable, None if it is."""
+def service(
+    sockets: Callable[[], Sequence[Sockets]], problem: Callable[[], str | None]
+) -> grpc.GenericRpcHandler:
+    """The Health service. SOCKETS: of each family; PROBLEM: why a slice is not usable, None if all are."""
 
     def check(request: Any, context: grpc.ServicerContext) -> Any:
         if request.service not in ("", "liveness", "readiness"):
             context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
-        well = _answer(sockets) and (request.service != "readiness" or problem() is None)
+        well = all(map(_answer, sockets())) and (request.service != "readiness" or problem() is None)
         return STATUS(status=STATUS.SERVING if well else STATUS.NOT_SERVING)
 
     return handlers("grpc.health.v1.Health", Check=(check, health_pb2.HealthCheckRequest))

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 GRACE_S = 10.0
 THREADS = 8
 
+Parts = Mapping[str, Callable[[threading.Event], None]]
+
 
 @dataclass(frozen=True)
 class Config:
@@ -48,7 +50,11 @@ class Config:
 
 
 class Plugin:
-    """One plugin instance. `start` returns when kubelet can use it; `stop` leaves no socket behind."""
+    """The plugin of one family. `start` returns when kubelet can use it; `stop` leaves no socket behind.
+
+    ENDED is set when a part of it dies; families that share a process share it. METRICS: text that /metrics
+    answers after our own. PARTS: what runs beside us, until the event.
+    """
 
     def __init__(
         self,
@@ -56,17 +62,19 @@ class Plugin:
         kube: KubeClient,
         backend: Backend,
         *,
+        ended: threading.Event | None = None,
         metrics: Callable[[], str] = str,
-        parts: Mapping[str, Callable[[threading.Event], None]] = MappingProxyType({}),
+        parts: Parts = MappingProxyType({}),
     ) -> None:
-        """METRICS: text that /metrics answers after our own. PARTS: what runs beside us, until the event."""
         self._config = config
         self._metrics, self._parts = metrics, parts
         self._kube = kube
         self.sockets = sockets.paths(backend.driver, config.plugins, config.registry, config.pod_uid)
         self.watch = DeviceWatch(backend)
         inventory = self.watch.inventory
-        log.info("devices found", devices=[device.name for device in inventory.devices])
+        log.info(
+            "devices found", driver=backend.driver, devices=[device.name for device in inventory.devices]
+        )
         self._newest = Newest(config.state, self.sockets)
         self.publisher = Publisher(kube, config.node, backend.driver, inventory, self._newest.is_another)
         self.health = HealthFeed(config.node, inventory)
@@ -77,12 +85,12 @@ class Plugin:
             backend,
             inventory,
             state=config.state,
-            limiter=limiter_files.install(config.limiter, config.state),
+            limiter=limiter_files.install(config.limiter, config.state) if backend.limiter else None,
             cdi_folder=config.cdi,
         )
         for listener in (self.driver.update, self.health.update, self.publisher.update):
             self.watch.on_change(listener)
-        self._ended = threading.Event()
+        self._ended = ended or threading.Event()
         self._servers: list[grpc.Server] = []
         self._failed = ""
 
@@ -99,7 +107,7 @@ class Plugin:
         registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
         self._serve(f"unix:{self.sockets.registration}", [registration])
         if config.health_port:
-            check = health.service(self.sockets, lambda: self.publisher.problem)
+            check = health.service(lambda: [self.sockets], lambda: self.publisher.problem)
             self._serve(f"[::]:{config.health_port}", [check])
         if config.metrics_port:
             metrics_server.start(
@@ -117,6 +125,10 @@ class Plugin:
     def wait(self) -> None:
         """Block until `end`; StateError when a part of the plugin died."""
         self._ended.wait()
+        self.raise_defect()
+
+    def raise_defect(self) -> None:
+        """StateError when a part of the plugin died."""
         if self._failed:
             raise StateError(f"the {self._failed} ended by a defect, see the log")
 

@@ -1,0 +1,120 @@
+"""Several families in one process: a plugin for each, with one health service and one port of metrics.
+
+A family whose driver does not answer is tried again, and keeps none of the others from serving.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import grpc
+import prometheus_client
+import structlog
+
+from hami_dra import metrics_server
+from hami_dra.devices.backend import Backend
+from hami_dra.kube import KubeClient
+from hami_dra.model.errors import DriverError, StateError
+from hami_dra.node import health
+from hami_dra.node.plugin import Config, Parts, Plugin
+from hami_dra.node.sockets import Sockets
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A family: its backend, where its checkpoint, lock and shares are (two families can hold one claim), and
+    what it adds to metrics and runs beside its plugin."""
+
+    backend: Backend
+    state: Path
+    metrics: Callable[[], str] = str
+    parts: Parts = field(default_factory=dict)
+
+
+class Process:
+    """The plugins of MEMBERS; used as a `Plugin` is."""
+
+    def __init__(self, config: Config, kube: KubeClient, members: Sequence[Member]) -> None:
+        self._config = config
+        self._kube = kube
+        self._members = members
+        self._waiting = list(members)
+        self._plugins: list[Plugin] = []
+        self._ended = threading.Event()
+        self._server: grpc.Server | None = None
+
+    def start(self) -> None:
+        """Start every family that can start; the others are tried again for as long as it takes."""
+        self._try_all()
+        if self._config.health_port:
+            self._server = self._serve_health(self._config.health_port)
+        if self._config.metrics_port:
+            metrics_server.start(self._config.metrics_port, self._metrics)
+        if self._waiting:
+            threading.Thread(target=self._retry, name="families", daemon=True).start()
+
+    def wait(self) -> None:
+        """Block until `end`; StateError when a part of a plugin died."""
+        self._ended.wait()
+        for plugin in self._plugins:
+            plugin.raise_defect()
+
+    def end(self) -> None:
+        """Make `wait` return; safe in a signal handler."""
+        self._ended.set()
+
+    def stop(self) -> None:
+        """Stop every plugin."""
+        self._ended.set()
+        if self._server is not None:
+            self._server.stop(None)
+        for plugin in list(self._plugins):
+            plugin.stop()
+
+    def _retry(self) -> None:
+        while self._waiting and not self._ended.wait(RETRY_S):
+            self._try_all()
+
+    def _try_all(self) -> None:
+        for member in list(self._waiting):
+            member.state.mkdir(parents=True, exist_ok=True)
+            config = replace(self._config, state=member.state, health_port=0, metrics_port=0)
+            try:
+                plugin = Plugin(config, self._kube, member.backend, ended=self._ended, parts=member.parts)
+            except DriverError as problem:
+                log.error(
+                    "family not served, will be tried again", driver=member.backend.driver, error=str(problem)
+                )
+                continue
+            plugin.start()
+            self._plugins.append(plugin)
+            self._waiting.remove(member)
+
+    def _metrics(self) -> bytes:
+        return prometheus_client.generate_latest() + "".join(one.metrics() for one in self._members).encode()
+
+    def _serve_health(self, port: int) -> grpc.Server:
+        server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers([health.service(self._sockets, self._problem)])
+        try:
+            server.add_insecure_port(f"[::]:{port}")
+        except RuntimeError as problem:
+            raise StateError(f"cannot listen on port {port}: {problem}") from problem
+        server.start()
+        return server
+
+    def _sockets(self) -> Sequence[Sockets]:
+        return [plugin.sockets for plugin in self._plugins]
+
+    def _problem(self) -> str | None:
+        if self._waiting:
+            return f"not served: {', '.join(member.backend.driver for member in self._waiting)}"
+        return next((plugin.publisher.problem for plugin in self._plugins if plugin.publisher.problem), None)
