@@ -1,4 +1,4 @@
-"""`hami monitor`: allocation metrics of the whole cluster, run by the Deployment."""
+"""`hami monitor`: allocation metrics and a page of the whole cluster, run by the Deployment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import click
 from hami_dra import http_server, log
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
-from hami_dra.observe import allocation_metrics
+from hami_dra.observe import allocation_metrics, web
 from hami_dra.observe.cluster import Cluster, describe
 from hami_dra.observe.waiting import Objects
 
@@ -37,7 +37,7 @@ def monitor(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Serve who holds how much of which card, until SIGTERM."""
+    """Serve who holds how much of which card, as metrics and as a page, until SIGTERM."""
     log.configure(log_level, log_format)
     client = Client.from_environment(kubeconfig)
     caches = {
@@ -59,5 +59,6 @@ def monitor(
     def metrics() -> str:
         return "".join(allocation_metrics.text(cluster(), legacy=legacy_metrics))
 
-    app = http_server.observability(ready, more_metrics=metrics)
-    http_server.serve([http_server.Listener(app, port) for port in (metrics_port, health_port)])
+    page = http_server.observability(ready, more_metrics=metrics, routes=web.routes(cluster))
+    health = http_server.observability(ready, more_metrics=metrics)
+    http_server.serve([http_server.Listener(page, metrics_port), http_server.Listener(health, health_port)])

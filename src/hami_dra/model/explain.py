@@ -30,8 +30,22 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What cards have, and what of it is free, by (pool, device)."""
+
+    cards: dict[tuple[str, str], Capacity]
+    free: dict[tuple[str, str], Capacity]
+
+    @classmethod
+    def of(cls, slices: list[Object], claims: list[Object]) -> Room:
+        """The room of a cluster with these SLICES when all CLAIMS have taken theirs."""
+        cards = _cards(slices)
+        return cls(cards, _free(cards, claims))
+
+
+@dataclass(frozen=True)
 class View:
-    """The objects that bear on one Pod."""
+    """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already."""
 
     pod: Object
     claims: list[Object]
@@ -40,6 +54,7 @@ class View:
     all_claims: list[Object]
     nodes: list[Object]
     classes: list[Object]
+    room: Room | None = None
 
 
 def explain(view: View) -> Explanation:
@@ -108,8 +123,8 @@ def _no_slices(view: View, name: str) -> Explanation | None:
 
 def _no_room(view: View, name: str) -> Explanation | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
-    cards = _cards(view.slices)
-    free = _free(cards, view.all_claims)
+    room = view.room or Room.of(view.slices, view.all_claims)
+    cards, free = room.cards, room.free
     for claim in view.claims:
         if claim.get("status", {}).get("allocation"):
             continue
@@ -126,8 +141,8 @@ def _no_room(view: View, name: str) -> Explanation | None:
                         "kubectl get resourceslices -o yaml",
                         reason="TooLarge",
                     )
-            if not any(_fits(wanted, room) for room in free.values()):
-                best = max(free.values(), key=lambda room: room.get("memory", 0), default={})
+            if not any(_fits(wanted, left) for left in free.values()):
+                best = max(free.values(), key=lambda left: left.get("memory", 0), default={})
                 return Explanation(
                     True,
                     f"{name} waits for room: it asks for {_show_all(wanted)}, and the emptiest card has "

@@ -38,15 +38,16 @@ class Objects:
 def find(objects: Objects) -> list[Waiting]:
     """Pods with a claim of ours that wait, those that wait longest first."""
     claims = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in objects.claims}
+    room = explain.Room.of(objects.slices, objects.claims)
     found = [
-        _waiting(pod, own, objects)
+        _waiting(pod, own, objects, room)
         for pod in objects.pods
         if pod["spec"].get("resourceClaims") and _ours(pod, own := _claims(pod, claims), objects)
     ]
     return sorted((each for each in found if each), key=lambda waiting: waiting.since)
 
 
-def _waiting(pod: Object, claims: list[Object], objects: Objects) -> Waiting | None:
+def _waiting(pod: Object, claims: list[Object], objects: Objects, room: explain.Room) -> Waiting | None:
     view = explain.View(
         pod=pod,
         claims=claims,
@@ -55,6 +56,7 @@ def _waiting(pod: Object, claims: list[Object], objects: Objects) -> Waiting | N
         all_claims=objects.claims,
         nodes=objects.nodes,
         classes=objects.classes,
+        room=room,
     )
     why = explain.explain(view)
     metadata = pod["metadata"]
