@@ -116,7 +116,7 @@ def test_what_a_new_ca_signed_is_served_only_after_every_api_server_can_have_lea
     before = replica.current()
     assert other.current() == before
     old = certs._decode(kube.get(kinds.SECRETS, "tls", "ns")["data"])
-    new = authority.renew(None, HOSTS, NOW)
+    new = authority.renew(None, HOSTS, datetime.datetime.now(datetime.UTC))
     both = authority.Bundle(authority.Pair(new.ca.certificate + old.ca.certificate, new.ca.key), new.serving)
     kube.replace(kinds.SECRETS, kube.get(kinds.SECRETS, "tls", "ns") | {"data": certs._encode(both)}, "ns")
     assert replica.current() == before, "trusted first"
