@@ -169,6 +169,7 @@ def converge(node: Node, name: str) -> None:
     if not driver.checkpoint.load().keys() <= {node.neighbour.uid, node.mine.uid}:
         raise AssertionError("the checkpoint has a stranger")
     driver.restore()
+    assert driver.checkpoint.load().keys() <= driver.cdi.uids(), "a prepared claim without its CDI file"
     if name != "sweep":
         neighbour = next(iter(driver.checkpoint.load()[node.neighbour.uid].shares))
         assert (driver.folders.path(neighbour.share_id) / "limits").is_file()
