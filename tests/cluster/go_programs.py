@@ -79,6 +79,14 @@ HELM = GoGroup(
     usually="3 min",
 )
 
+EXAMPLE_DRIVER = GoGroup(
+    name="dra-example-driver",
+    module="sigs.k8s.io/dra-example-driver",
+    version=f"v{versions.EXAMPLE_DRIVER}",
+    packages=("sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin",),
+    usually="3 min",
+)
+
 
 def build(group: GoGroup) -> Path:
     """Return the folder with the group's binaries, building them when the cache has none."""

@@ -34,6 +34,8 @@ DEFAULT_KUBERNETES = "1.36"
 ETCD = "3.6.8"
 COREDNS = "1.14.2"
 HELM = "3.22.0"
+EXAMPLE_DRIVER = "0.4.0"
+"""Kubernetes' own example of a DRA driver: a peer in conformance and benchmarks, no part of the cluster."""
 
 DEBIAN_SUITE = "bookworm"
 """Suite of the node's root file system: the newest whose systemd still boots on cgroup v1."""

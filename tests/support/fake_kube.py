@@ -18,7 +18,8 @@ Key = tuple[str, str, str]
 
 
 class FakeKube:
-    """Implements `hami_dra.kube.KubeClient`. `fail_next` injects errors for the next calls."""
+    """Implements `hami_dra.kube.KubeClient`. `fail_next` injects errors for the next calls,
+    `fail_on` = (verb, plural, times) for those of one verb and kind."""
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
@@ -27,6 +28,7 @@ class FakeKube:
         self._version = itertools.count(1)
         self._lock = threading.RLock()
         self.fail_next: list[errors.KubeError] = []
+        self.fail_on: tuple[str, str, int] | None = None
         self.calls: list[tuple[str, str, str]] = []
 
     def get(
@@ -133,6 +135,10 @@ class FakeKube:
             self.calls.append((verb, kind.plural, name))
             if self.fail_next:
                 raise self.fail_next.pop(0)
+            if self.fail_on and self.fail_on[:2] == (verb, kind.plural):
+                left = self.fail_on[2] - 1
+                self.fail_on = (verb, kind.plural, left) if left else None
+                raise errors.Unavailable("etcd leader changed", status=503)
         return self._lock
 
     def _find(self, kind: Kind, name: str, namespace: str | None) -> Object:

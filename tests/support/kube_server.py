@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             items, version = self.store.list(kind, space, labels=labels, fields=fields)
             return {"items": items, "metadata": {"resourceVersion": version}}
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         watch = self.store.watch(kind, query["resourceVersion"], space, labels=labels, fields=fields)
@@ -112,9 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: dict[str, Any], status: int = 200) -> None:
         data = json.dumps(answer).encode()
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        with suppress(ConnectionError):  # the client went away
+            self.wfile.write(data)
 
 
 def _parse(path: str) -> tuple[Kind, str | None, str | None]:

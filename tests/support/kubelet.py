@@ -1,43 +1,58 @@
-"""A kubelet for one plugin: finds the registration socket, registers, prepares and unprepares over gRPC."""
+"""A kubelet for one plugin: finds the registration socket, registers, prepares and unprepares over gRPC.
+
+Times and rules as in pkg/kubelet/pluginmanager and pkg/kubelet/cm/dra of Kubernetes 1.34 to 1.37.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from hami_dra.node.proto import dra_v1_pb2, dra_v1beta1_pb2, registration_pb2
+from hami_dra.node.proto import (
+    dra_health_v1_pb2,
+    dra_health_v1alpha1_pb2,
+    dra_v1_pb2,
+    dra_v1beta1_pb2,
+    registration_pb2,
+)
 
-DEADLINE_S = 45.0  # kubelet's, for one call
+DEADLINE_S = 45.0  # for one prepare or unprepare
+GET_INFO_S = 1.0
+NOTIFY_S = 5.0
 MESSAGES = {"v1": dra_v1_pb2, "v1beta1": dra_v1beta1_pb2}
+HEALTH = {"v1": dra_health_v1_pb2, "v1alpha1": dra_health_v1alpha1_pb2}
 
 
 class Kubelet:
-    """Speaks as kubelet's plugin manager and DRA manager do. `prefer`: the newest version that it knows."""
+    """Speaks as kubelet's plugin manager and DRA manager do.
 
-    def __init__(self, registry: Path, prefer: str = "v1") -> None:
+    PREFER: the newest version that it knows. DRIVER: the plugin to wait for, when the folder has several.
+    """
+
+    def __init__(self, registry: Path, prefer: str = "v1", driver: str = "") -> None:
         self._registry = registry
         self._known = ("v1", "v1beta1") if prefer == "v1" else (prefer,)
+        self._driver = driver
         self._channel: grpc.Channel | None = None
         self.info: Any = None
         self.version = ""
+        self.socket: Path | None = None
 
     def register(self, timeout_s: float = 10.0) -> None:
         """Wait for a registration socket, ask who it is, dial its service, tell it the outcome."""
         self.close()
-        path = self._find(timeout_s)
-        with grpc.insecure_channel(f"unix:{path}") as channel:
-            call = _caller(channel, "/pluginregistration.Registration/")
-            self.info = call(
-                "GetInfo", registration_pb2.InfoRequest(), registration_pb2.PluginInfo, timeout=timeout_s
-            )
-            offered = [entry.removesuffix(".DRAPlugin") for entry in self.info.supported_versions]
-            self.version = next(version for version in offered if version in self._known)
-            self._channel = grpc.insecure_channel(f"unix:{self.info.endpoint}")
-            status = registration_pb2.RegistrationStatus(plugin_registered=True)
-            call("NotifyRegistrationStatus", status, registration_pb2.RegistrationStatusResponse, timeout=5)
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._register(self._find(end))
+            except grpc.RpcError:  # a socket whose plugin was killed: kubelet tries again
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def prepare(self, *claims: dict[str, Any], timeout_s: float = DEADLINE_S) -> Any:
         """NodePrepareResources; returns the map by uid, with an entry for each claim."""
@@ -47,10 +62,49 @@ class Kubelet:
         """NodeUnprepareResources, as `prepare`."""
         return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims, DEADLINE_S)
 
+    def health(self, timeout_s: float) -> Iterator[Any]:
+        """Messages of the newest DRAResourceHealth that is offered, until TIMEOUT_S have passed."""
+        version = next(each for each in HEALTH if f"{each}.DRAResourceHealth" in self.info.supported_versions)
+        messages = HEALTH[version]
+        assert self._channel is not None
+        call = self._channel.unary_stream(
+            f"/{version}.DRAResourceHealth/NodeWatchResources",
+            request_serializer=messages.NodeWatchResourcesRequest.SerializeToString,
+            response_deserializer=messages.NodeWatchResourcesResponse.FromString,
+        )
+        stream = call(messages.NodeWatchResourcesRequest(), timeout=timeout_s)
+        try:
+            yield from stream
+        except grpc.RpcError as ended:
+            if ended.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+        finally:
+            stream.cancel()
+
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def _register(self, path: Path) -> None:
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            call = _caller(channel, "/pluginregistration.Registration/")
+            self.info = call(
+                "GetInfo", registration_pb2.InfoRequest(), registration_pb2.PluginInfo, timeout=GET_INFO_S
+            )
+            offered = [entry.removesuffix(".DRAPlugin") for entry in self.info.supported_versions]
+            self.version = next(version for version in offered if version in self._known)
+            self._channel = grpc.insecure_channel(f"unix:{self.info.endpoint}")
+            self.socket = path
+            self.notify(channel, well=True)
+
+    def notify(self, channel: grpc.Channel, *, well: bool, error: str = "") -> None:
+        """NotifyRegistrationStatus on a channel to the registration socket."""
+        status = registration_pb2.RegistrationStatus(plugin_registered=well, error=error)
+        answer = registration_pb2.RegistrationStatusResponse
+        _caller(channel, "/pluginregistration.Registration/")(
+            "NotifyRegistrationStatus", status, answer, timeout=NOTIFY_S
+        )
 
     def _ask(self, method: str, name: str, claims: tuple[dict[str, Any], ...], timeout_s: float) -> Any:
         messages = MESSAGES[self.version]
@@ -67,15 +121,15 @@ class Kubelet:
         assert set(answer.claims) == {meta["uid"] for meta in metas}, "kubelet wants an entry for each claim"
         return answer.claims
 
-    def _find(self, timeout_s: float) -> Path:
-        """As kubelet's watcher: names that start with a dot do not count."""
-        end = time.monotonic() + timeout_s
+    def _find(self, end: float) -> Path:
+        """As kubelet's watcher: names that start with a dot do not count. The newest first."""
         while time.monotonic() < end:
             found = [path for path in self._registry.iterdir() if path.is_socket() and path.name[0] != "."]
-            if found:
-                return found[0]
+            mine = [path for path in found if path.name.startswith(self._driver)]
+            if mine:
+                return max(mine, key=lambda path: path.stat().st_mtime_ns)
             time.sleep(0.01)
-        raise AssertionError(f"no registration socket in {self._registry} after {timeout_s} s")
+        raise AssertionError(f"no registration socket in {self._registry}")
 
 
 def _caller(channel: grpc.Channel, prefix: str) -> Any:
