@@ -35,13 +35,14 @@ matchExpressions:
 {{- /* Which Pods name our resources; with extendedResource, those that name more than whole cards. */ -}}
 {{- define "hami-dra.webhook.podConditions" -}}
 {{- $more := list .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
+{{- $families := include "hami-dra.families.resources" . | fromJsonArray -}}
 - name: names-our-resources
   expression: >-
-    {{ include "hami-dra.webhook.names" (prepend $more .Values.resourceName) }}
+    {{ include "hami-dra.webhook.names" (concat (prepend $more .Values.resourceName) $families) }}
 {{- if .Values.webhook.extendedResource }}
 - name: names-more-than-whole-cards
   expression: >-
-    {{ include "hami-dra.webhook.names" $more }} ||
+    {{ include "hami-dra.webhook.names" (concat $more $families) }} ||
     object.metadata.?annotations.orValue({}).exists(key, key.startsWith("nvidia.com/"))
 {{- end }}
 {{- end }}

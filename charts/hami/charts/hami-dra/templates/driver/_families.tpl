@@ -1,0 +1,52 @@
+{{- /* Families besides NVIDIA: those that are switched on, and those of the operator's own profiles. */ -}}
+
+{{- /* Their names, one a line. */ -}}
+{{- define "hami-dra.families.names" -}}
+{{- $families := .Values.drivers.families -}}
+{{- range concat $families.enabled (keys $families.profiles) | uniq | sortAlpha }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* Every DRA driver of this release, as a list in JSON. */ -}}
+{{- define "hami-dra.drivers" -}}
+{{- $drivers := list -}}
+{{- if .Values.drivers.nvidia.enabled }}{{ $drivers = append $drivers (include "hami-dra.driverName" .) }}{{ end -}}
+{{- range include "hami-dra.families.names" . | splitList "\n" | compact }}
+{{- $drivers = append $drivers (printf "%s.project-hami.io" .) -}}
+{{- end -}}
+{{- $drivers | toJson -}}
+{{- end }}
+
+{{- /*
+Resource names that Pods write for these families, as a list in JSON: files/families.yaml has those of the profiles
+that we ship, the operator's profiles have their own. A profile that is no YAML has none: the plugin refuses it.
+*/ -}}
+{{- define "hami-dra.families.resources" -}}
+{{- $own := .Values.drivers.families.profiles -}}
+{{- $shipped := .Files.Get "files/families.yaml" | fromYaml -}}
+{{- $names := list -}}
+{{- range include "hami-dra.families.names" . | splitList "\n" | compact }}
+{{- if hasKey $own . }}
+{{- range (index $own . | fromYaml).resources }}
+{{- $names = concat $names (list .count .memory .memoryPercentage .cores | compact) -}}
+{{- end }}
+{{- else }}
+{{- $names = concat $names (get $shipped . | default list) -}}
+{{- end }}
+{{- end -}}
+{{- $names | uniq | toJson -}}
+{{- end }}
+
+{{- define "hami-dra.families.name" -}}
+{{ include "hami-dra.name" (list . "dra-driver-families") }}
+{{- end }}
+
+{{- define "hami-dra.families.profiles" -}}
+{{ include "hami-dra.name" (list . "hami-dra-profiles") }}
+{{- end }}
+
+{{- /* For Pods that read profiles: another profile is another Pod. */ -}}
+{{- define "hami-dra.families.checksum" -}}
+hami.io/profiles: {{ .Values.drivers.families.profiles | toJson | sha256sum }}
+{{- end }}

@@ -1,0 +1,146 @@
+"""Families besides NVIDIA in the chart: switched on by name, or added with one file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hami_dra.devices import families
+from hami_dra.devices.profile import load
+from tests.support.trees import PROFILES
+from tests.unit.devices.test_profile import ACME
+
+from .conftest import CHART, Object, Objects, Render, pod_spec
+
+FILES = CHART / "charts/hami-dra/files/families.yaml"
+DAEMON_SET = ("DaemonSet", "hami-dra-driver-families")
+VALUE = "hami-dra.drivers.families"
+NPU = "ascend.project-hami.io"
+
+
+def resources_of(profile: Path) -> list[str]:
+    """The names that Pods write, in the order of the profile."""
+    rows = load(profile).resources
+    names = (name for row in rows for name in (row.count, row.memory, row.memory_percentage, row.cores))
+    return list(dict.fromkeys(filter(None, names)))
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("profiles") / "acme.yaml"
+    path.write_text(yaml.safe_dump(ACME))
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(render: Render, acme: Path) -> Objects:
+    """Ascend switched on, and a family of one's own."""
+    return render("--set", f"{VALUE}.enabled={{ascend}}", "--set-file", f"{VALUE}.profiles.acme={acme}")
+
+
+def variables(workload: Object) -> dict[str, Any]:
+    (container,) = pod_spec(workload)["containers"]
+    return {entry["name"]: entry.get("value") for entry in container["env"]}
+
+
+def test_the_chart_knows_the_resource_names_of_every_profile_that_we_ship() -> None:
+    wanted = {path.stem: resources_of(path) for path in sorted(PROFILES.glob("*.yaml"))}
+    assert yaml.safe_load(FILES.read_text()) == wanted, "run: python -m tests.charts.test_families"
+
+
+def test_the_chart_offers_every_family_that_we_ship() -> None:
+    schema = json.loads((CHART / "charts/hami-dra/values.schema.json").read_text())
+    offered = schema["properties"]["drivers"]["properties"]["families"]["properties"]["enabled"]["items"][
+        "enum"
+    ]
+    assert offered == families.known()
+
+
+def test_without_families_there_is_nothing_of_them(objects: Objects) -> None:
+    assert not [name for name in objects.names() if "families" in name or "profiles" in name]
+    assert len(objects.kind("DeviceClass")) == 1
+
+
+def test_each_family_has_a_device_class_named_as_its_driver(both: Objects) -> None:
+    found = {
+        item["metadata"]["name"]: item["spec"]["selectors"][0]["cel"]["expression"]
+        for item in both.kind("DeviceClass")
+    }
+    assert found["ascend.project-hami.io"] == "device.driver == 'ascend.project-hami.io'"
+    assert found["acme.project-hami.io"] == "device.driver == 'acme.project-hami.io'"
+    assert "hami-core-gpu.project-hami.io" in found
+
+
+def test_one_plugin_serves_them_all_beside_the_one_for_nvidia(both: Objects) -> None:
+    assert variables(both.one(*DAEMON_SET))["HAMI_FAMILIES"] == "acme,ascend"
+    assert "HAMI_FAMILIES" not in variables(both.one("DaemonSet", "hami-dra-driver-kubelet-plugin"))
+    spec = pod_spec(both.one(*DAEMON_SET))
+    host = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in spec["volumes"]}
+    assert host["plugin-ascend"] == "/var/lib/kubelet/plugins/ascend.project-hami.io"
+    assert host["host-root"] == "/"
+
+
+def test_a_profile_of_ones_own_reaches_plugin_and_webhook_as_it_is(both: Objects, acme: Path) -> None:
+    assert both.one("ConfigMap", "hami-hami-dra-profiles")["data"] == {"acme.yaml": acme.read_text()}
+    for workload in (both.one(*DAEMON_SET), both.one("Deployment", "hami-hami-dra-webhook")):
+        (volume,) = (each for each in pod_spec(workload)["volumes"] if each["name"] == "profiles")
+        assert volume["configMap"]["name"] == "hami-hami-dra-profiles"
+        assert variables(workload)["HAMI_PROFILES_DIR"] == "/etc/hami/profiles"
+    assert variables(both.one("Deployment", "hami-hami-dra-webhook"))["HAMI_FAMILIES"] == "nvidia,acme,ascend"
+
+
+def test_pods_that_name_their_resources_reach_the_webhook(both: Objects) -> None:
+    (configuration,) = both.kind("MutatingWebhookConfiguration")
+    (condition,) = configuration["webhooks"][0]["matchConditions"]
+    for name in ("nvidia.com/gpu", "huawei.com/Ascend910B3-memory", "acme.example/npu-memory"):
+        assert f'"{name}"' in condition["expression"]
+
+
+def test_a_plugin_may_write_slices_and_status_of_its_families_only(both: Objects) -> None:
+    drivers = '["hami-core-gpu.project-hami.io","acme.project-hami.io","ascend.project-hami.io"]'
+    policies = json.dumps(both.kind("ValidatingAdmissionPolicy"))
+    assert policies.count(json.dumps(drivers)[1:-1]) == 3
+    role = both.one("ClusterRole", "hami-dra-driver-kubelet-plugin")
+    (rule,) = (each for each in role["rules"] if each["resources"] == ["resourceclaims/driver"])
+    assert rule["resourceNames"] == json.loads(drivers)
+
+
+def test_a_broken_profile_is_installed_for_the_plugin_to_refuse(render: Render, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("profile: [\n")
+    rendered = render("--set", f"{VALUE}.enabled={{ascend}}", "--set-file", f"{VALUE}.profiles.bad={path}")
+    assert variables(rendered.one(*DAEMON_SET))["HAMI_FAMILIES"] == "ascend,bad"
+
+
+def test_families_without_nvidia_have_all_that_they_need(render: Render) -> None:
+    rendered = render("--set", f"{VALUE}.enabled={{ascend}},hami-dra.drivers.nvidia.enabled=false")
+    account = pod_spec(rendered.one(*DAEMON_SET))["serviceAccountName"]
+    assert rendered.one("ServiceAccount", account)
+    assert rendered.one("ClusterRole", account)
+    assert [item["metadata"]["name"] for item in rendered.kind("DeviceClass")] == [NPU]
+
+
+def test_a_family_that_nobody_knows_is_refused_by_name(refusal: Any) -> None:
+    assert "families" in refusal("--set", f"{VALUE}.enabled={{acme}}")
+
+
+def test_the_containers_variables_are_options_of_the_plugin(both: Objects) -> None:
+    from hami_dra.cli.plugin import plugin
+
+    known = {option.envvar for option in plugin.params if hasattr(option, "envvar")}
+    ignored = {"HAMI_POD_NAME", "HAMI_NAMESPACE"}
+    assert set(variables(both.one(*DAEMON_SET))) - ignored <= known
+
+
+if __name__ == "__main__":
+    body = {path.stem: resources_of(path) for path in sorted(PROFILES.glob("*.yaml"))}
+    head = (
+        "# Resource names of the profiles that we ship; `python -m tests.charts.test_families` writes this."
+    )
+    FILES.write_text(f"{head}\n---\n{yaml.safe_dump(body, sort_keys=False)}")
+    subprocess.run(["git", "diff", "--stat", str(FILES)], check=False)
