@@ -7,7 +7,7 @@ import itertools
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hami_dra.kube.client import Object, PatchType, WatchEvent
@@ -19,7 +19,10 @@ Key = tuple[str, str, str]
 
 class FakeKube:
     """Implements `hami_dra.kube.KubeClient`. `fail_next` injects errors for the next calls,
-    `fail_on` = (verb, plural, times) for those of one verb and kind."""
+    `fail_on` = (verb, plural, times) for those of one verb and kind.
+
+    `texts`: what `raw` finds by path. `programs`: what a program prints (or how it fails) by its Pod's name.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
@@ -29,6 +32,8 @@ class FakeKube:
         self._lock = threading.RLock()
         self.fail_next: list[errors.KubeError] = []
         self.fail_on: tuple[str, str, int] | None = None
+        self.texts: dict[str, str] = {}
+        self.programs: dict[str, str | errors.KubeError] = {}
         self.calls: list[tuple[str, str, str]] = []
 
     def get(
@@ -122,6 +127,18 @@ class FakeKube:
             space = event.object["metadata"].get("namespace", "")
             if namespace in (None, space) and _matches(event.object, labels, fields):
                 yield WatchEvent(event.type, copy.deepcopy(event.object))
+
+    def raw(self, path: str) -> str:
+        with self._lock:
+            if path not in self.texts:
+                raise errors.NotFound(f"nothing at {path}", status=404)
+            return self.texts[path]
+
+    def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+        said = self.programs.get(pod, errors.Denied(f"cannot run {command[0]} in {pod}"))
+        if isinstance(said, errors.KubeError):
+            raise said
+        return said
 
     def end_watches(self) -> None:
         """Close every open watch, as a restarting API server does."""

@@ -49,7 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self._answer(self._get)
+        text = self.store.texts.get(self.path)
+        if text is None:
+            self._answer(self._get)
+        else:
+            self._send_bytes(text.encode())
 
     def do_POST(self) -> None:
         self._answer(lambda kind, space, _: self.store.create(kind, self._body(), space))
@@ -67,7 +71,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, action: Any) -> None:
-        kind, space, name = _parse(urlsplit(self.path).path)
+        try:
+            kind, space, name = _parse(urlsplit(self.path).path)
+        except (KeyError, IndexError):
+            self._send({"kind": "Status", "message": f"nothing at {self.path}", "code": 404}, 404)
+            return
         try:
             answer = action(kind, space, name)
         except errors.KubeError as problem:
@@ -111,7 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _send(self, answer: dict[str, Any], status: int = 200) -> None:
-        data = json.dumps(answer).encode()
+        self._send_bytes(json.dumps(answer).encode(), status)
+
+    def _send_bytes(self, data: bytes, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -14,15 +14,22 @@ from hami_dra import __version__
 from hami_dra.model import errors
 
 # name -> (module, attribute, one-line help). The help is here so that `hami --help` imports nothing.
+# A command without help is for programs, and not listed.
 COMMANDS = {
     "run": ("hami_dra.cli.run", "run", "Run a program under a share of a GPU of this host."),
     "slice": ("hami_dra.cli.slice", "slice_", "Print the ResourceSlice that the plugin would publish here."),
     "convert": ("hami_dra.cli.convert", "convert", "Show what admission makes of manifests, offline."),
     "doctor": ("hami_dra.cli.doctor", "doctor", "Check the cluster and say how to mend it."),
+    "status": ("hami_dra.cli.status", "status", "Show the cluster at a glance: nodes, cards, shares."),
+    "top": ("hami_dra.cli.top", "top", "Show what each share uses now, live."),
     "explain": ("hami_dra.cli.explain", "explain", "Say why a Pod waits, and what to do."),
+    "verify": ("hami_dra.cli.verify", "verify", "Try that the rollout keeps its promises."),
+    "bundle": ("hami_dra.cli.bundle", "bundle", "Collect a support bundle without secrets."),
+    "completion": ("hami_dra.cli.completion", "completion", "Print the completion script of a shell."),
     "plugin": ("hami_dra.cli.plugin", "plugin", "Serve the DRA kubelet plugin (DaemonSet)."),
     "webhook": ("hami_dra.cli.webhook", "webhook", "Serve admission and the claim controller (Deployment)."),
     "monitor": ("hami_dra.cli.monitor", "monitor", "Serve allocation metrics (Deployment)."),
+    "node-facts": ("hami_dra.cli.node_facts", "node_facts", ""),
 }
 
 
@@ -31,7 +38,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table, which is the order of use."""
-        return list(COMMANDS)
+        return [name for name, entry in COMMANDS.items() if entry[2]]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one subcommand."""
@@ -45,7 +52,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items() if entry[2]])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

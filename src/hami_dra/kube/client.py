@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -17,6 +17,7 @@ import urllib3
 from kubernetes import client as official
 from kubernetes import config as official_config
 
+from hami_dra.kube import execute
 from hami_dra.kube.kinds import Kind
 from hami_dra.model import errors
 
@@ -93,6 +94,14 @@ class KubeClient(Protocol):
         timeout_s: int = 240,
     ) -> Iterator[WatchEvent]:
         """Yield changes after RESOURCE_VERSION until the server ends the watch; errors.Gone: list again."""
+        ...
+
+    def raw(self, path: str) -> str:
+        """Return the text below PATH, for example /metrics or /version."""
+        ...
+
+    def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+        """Run a program in a container and return what it prints; errors.Denied when it fails."""
         ...
 
 
@@ -191,8 +200,12 @@ class Client:
             response.release_conn()
 
     def raw(self, path: str) -> str:
-        """Return the text below PATH, for example /metrics or /version."""
-        return self._open("GET", path, query={}).data.decode()
+        """See KubeClient."""
+        return self._open("GET", path, query={}).data.decode(errors="replace")
+
+    def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+        """See KubeClient."""
+        return execute.run(self._api, namespace, pod, container, command)
 
     def _call(
         self,

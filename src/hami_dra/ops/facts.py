@@ -1,4 +1,4 @@
-"""What the checks look at, read once from the API server.
+"""What the checks look at, read once from the API server and from the nodes.
 
 A part that cannot be read (no permission, not served) is kept as its error, so that one missing right
 does not hide the rest.
@@ -6,14 +6,26 @@ does not hide the rest.
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from hami_dra.kube import kinds
-from hami_dra.kube.client import Client, Object
-from hami_dra.model import errors
+from hami_dra.kube.client import KubeClient, Object
+from hami_dra.model import errors, names
+from hami_dra.ops.node_facts import NodeFacts
+
+OURS = "app.kubernetes.io/name=hami-dra"
+NAMESPACE = "hami-system"
+AT_ONCE = 16
+"""Nodes that are looked into at the same time."""
+_GATE = re.compile(r'^kubernetes_feature_enabled\{[^}]*name="([^"]+)"[^}]*\} (\d)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -21,15 +33,35 @@ class Facts:
     """A snapshot of the cluster. `unreadable` maps the name of a field to why it could not be read."""
 
     version: Object = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
     nodes: list[Object] = field(default_factory=list)
+    leases: list[Object] = field(default_factory=list)
+    namespaces: list[Object] = field(default_factory=list)
     slices: list[Object] = field(default_factory=list)
     claims: list[Object] = field(default_factory=list)
+    templates: list[Object] = field(default_factory=list)
     classes: list[Object] = field(default_factory=list)
     daemon_sets: list[Object] = field(default_factory=list)
     deployments: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
+    """Pods of our own components."""
+    converted: list[Object] = field(default_factory=list)
+    """Pods that admission has changed."""
     webhooks: list[Object] = field(default_factory=list)
+    secrets: list[Object] = field(default_factory=list)
+    """The webhook's certificate alone; of others nothing is read."""
     gates: dict[str, bool] = field(default_factory=dict)
+    kubelet_gates: dict[str, dict[str, bool]] = field(default_factory=dict)
+    on_nodes: dict[str, NodeFacts] = field(default_factory=dict)
+    closed_nodes: dict[str, str] = field(default_factory=dict)
+    """Nodes that could not be looked into, and why."""
     unreadable: dict[str, str] = field(default_factory=dict)
+    now: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+
+    @property
+    def reachable(self) -> bool:
+        """Did the API server answer at all?"""
+        return "version" not in self.unreadable
 
     @property
     def gpu_nodes(self) -> list[str]:
@@ -37,12 +69,49 @@ class Facts:
         return sorted(
             node["metadata"]["name"]
             for node in self.nodes
-            if node["metadata"].get("labels", {}).get("gpu") == "on"
+            if (node["metadata"].get("labels") or {}).get("gpu") == "on"
         )
 
+    @property
+    def our_slices(self) -> list[Object]:
+        """The ResourceSlices of our driver."""
+        return [item for item in self.slices if item["spec"]["driver"] == names.DRIVER]
 
-def gather(client: Client) -> Facts:
-    """Read everything that the checks need."""
+    @property
+    def cards(self) -> list[tuple[str, Object]]:
+        """(node, device) of everything that we publish."""
+        return [
+            (item["spec"].get("nodeName", ""), device)
+            for item in self.our_slices
+            for device in item["spec"].get("devices") or []
+        ]
+
+    @property
+    def namespace(self) -> str:
+        """Where the release is."""
+        ours = [item for item in (*self.daemon_sets, *self.deployments) if is_ours(item)]
+        return str(ours[0]["metadata"]["namespace"]) if ours else NAMESPACE
+
+
+def component(item: Object) -> str:
+    """`driver`, `webhook` or `monitor` for an object of the chart, else empty."""
+    labels = item["metadata"].get("labels") or {}
+    return str(labels.get("app.kubernetes.io/component", "")) if is_ours(item) else ""
+
+
+def is_ours(item: Object) -> bool:
+    """Is it an object of the chart?"""
+    labels = item["metadata"].get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/name") == "hami-dra")
+
+
+def unreachable(problem: errors.KubeError) -> Facts:
+    """The facts of a cluster that does not answer."""
+    return Facts(unreadable={"version": str(problem)})
+
+
+def gather(client: KubeClient) -> Facts:
+    """Read everything that the checks need. Never raises: what cannot be read is in `unreadable`."""
     unreadable: dict[str, str] = {}
 
     def attempt(name: str, read: Callable[[], Any], otherwise: Any) -> Any:
@@ -52,29 +121,98 @@ def gather(client: Client) -> Facts:
             unreadable[name] = str(problem)
             return otherwise
 
-    def objects(name: str, kind: kinds.Kind) -> list[Object]:
-        found: list[Object] = attempt(name, lambda: client.list(kind)[0], [])
+    def objects(name: str, kind: kinds.Kind, namespace: str | None = None, **selectors: str) -> list[Object]:
+        found: list[Object] = attempt(name, lambda: client.list(kind, namespace, **selectors)[0], [])
         return found
 
-    return Facts(
-        version=attempt("version", lambda: json.loads(client.raw("/version")), {}),
+    version = attempt("version", lambda: json.loads(client.raw("/version")), None)
+    if version is None:
+        return Facts(unreadable=unreadable)
+    first = Facts(
+        version=version,
+        groups=attempt("groups", lambda: _groups(client), []),
         nodes=objects("nodes", kinds.NODES),
+        leases=objects("leases", kinds.LEASES, "kube-node-lease"),
         slices=objects("slices", kinds.RESOURCE_SLICES),
         claims=objects("claims", kinds.RESOURCE_CLAIMS),
+        templates=objects("templates", kinds.RESOURCE_CLAIM_TEMPLATES),
         classes=objects("classes", kinds.DEVICE_CLASSES),
         daemon_sets=objects("daemon_sets", kinds.DAEMON_SETS),
         deployments=objects("deployments", kinds.DEPLOYMENTS),
+        pods=objects("pods", kinds.PODS, labels=OURS),
+        converted=objects("converted", kinds.PODS, labels=f"{names.CONVERTED_LABEL}=true"),
         webhooks=objects("webhooks", kinds.MUTATING_WEBHOOKS),
+        namespaces=objects("namespaces", kinds.NAMESPACES),
         gates=attempt("gates", lambda: parse_gates(client.raw("/metrics")), {}),
+    )
+    on_nodes, closed = _look_into_nodes(client, first.pods)
+    return replace(
+        first,
+        secrets=attempt("secrets", lambda: _certificate(client, first), []),
+        kubelet_gates=attempt("kubelet_gates", lambda: _kubelet_gates(client, first.gpu_nodes), {}),
+        on_nodes=on_nodes,
+        closed_nodes=closed,
         unreadable=unreadable,
     )
 
 
 def parse_gates(metrics: str) -> dict[str, bool]:
     """Feature gates from a component's metric `kubernetes_feature_enabled` (KEP-3466)."""
-    gates = {}
-    for line in metrics.splitlines():
-        if line.startswith("kubernetes_feature_enabled{"):
-            name = line.split('name="', 1)[1].split('"', 1)[0]
-            gates[name] = line.rstrip().endswith(" 1")
-    return gates
+    return {name: value == "1" for name, value in _GATE.findall(metrics)}
+
+
+def certificate_secret(deployment: Object) -> str | None:
+    """Name of the Secret with the webhook's certificate, as its Deployment has it."""
+    spec = deployment["spec"]["template"]["spec"]
+    for variable in spec["containers"][0].get("env") or []:
+        if variable["name"] == "HAMI_CERT_SECRET":
+            return str(variable["value"])
+    mounted = (volume["secret"]["secretName"] for volume in spec.get("volumes") or [] if "secret" in volume)
+    return next(mounted, None)
+
+
+def _groups(client: KubeClient) -> list[str]:
+    return [group["name"] for group in json.loads(client.raw("/apis"))["groups"]]
+
+
+def _certificate(client: KubeClient, facts: Facts) -> list[Object]:
+    for deployment in facts.deployments:
+        name = certificate_secret(deployment) if component(deployment) == "webhook" else None
+        if name:
+            try:
+                return [client.get(kinds.SECRETS, name, deployment["metadata"]["namespace"])]
+            except errors.NotFound:
+                return []
+    return []
+
+
+def _kubelet_gates(client: KubeClient, nodes: list[str]) -> dict[str, dict[str, bool]]:
+    def read(node: str) -> dict[str, bool]:
+        return parse_gates(client.raw(f"/api/v1/nodes/{node}/proxy/metrics"))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(nodes, pool.map(read, nodes), strict=True))
+
+
+def _look_into_nodes(client: KubeClient, pods: list[Object]) -> tuple[dict[str, NodeFacts], dict[str, str]]:
+    """Ask the plugin's Pod on each node; one that does not run cannot be asked."""
+    seen: dict[str, NodeFacts] = {}
+    closed: dict[str, str] = {}
+
+    def look(pod: Object) -> NodeFacts | str:
+        metadata = pod["metadata"]
+        try:
+            said = client.execute(metadata["namespace"], metadata["name"], "plugin", ["hami", "node-facts"])
+            return msgspec.json.decode(said, type=NodeFacts)
+        except (errors.KubeError, msgspec.MsgspecError) as problem:
+            return f"{metadata['name']}: {problem}"
+
+    plugins = [pod for pod in pods if component(pod) == "driver" and pod["spec"].get("nodeName")]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for pod, answer in zip(plugins, pool.map(look, plugins), strict=True):
+            node = pod["spec"]["nodeName"]
+            if isinstance(answer, NodeFacts):
+                seen[node] = answer
+            else:
+                closed[node] = answer
+    return seen, {node: why for node, why in closed.items() if node not in seen}

@@ -1,0 +1,104 @@
+"""How the commands look: one console, tables without frames, machine forms, and what a pipe gets.
+
+On a terminal lines fit its width and carry colour. In a pipe there is no colour and nothing is cut: each row
+stays one line, for grep and awk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hami_dra.model import quantity
+
+PIPE_WIDTH = 400
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "magenta"}
+MARKS = {"ok": "✓", "warning": "!", "error": "✗", "unknown": "?"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console that everything is printed on."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, width=width, emoji=False, markup=False)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print on standard output, without the blanks that fill a table's lines."""
+    out = console()
+    with out.capture() as captured:
+        out.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+
+
+def paragraph(lead: Text, text: str, style: str = "") -> Text:
+    """TEXT behind LEAD; on a terminal its further lines begin below its first."""
+    out, indent = console(), lead.cell_len
+    room = max(out.width - indent, 30)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return lead + Text(f"\n{' ' * indent}".join(lines), style=style)
+
+
+def machine(value: Any, form: str) -> None:
+    """Print VALUE as `json` or `yaml`."""
+    text = (
+        json.dumps(value, indent=2) if form == "json" else yaml.safe_dump(value, sort_keys=False, width=1000)
+    )
+    click.echo(text.rstrip("\n"))
+
+
+def table(*columns: str, right: Sequence[str] = (), most: dict[str, int] | None = None) -> Table:
+    """A table as kubectl prints it: no frame, headings in capitals. RIGHT columns hold numbers.
+
+    On a narrow terminal every column but the numbers may be cut; MOST caps single ones.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(
+            name.upper(),
+            justify="right" if name in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=len(name) if name in right else None,
+            max_width=(most or {}).get(name),
+        )
+    return made
+
+
+def mark(severity: str) -> Text:
+    """The sign of a finding, in its colour."""
+    return Text(MARKS[severity], style=COLOURS[severity])
+
+
+def size(count: int | None) -> str:
+    """Bytes for people, in at most six characters: 512Mi, 22.5Gi."""
+    if count is None:
+        return "-"
+    for suffix, unit in (("Ti", 1024**4), ("Gi", 1024**3), ("Mi", 1024**2), ("Ki", 1024)):
+        if count >= unit:
+            value = count / unit
+            return f"{value:.0f}{suffix}" if value >= 100 or value == int(value) else f"{value:.1f}{suffix}"
+    return quantity.format_bytes(count)
+
+
+def percent(ratio: float | None) -> str:
+    """0.456 -> 46%."""
+    return "-" if ratio is None else f"{ratio * 100:.0f}%"
+
+
+def bar(part: float, width: int = 10) -> Text:
+    """How full something is; PART is 0..1. Green, yellow from 70 %, red from 90 % on."""
+    part = min(max(part, 0.0), 1.0)
+    full = round(part * width)
+    colour = "red" if part >= 0.9 else "yellow" if part >= 0.7 else "green"
+    return Text("█" * full, style=colour) + Text("░" * (width - full), style="dim")

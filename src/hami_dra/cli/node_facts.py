@@ -1,0 +1,26 @@
+"""`hami node-facts`: what `hami doctor` asks a plugin's Pod about its node, as JSON. For programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from hami_dra.cli import options
+from hami_dra.ops import node_facts as facts
+
+
+@click.command("node-facts", hidden=True)
+@click.option("--node-name", envvar="HAMI_NODE_NAME", default=os.uname().nodename, show_default=True)
+@options.places
+def node_facts(node_name: str, state_dir: Path, cdi_dir: Path, plugins_dir: Path, registry_dir: Path) -> None:
+    """Print the state of this node's files and sockets as JSON.
+
+    \b
+    Example:
+      kubectl -n hami-system exec daemonset/hami-dra-driver-kubelet-plugin -- hami node-facts
+    """
+    where = facts.Places(state_dir, cdi_dir, plugins_dir, registry_dir)
+    click.echo(msgspec.json.encode(facts.gather(node_name, where, host=False)).decode())

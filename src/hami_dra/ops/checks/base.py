@@ -1,0 +1,101 @@
+"""What a check is. Each one is data: its text becomes a page of the documentation, so neither can drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hami_dra.ops.facts import Facts
+
+Severity = Literal["ok", "warning", "error", "unknown"]
+
+DOCUMENTATION = "https://hami-dra.github.io/hami-dra"
+LOGS = "kubectl -n hami-system logs -l app.kubernetes.io/component="
+CHART = "helm -n hami-system install hami charts/hami --set dra.enabled=true --create-namespace"
+READABLE = "use a kubeconfig that may read it; `kubectl auth can-i --list` shows what yours may"
+SITE = "ansible-playbook -i inventory/mine playbooks/site.yml"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `remedy` is the next thing to do; empty when all is well."""
+
+    id: str
+    severity: Severity
+    found: str
+    expected: str = ""
+    remedy: str = ""
+
+    @property
+    def page(self) -> str:
+        """Address of the check's page in the documentation."""
+        return page(self.id)
+
+
+def page(id: str) -> str:
+    """Address of the page of the check ID."""
+    return f"{DOCUMENTATION}/troubleshooting/{id}/"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `look` says; all is well when `severity` is ok."""
+
+    severity: Severity
+    found: str
+    remedy: str = ""
+
+
+def fine(found: str) -> Verdict:
+    """All is well."""
+    return Verdict("ok", found)
+
+
+def bad(found: str, remedy: str) -> Verdict:
+    """Shares cannot be had, or not by everybody, until it is mended."""
+    return Verdict("error", found, remedy)
+
+
+def doubtful(found: str, remedy: str) -> Verdict:
+    """It works now; it will not for long, or not as well as it could."""
+    return Verdict("warning", found, remedy)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A pure function of the facts, with what the documentation says of it.
+
+    `needs`: the facts without which nothing can be said. `why`: what goes wrong without it. `mend`: how to
+    mend it, in Markdown, a paragraph or command block each.
+    """
+
+    id: str
+    title: str
+    expected: str
+    why: str
+    mend: tuple[str, ...]
+    needs: tuple[str, ...]
+    look: Callable[[Facts], Verdict]
+
+    def run(self, facts: Facts) -> Finding:
+        """Look, unless a fact that it needs could not be read."""
+        for name in self.needs:
+            if name in facts.unreadable:
+                found = f"cannot read {name.replace('_', ' ')}: {facts.unreadable[name]}"
+                if name == "version":
+                    found = facts.unreadable[name]
+                return Finding(self.id, "unknown", found, self.expected, READABLE)
+        verdict = self.look(facts)
+        return Finding(self.id, verdict.severity, verdict.found, self.expected, verdict.remedy)
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """A few of NAMES, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def command(text: str) -> str:
+    """A block of commands in Markdown."""
+    return f"```\n{text}\n```"

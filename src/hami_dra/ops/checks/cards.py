@@ -1,0 +1,209 @@
+"""Checks of what the nodes publish."""
+
+from __future__ import annotations
+
+from hami_dra.kube.client import Object
+from hami_dra.model import names
+from hami_dra.ops.checks.base import LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.facts import Facts
+
+LEAST_DRIVER = 440
+
+
+def _slices(facts: Facts) -> Verdict:
+    published = {item["spec"].get("nodeName") for item in facts.our_slices}
+    missing = [node for node in facts.gpu_nodes if node not in published]
+    if not missing:
+        return fine(f"published for {len(published)} nodes")
+    return bad(f"none for {some(missing)}", f"{LOGS}driver (on {missing[0]})")
+
+
+def _cards(facts: Facts) -> Verdict:
+    count: dict[str, int] = {}
+    for item in facts.our_slices:
+        node = item["spec"].get("nodeName", "")
+        count[node] = count.get(node, 0) + len(item["spec"].get("devices") or [])
+    empty = sorted(node for node, cards in count.items() if not cards)
+    if empty:
+        remedy = "is the driver where the chart looks? hami-dra.drivers.nvidia.containerDriver=false for "
+        "one on the host"
+        return bad(f"none on {some(empty)}", remedy)
+    return fine(f"{sum(count.values())} on {len(count)} nodes")
+
+
+def _stale_slices(facts: Facts) -> Verdict:
+    """Of nodes that are gone or not ours any more, or left from an earlier generation of the pool."""
+    newest: dict[str, int] = {}
+    for item in facts.our_slices:
+        pool = item["spec"]["pool"]
+        newest[pool["name"]] = max(newest.get(pool["name"], 0), pool.get("generation", 0))
+    stale = []
+    for item in facts.our_slices:
+        spec, name = item["spec"], item["metadata"]["name"]
+        if spec.get("nodeName") not in facts.gpu_nodes:
+            stale.append(f"{name} (of {spec.get('nodeName')}, which is not labelled)")
+        elif spec["pool"].get("generation", 0) < newest[spec["pool"]["name"]]:
+            stale.append(f"{name} (generation {spec['pool'].get('generation', 0)})")
+    if not stale:
+        return fine("none")
+    return doubtful(some(stale), f"kubectl delete resourceslice {stale[0].split(' ')[0]}")
+
+
+def _incomplete_pools(facts: Facts) -> Verdict:
+    """The scheduler passes over a pool of which a slice is missing."""
+    have: dict[tuple[str, int], list[int]] = {}
+    for item in facts.our_slices:
+        pool = item["spec"]["pool"]
+        have.setdefault((pool["name"], pool.get("generation", 0)), []).append(
+            pool.get("resourceSliceCount", 1)
+        )
+    newest = {name: max(each for other, each in have if other == name) for name, _ in have}
+    short = [
+        f"{name} ({len(have[name, generation])} of {max(have[name, generation])} slices)"
+        for name, generation in sorted(newest.items())
+        if len(have[name, generation]) < max(have[name, generation])
+    ]
+    if not short:
+        return fine(f"{len(newest)} pools complete")
+    return bad(some(short), f"delete the node's plugin Pod, so that it publishes anew; {LOGS}driver")
+
+
+def _shared_devices(facts: Facts) -> Verdict:
+    """The API server drops the fields of consumable capacity silently when the gate is off."""
+    bare = sorted(
+        {
+            item["metadata"]["name"]
+            for item in facts.our_slices
+            for device in item["spec"].get("devices") or []
+            if _attribute(device, "type") == names.DEVICE_TYPE and not device.get("allowMultipleAllocations")
+        }
+    )
+    if not bare:
+        return fine("every card may be shared")
+    return bad(
+        f"not in {some(bare)}", "switch DRAConsumableCapacity on in the API server and restart the plugin"
+    )
+
+
+def _sick_devices(facts: Facts) -> Verdict:
+    sick = [
+        f"{device['name']} of {node} ({device['taints'][0].get('value') or device['taints'][0]['key']})"
+        for node, device in facts.cards
+        if device.get("taints")
+    ]
+    if not sick:
+        return fine("no card is tainted")
+    return doubtful(
+        some(sick), "nvidia-smi and dmesg on the node; the taint goes when the card is well again"
+    )
+
+
+def _driver_version(facts: Facts) -> Verdict:
+    old = {}
+    for node, device in facts.cards:
+        version = _attribute(device, "driverVersion")
+        major = version.partition(".")[0]
+        if _attribute(device, "type") == names.DEVICE_TYPE and major.isdigit() and int(major) < LEAST_DRIVER:
+            old[node] = version
+    if not old:
+        return fine("new enough on every node")
+    return bad(
+        some([f"{version} on {node}" for node, version in sorted(old.items())]),
+        "upgrade the NVIDIA driver there",
+    )
+
+
+def _attribute(device: Object, name: str) -> str:
+    """The text of an attribute, of whatever type."""
+    value = (device.get("attributes") or {}).get(name) or {}
+    return str(next(iter(value.values()), ""))
+
+
+CHECKS = (
+    Check(
+        id="slices",
+        title="A node publishes no ResourceSlice",
+        expected="one for each GPU node",
+        why="The scheduler knows of a node's cards by its ResourceSlices alone; Pods wait although the "
+        "card is there.",
+        mend=(
+            "See that node's plugin:",
+            command(
+                f"kubectl -n hami-system get pods -l app.kubernetes.io/component=driver -o wide\n{LOGS}driver"
+            ),
+        ),
+        needs=("nodes", "slices"),
+        look=_slices,
+    ),
+    Check(
+        id="cards",
+        title="A node publishes no card",
+        expected="at least one card on each GPU node",
+        why="The plugin runs, but finds no card: the driver is not loaded, or not where the chart says.",
+        mend=(
+            "On the node:",
+            command("nvidia-smi -L\nls /run/nvidia/driver"),
+            "A driver that is installed on the host, and not by GPU Operator, needs "
+            "`hami-dra.drivers.nvidia.containerDriver=false`.",
+        ),
+        needs=("slices",),
+        look=_cards,
+    ),
+    Check(
+        id="stale-slices",
+        title="A ResourceSlice is left over",
+        expected="slices of labelled nodes and of the newest generation only",
+        why="It tells of cards that nobody serves; a Pod that is placed there stays in ContainerCreating.",
+        mend=(command("kubectl get resourceslices\nkubectl delete resourceslice NAME"),),
+        needs=("nodes", "slices"),
+        look=_stale_slices,
+    ),
+    Check(
+        id="incomplete-pools",
+        title="A slice of a pool is missing",
+        expected="all slices of each pool",
+        why="A node with many cards needs several ResourceSlices. The scheduler uses none of them before "
+        "all are there.",
+        mend=("Let the plugin publish anew:", command("kubectl -n hami-system delete pod POD")),
+        needs=("slices",),
+        look=_incomplete_pools,
+    ),
+    Check(
+        id="shared-devices",
+        title="Cards cannot be shared: fields of the ResourceSlice were dropped",
+        expected="cards that may be shared",
+        why="The plugin published `allowMultipleAllocations` and the API server dropped it, because its "
+        "feature gate DRAConsumableCapacity is off. The first Pod takes the whole card.",
+        mend=(
+            command(f"{SITE} --tags control_plane,kubelet"),
+            "The plugin notices within a minute and publishes again.",
+        ),
+        needs=("slices",),
+        look=_shared_devices,
+    ),
+    Check(
+        id="sick-devices",
+        title="A card is tainted as sick",
+        expected="no taint on any card",
+        why="The plugin saw errors of the card (XID, lost from the bus) and lets no new share land on it.",
+        mend=(
+            "On the node:",
+            command("nvidia-smi -q -d ECC,PAGE_RETIREMENT\ndmesg | grep -i xid"),
+            "The taint is taken off when the card is well again; some errors need a reset or a reboot.",
+        ),
+        needs=("slices",),
+        look=_sick_devices,
+    ),
+    Check(
+        id="driver-version",
+        title="The NVIDIA driver is too old",
+        expected="440 or newer",
+        why="The limiter hooks entry points that older drivers do not have.",
+        mend=(
+            "Upgrade the driver of the node: with GPU Operator by `driver.version`, else by your "
+            "distribution.",
+        ),
+        needs=("slices",),
+        look=_driver_version,
+    ),
+)

@@ -1,0 +1,131 @@
+"""Checks of Kubernetes itself: version, feature gates, clocks."""
+
+from __future__ import annotations
+
+import datetime
+
+from hami_dra.kube.client import Object
+from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, some
+from hami_dra.ops.facts import Facts
+
+GATE = "DRAConsumableCapacity"
+LEAST_KUBERNETES = (1, 34)
+MOST_SKEW = datetime.timedelta(seconds=10)
+
+
+def _api_server(facts: Facts) -> Verdict:
+    return fine(f"answers, {facts.version.get('gitVersion', 'version unknown')}")
+
+
+def _kubernetes_version(facts: Facts) -> Verdict:
+    found = f"{facts.version.get('major', '?')}.{facts.version.get('minor', '?').rstrip('+')}"
+    major, _, minor = found.partition(".")
+    if (int(major), int(minor)) >= LEAST_KUBERNETES:
+        return fine(found)
+    return bad(found, "upgrade the cluster; DRA is stable from 1.34 on")
+
+
+def _feature_gate(facts: Facts) -> Verdict:
+    state = facts.gates.get(GATE)
+    if state:
+        return fine("on in the API server")
+    found = "the API server does not know it" if state is None else "off in the API server"
+    return bad(
+        found, "run playbooks/site.yml --tags control_plane,kubelet, or switch it on in every component"
+    )
+
+
+def _kubelet_gate(facts: Facts) -> Verdict:
+    off = sorted(node for node, gates in facts.kubelet_gates.items() if not gates.get(GATE))
+    if not off:
+        return fine(f"on in {len(facts.kubelet_gates)} kubelets")
+    return bad(f"off in the kubelet of {some(off)}", "run playbooks/site.yml --tags kubelet")
+
+
+def _node_clock(facts: Facts) -> Verdict:
+    """A lease's renewTime is of the node's clock, its managed field's time of the API server's."""
+    wrong = []
+    for lease in facts.leases:
+        skew = _skew(lease)
+        if skew and abs(skew) > MOST_SKEW:
+            wrong.append(f"{lease['metadata']['name']} ({skew.total_seconds():+.0f} s)")
+    if wrong:
+        return bad(
+            f"{some(wrong)} beside the API server's",
+            "start a time service on the node: timedatectl set-ntp true",
+        )
+    return fine(f"{len(facts.leases)} nodes agree with the API server")
+
+
+def _skew(lease: Object) -> datetime.timedelta | None:
+    renewed = lease["spec"].get("renewTime")
+    times = [entry["time"] for entry in lease["metadata"].get("managedFields") or [] if entry.get("time")]
+    if not renewed or not times:
+        return None
+    return datetime.datetime.fromisoformat(renewed) - max(map(datetime.datetime.fromisoformat, times))
+
+
+CHECKS = (
+    Check(
+        id="api-server",
+        title="The API server does not answer",
+        expected="an API server that answers",
+        why="Nothing of the cluster can be seen, so nothing else is checked but what is on this machine.",
+        mend=(
+            "See where your kubeconfig points, and whether your credentials are still good:",
+            command("kubectl config view --minify\nkubectl version"),
+            "Give `hami doctor` another one with `--kubeconfig` or `--context`.",
+        ),
+        needs=("version",),
+        look=_api_server,
+    ),
+    Check(
+        id="kubernetes-version",
+        title="Kubernetes is too old",
+        expected="1.34 or newer",
+        why="Dynamic Resource Allocation (resource.k8s.io/v1) is stable from Kubernetes 1.34 on; what is "
+        "older does not know shares of a device.",
+        mend=("Upgrade the cluster. [The compatibility matrix](../compatibility.md) says what is tested.",),
+        needs=("version",),
+        look=_kubernetes_version,
+    ),
+    Check(
+        id="feature-gate",
+        title="DRAConsumableCapacity is off in the API server",
+        expected=f"{GATE} on",
+        why="Several Pods can share a card only with this feature gate. It is off by default before "
+        "Kubernetes 1.36, and the API server then drops the fields of a ResourceSlice silently.",
+        mend=(
+            "The playbook switches it on, one control plane node at a time, and goes back when one does "
+            "not come up:",
+            command(f"{SITE} --tags control_plane,kubelet"),
+            f"By hand: `--feature-gates={GATE}=true` for kube-apiserver, kube-scheduler, "
+            "kube-controller-manager and every kubelet.",
+        ),
+        needs=("gates",),
+        look=_feature_gate,
+    ),
+    Check(
+        id="kubelet-gate",
+        title="DRAConsumableCapacity is off in a kubelet",
+        expected=f"{GATE} on in the kubelet of each GPU node",
+        why="The API server allocates shares, and that node's kubelet cannot hand them to the plugin: Pods "
+        "stay in ContainerCreating.",
+        mend=(
+            command(f"{SITE} --tags kubelet"),
+            f"By hand: `featureGates: {{{GATE}: true}}` in the kubelet's configuration, then restart it.",
+        ),
+        needs=("nodes", "kubelet_gates"),
+        look=_kubelet_gate,
+    ),
+    Check(
+        id="node-clock",
+        title="A node's clock is wrong",
+        expected="clocks within 10 s of each other",
+        why="Certificates look as if they were not valid yet or any more, leases expire, and the times in "
+        "logs and metrics cannot be put beside each other.",
+        mend=("On the node:", command("timedatectl set-ntp true\ntimedatectl status")),
+        needs=("leases",),
+        look=_node_clock,
+    ),
+)

@@ -1,0 +1,234 @@
+"""Checks of what the chart installs, and of what must not be installed beside it."""
+
+from __future__ import annotations
+
+from hami_dra.kube.client import Object
+from hami_dra.model import names
+from hami_dra.ops.checks.base import CHART, LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.facts import Facts, component, is_ours
+
+CLASSIC = ("hami-device-plugin", "hami-vgpu-device-plugin", "hami-scheduler")
+STRICT = ("baseline", "restricted")
+
+
+def _gpu_label(facts: Facts) -> Verdict:
+    if facts.gpu_nodes:
+        return fine(f"{len(facts.gpu_nodes)} nodes: {some(facts.gpu_nodes)}")
+    return bad("no node", "kubectl label node NODE gpu=on")
+
+
+def _device_class(facts: Facts) -> Verdict:
+    if any(item["metadata"]["name"] == names.DRIVER for item in facts.classes):
+        return fine(names.DRIVER)
+    return bad("missing", f"install the chart: {CHART}")
+
+
+def _plugin(facts: Facts) -> Verdict:
+    ours = [item for item in facts.daemon_sets if component(item) == "driver"]
+    if not ours:
+        return bad("no DaemonSet of ours", f"install the chart: {CHART}")
+    status = ours[0].get("status", {})
+    ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+    if ready >= wanted:
+        return fine(f"ready on {ready} of {wanted} nodes")
+    return bad(f"ready on {ready} of {wanted} nodes{_because(facts, 'driver')}", _describe(ours[0], "driver"))
+
+
+def _webhook(facts: Facts) -> Verdict:
+    return _deployment(facts, "webhook")
+
+
+def _monitor(facts: Facts) -> Verdict:
+    return _deployment(facts, "monitor")
+
+
+def _deployment(facts: Facts, name: str) -> Verdict:
+    """One that is not installed was switched off on purpose."""
+    ours = [item for item in facts.deployments if component(item) == name]
+    if not ours:
+        return fine("switched off in the chart's values")
+    ready, wanted = ours[0].get("status", {}).get("readyReplicas", 0), ours[0]["spec"].get("replicas", 1)
+    if ready >= wanted:
+        return fine(f"{ready} of {wanted} replicas ready")
+    found = f"{ready} of {wanted} replicas ready{_because(facts, name)}"
+    return (doubtful if ready else bad)(found, _describe(ours[0], name))
+
+
+def _because(facts: Facts, name: str) -> str:
+    """Why the first Pod that is not ready is not."""
+    for pod in facts.pods:
+        if component(pod) == name:
+            for status in pod.get("status", {}).get("containerStatuses") or []:
+                waiting = status.get("state", {}).get("waiting")
+                if waiting:
+                    return f": {waiting.get('reason', 'waiting')}"
+    return ""
+
+
+def _describe(item: Object, name: str) -> str:
+    return f"kubectl -n {item['metadata']['namespace']} describe pods -l app.kubernetes.io/component={name}"
+
+
+def _pod_security(facts: Facts) -> Verdict:
+    for item in facts.namespaces:
+        if item["metadata"]["name"] == facts.namespace:
+            level = (item["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce", "")
+            if level in STRICT:
+                return bad(
+                    f"{facts.namespace} enforces {level}",
+                    f"kubectl label namespace {facts.namespace} "
+                    "pod-security.kubernetes.io/enforce=privileged --overwrite",
+                )
+    return fine("the plugin may run")
+
+
+def _versions(facts: Facts) -> Verdict:
+    """Two versions side by side are normal during an upgrade, and a sign of one that stopped half-way."""
+    found = {}
+    for item in (*facts.daemon_sets, *facts.deployments):
+        if is_ours(item):
+            image = item["spec"]["template"]["spec"]["containers"][0]["image"]
+            found[component(item)] = image.rpartition("/")[2]
+    if len(set(found.values())) <= 1:
+        return fine(", ".join(sorted(set(found.values()))) or "nothing is installed")
+    told = ", ".join(f"{name} {image}" for name, image in sorted(found.items()))
+    return doubtful(told, "helm -n hami-system upgrade hami charts/hami --reuse-values")
+
+
+def _nvidia_device_plugin(facts: Facts) -> Verdict:
+    """Another device plugin would hand out the same cards behind the scheduler's back."""
+    rivals = _named(facts, ("nvidia-device-plugin",))
+    if rivals:
+        return bad(some(rivals), "remove it (GPU Operator: devicePlugin.enabled=false)")
+    return fine("none")
+
+
+def _traditional_hami(facts: Facts) -> Verdict:
+    rivals = _named(facts, CLASSIC)
+    if rivals:
+        return bad(some(rivals), "helm uninstall HAMi's traditional mode; the two must not run together")
+    return fine("none")
+
+
+def _named(facts: Facts, words: tuple[str, ...]) -> list[str]:
+    return [
+        f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+        for item in (*facts.daemon_sets, *facts.deployments)
+        if not is_ours(item) and any(word in item["metadata"]["name"] for word in words)
+    ]
+
+
+CHECKS = (
+    Check(
+        id="nvidia-device-plugin",
+        title="NVIDIA's device plugin serves the same cards",
+        expected="no other device plugin",
+        why="Two programs would give away the same card, each without knowing of the other: Pods run into "
+        "each other's memory.",
+        mend=(
+            "GPU Operator can do without it:",
+            command(
+                "helm -n gpu-operator upgrade gpu-operator nvidia/gpu-operator --reuse-values --set "
+                "devicePlugin.enabled=false"
+            ),
+            "Installed by itself: uninstall it. Pods that ask for `nvidia.com/gpu` go on to work: "
+            "admission turns their request into a claim.",
+        ),
+        needs=("daemon_sets",),
+        look=_nvidia_device_plugin,
+    ),
+    Check(
+        id="traditional-hami",
+        title="HAMi's traditional mode is installed",
+        expected="HAMi in DRA mode only",
+        why="Its scheduler extender, webhook and device plugin take the same Pods and the same cards.",
+        mend=(
+            "[Move over](../how-to/migrate-from-device-plugin.md); in short, when its Pods have ended:",
+            command("helm -n kube-system uninstall hami"),
+        ),
+        needs=("daemon_sets", "deployments"),
+        look=_traditional_hami,
+    ),
+    Check(
+        id="device-class",
+        title="The DeviceClass is missing",
+        expected=names.DRIVER,
+        why="Claims name it; without it they stay pending.",
+        mend=(command(CHART),),
+        needs=("classes",),
+        look=_device_class,
+    ),
+    Check(
+        id="gpu-label",
+        title="No node is labelled for GPUs",
+        expected="nodes labelled gpu=on",
+        why="The plugin runs on nodes with this label only, so that it is you who says which nodes it "
+        "manages.",
+        mend=(command("kubectl label node NODE gpu=on"),),
+        needs=("nodes",),
+        look=_gpu_label,
+    ),
+    Check(
+        id="pod-security",
+        title="Pod Security refuses the plugin",
+        expected="a namespace in which the plugin may run",
+        why="The plugin opens `/dev/nvidia*` and mounts folders of the host, which Pod Security's levels "
+        "`baseline` and `restricted` forbid.",
+        mend=(
+            command(
+                "kubectl label namespace hami-system pod-security.kubernetes.io/enforce=privileged "
+                "--overwrite"
+            ),
+        ),
+        needs=("namespaces",),
+        look=_pod_security,
+    ),
+    Check(
+        id="plugin",
+        title="The plugin is not ready on every node",
+        expected="a ready plugin on each node labelled gpu=on",
+        why="A node without it takes no Pods with claims, and those that run there cannot end.",
+        mend=(
+            "See what its Pods say; the last line of a log that ends in an error names the fault:",
+            command(
+                f"kubectl -n hami-system get pods -l app.kubernetes.io/component=driver -o wide\n{LOGS}driver"
+            ),
+            "Not ready while everything else looks well: the API server drops fields, see "
+            "[shared-devices](shared-devices.md).",
+        ),
+        needs=("daemon_sets", "pods"),
+        look=_plugin,
+    ),
+    Check(
+        id="webhook",
+        title="The webhook is not ready",
+        expected="all replicas of the webhook ready",
+        why="While none is, Pods that ask for `nvidia.com/gpu` and its kin are refused. Pods with claims "
+        "of their own, and all others, are not concerned.",
+        mend=(
+            command(f"kubectl -n hami-system get pods -l app.kubernetes.io/component=webhook\n{LOGS}webhook"),
+        ),
+        needs=("deployments", "pods"),
+        look=_webhook,
+    ),
+    Check(
+        id="monitor",
+        title="The monitor is not ready",
+        expected="the monitor ready",
+        why="The cluster's allocation metrics and its web page are missing. Workloads are not concerned.",
+        mend=(
+            command(f"kubectl -n hami-system get pods -l app.kubernetes.io/component=monitor\n{LOGS}monitor"),
+        ),
+        needs=("deployments", "pods"),
+        look=_monitor,
+    ),
+    Check(
+        id="versions",
+        title="The components are of different versions",
+        expected="one version of all components",
+        why="An upgrade stopped half-way.",
+        mend=("Run it again:", command(f"{SITE} --tags driver")),
+        needs=("daemon_sets", "deployments"),
+        look=_versions,
+    ),
+)

@@ -1,0 +1,211 @@
+"""Checks of each node's files and sockets, told by the plugin there or read on the node itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hami_dra.ops.checks.base import LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.facts import Facts
+from hami_dra.ops.node_facts import NodeFacts, cdi_by_version
+
+ROLES = {"service", "registration"}
+
+
+def _open_nodes(facts: Facts) -> Verdict:
+    if not facts.closed_nodes:
+        return fine(f"{len(facts.on_nodes)} nodes")
+    node, why = next(iter(sorted(facts.closed_nodes.items())))
+    remedy = f"needs the right pods/exec in {facts.namespace} and a running plugin; or run `hami doctor` on "
+    "the node"
+    return Verdict("unknown", f"{some(sorted(facts.closed_nodes))}; {node}: {why}", remedy)
+
+
+def _told(facts: Facts, say: Callable[[NodeFacts], str]) -> list[str]:
+    """`node: what SAY says` for every node of which it says something."""
+    return [f"{node}: {text}" for node, seen in sorted(facts.on_nodes.items()) if (text := say(seen))]
+
+
+def _runtime_cdi(facts: Facts) -> Verdict:
+    """A node that looked for itself knows; of the others the version tells what is on by default."""
+    off, unsure, on = [], [], 0
+    versions = {
+        node["metadata"]["name"]: node.get("status", {})
+        .get("nodeInfo", {})
+        .get("containerRuntimeVersion", "")
+        for node in facts.nodes
+    }
+    for name in sorted({*facts.gpu_nodes, *facts.on_nodes}):
+        seen = facts.on_nodes.get(name)
+        runtime = versions.get(name) or (seen.runtime if seen else "")
+        state = seen.cdi if seen and seen.cdi is not None else cdi_by_version(runtime)
+        if state is None:
+            unsure.append(f"{name} ({runtime or 'unknown runtime'})")
+        elif not state:
+            off.append(f"{name} ({runtime})")
+        else:
+            on += 1
+    if off:
+        return bad(f"off in {some(off)}", "run playbooks/site.yml --tags runtime, or set enable_cdi = true")
+    if unsure:
+        return doubtful(
+            f"off by default in {some(unsure)}, and not to be seen from here",
+            f"run `hami doctor` on {unsure[0].split(' ')[0]}; site.yml --tags runtime switches it on",
+        )
+    return fine(f"on in {on} nodes")
+
+
+def _sockets(facts: Facts) -> Verdict:
+    def say(seen: NodeFacts) -> str:
+        missing = sorted(ROLES - set(seen.answering))
+        silent = " and ".join(role for role in missing if role in seen.silent)
+        if not missing:
+            return ""
+        return f"nobody answers on the {silent} socket" if silent else f"no {' and no '.join(missing)} socket"
+
+    wrong = _told(facts, say)
+    if wrong:
+        return bad(
+            some(wrong),
+            f"kubectl -n {facts.namespace} delete the plugin's Pod on {wrong[0].partition(':')[0]}",
+        )
+    return fine("kubelet reaches the plugin on every node")
+
+
+def _limiter(facts: Facts) -> Verdict:
+    wrong = _told(facts, lambda seen: seen.limiter_problem)
+    if wrong:
+        return bad(
+            some(wrong),
+            "restart the plugin on that node: it installs the limiter anew, and running Pods keep theirs",
+        )
+    return fine("installed whole on every node")
+
+
+def _checkpoint(facts: Facts) -> Verdict:
+    damaged = _told(facts, lambda seen: seen.checkpoint_problem)
+    if damaged:
+        return bad(some(damaged), "restart the plugin on that node: it rebuilds the checkpoint from the API")
+    kept = _told(facts, lambda seen: ", ".join(seen.set_aside))
+    if kept:
+        return doubtful(
+            f"rebuilt; the damaged one is kept: {some(kept)}",
+            "look at the disk, then delete /var/lib/hami/checkpoint.json.damaged-*",
+        )
+    return fine("whole on every node")
+
+
+def _shares(facts: Facts) -> Verdict:
+    wrong = _told(facts, lambda seen: some(seen.broken_shares))
+    if wrong:
+        return bad(
+            some(wrong),
+            "delete the Pod that uses it; the plugin writes the folder anew when the next one starts",
+        )
+    return fine("limits and ledger of every share can be used")
+
+
+def _orphans(facts: Facts) -> Verdict:
+    left = _told(facts, lambda seen: some(seen.orphans))
+    if left:
+        return doubtful(
+            some(left), "the plugin sweeps at its start and every ten minutes; older ones: restart it there"
+        )
+    return fine("no folder without its claim")
+
+
+OPEN_NODES = Check(
+    id="open-nodes",
+    title="A node could not be looked into",
+    expected="every node's plugin can be asked",
+    why="What the checks below find on a node is told by the plugin's Pod there (`hami node-facts`). "
+    "Where it does not run, or you may not run programs in it, they say nothing of that node.",
+    mend=(
+        "On the node itself, as root, no kubeconfig is needed for these checks:",
+        command("hami doctor --node-only"),
+    ),
+    needs=("pods",),
+    look=_open_nodes,
+)
+
+ON_THE_NODE = (
+    Check(
+        id="runtime-cdi",
+        title="The container runtime ignores CDI devices",
+        expected="CDI on in the container runtime of each GPU node",
+        why="The plugin describes a share to the runtime through the Container Device Interface. "
+        "containerd before 2.0 has it off by default: containers start without their card, and without an "
+        "error.",
+        mend=(
+            command(f"{SITE} --tags runtime"),
+            "By hand, in `/etc/containerd/config.toml` of containerd 1.7, then restart it:",
+            '```toml\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n```',
+        ),
+        needs=(),
+        look=_runtime_cdi,
+    ),
+    Check(
+        id="plugin-sockets",
+        title="kubelet cannot reach the plugin",
+        expected="a service socket and a registration socket that answer",
+        why="kubelet finds the plugin by its socket in `/var/lib/kubelet/plugins_registry` and calls it on "
+        "the one in `/var/lib/kubelet/plugins`. Somebody removed one, or kubelet has another `--root-dir`.",
+        mend=(
+            "A new Pod of the plugin makes both:",
+            command("kubectl -n hami-system delete pod POD"),
+            "Another root of kubelet: `hami-dra.drivers.nvidia.kubelet.*` in the chart's values.",
+        ),
+        needs=("on_nodes",),
+        look=_sockets,
+    ),
+    Check(
+        id="limiter-files",
+        title="The limiter's library is missing or is another one",
+        expected="the libvgpu.so of the plugin's version, whole",
+        why="Containers mount the limiter from `/var/lib/hami/lib`. Without it new Pods with a share do "
+        "not start; with another one they run under limits that are not of this version.",
+        mend=(
+            "The plugin installs it when it starts. Running Pods keep the file that they have:",
+            command("kubectl -n hami-system delete pod POD"),
+        ),
+        needs=("on_nodes",),
+        look=_limiter,
+    ),
+    Check(
+        id="checkpoint",
+        title="The plugin's checkpoint is damaged",
+        expected="a checkpoint whose checksum is right",
+        why="The checkpoint says which shares a node has given out. A damaged one is set aside and rebuilt "
+        "from the API; that it happened at all points to the disk, or to a full one.",
+        mend=(
+            "Let the plugin rebuild it:",
+            command("kubectl -n hami-system delete pod POD"),
+            "Then look at the node's disk, and remove the copy that was set aside:",
+            command("df -h /var/lib/hami\nls -l /var/lib/hami/checkpoint.json*"),
+        ),
+        needs=("on_nodes",),
+        look=_checkpoint,
+    ),
+    Check(
+        id="share-folders",
+        title="A share's limits or ledger cannot be used",
+        expected="readable limits and a ledger of this version for each share",
+        why="The limiter refuses every allocation in that container: it fails closed.",
+        mend=("End the Pod; the folder is made anew with the next one:", command("kubectl delete pod POD")),
+        needs=("on_nodes",),
+        look=_shares,
+    ),
+    Check(
+        id="orphaned-shares",
+        title="A share's folder or CDI file has no claim",
+        expected="a claim in the checkpoint for every folder and CDI file",
+        why="Left-overs take no memory of a card, but they show that an unprepare went wrong.",
+        mend=(
+            "The plugin removes them at its start and every ten minutes. If they stay, its log says why:",
+            command(f"{LOGS}driver"),
+        ),
+        needs=("on_nodes",),
+        look=_orphans,
+    ),
+)
+
+CHECKS = (OPEN_NODES, *ON_THE_NODE)

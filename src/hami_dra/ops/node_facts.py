@@ -1,0 +1,196 @@
+"""What the checks look at on one node: our files, sockets and the container runtime.
+
+`hami node-facts` prints this as JSON. `hami doctor` runs that in each plugin's Pod, and reads the host's own
+folders when it is started on a node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hami_dra import __version__, native_files
+from hami_dra.model import ledger, names
+from hami_dra.model.errors import StateError
+from hami_dra.node import checkpoint
+
+PRELOADED = "/usr/local/hami/libvgpu.so"
+_SWITCH = re.compile(
+    r"^\s*(?:enable_cdi|enableCDI)\"?\s*[=:]\s*\"?(true|false)", re.MULTILINE | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the plugin keeps its things; the same variables as `hami plugin` name them."""
+
+    state: Path = Path("/var/lib/hami")
+    cdi: Path = Path("/var/run/cdi")
+    plugins: Path = Path("/var/lib/kubelet/plugins")
+    registry: Path = Path("/var/lib/kubelet/plugins_registry")
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """One node. Texts that say a problem are empty when there is none."""
+
+    node: str
+    version: str = __version__
+    answering: list[str] = field(default_factory=list)
+    """Sockets on which a plugin answers, of `service` and `registration`."""
+    silent: list[str] = field(default_factory=list)
+    """Sockets that are there and on which nobody answers."""
+    limiter_problem: str = ""
+    checkpoint_problem: str = ""
+    set_aside: list[str] = field(default_factory=list)
+    """Damaged checkpoints that were moved out of the way."""
+    prepared: list[str] = field(default_factory=list)
+    """Claim uids in the checkpoint."""
+    orphans: list[str] = field(default_factory=list)
+    """Share folders and CDI files that no claim of the checkpoint owns."""
+    broken_shares: list[str] = field(default_factory=list)
+    """Share folders whose limits or ledger cannot be used."""
+    runtime: str = ""
+    cdi: bool | None = None
+    """Whether the container runtime hands out CDI devices; None: cannot be seen from here."""
+
+
+def gather(node: str, places: Places, *, host: bool) -> NodeFacts:
+    """Read the node's state. HOST: also ask the container runtime, which a Pod cannot see."""
+    answering, silent = _sockets(places)
+    problem, claims = _checkpoint(places.state / "checkpoint.json")
+    shares = _names(places.state / "shares")
+    cdi_files = [
+        path.stem.rpartition("claim_")[2] for path in _list(places.cdi, f"k8s.{names.DRIVER}-claim_*.yaml")
+    ]
+    owned = {share.share_id for claim in claims.values() for share in claim.shares}
+    orphans = [] if problem else [*sorted(set(shares) - owned), *sorted(set(cdi_files) - claims.keys())]
+    runtime, cdi = _runtime() if host else ("", None)
+    return NodeFacts(
+        node=node,
+        answering=answering,
+        silent=silent,
+        limiter_problem=_limiter(places.state / "lib"),
+        checkpoint_problem=problem,
+        set_aside=[path.name for path in _list(places.state, "checkpoint.json.damaged-*")],
+        prepared=sorted(claims),
+        orphans=orphans,
+        broken_shares=[
+            share for share in shares if share in owned and _broken(places.state / "shares" / share)
+        ],
+        runtime=runtime,
+        cdi=cdi,
+    )
+
+
+def cdi_switch(configuration: str) -> bool | None:
+    """What containerd's configuration says of CDI; None: nothing, so its version decides."""
+    found = _SWITCH.findall(configuration)
+    return found[-1].lower() == "true" if found else None
+
+
+def cdi_by_version(runtime: str) -> bool | None:
+    """True when a runtime (`containerd://2.1.4`) hands out CDI devices without being told; None: look there."""
+    name, _, version = runtime.partition("://")
+    if name == "cri-o":
+        return True
+    major = version.partition(".")[0]
+    return True if name == "containerd" and major.isdigit() and int(major) >= 2 else None
+
+
+def _sockets(places: Places) -> tuple[list[str], list[str]]:
+    """A rolling update leaves two of each for a while, a killed plugin a silent one: one is enough."""
+    answering, silent = [], []
+    for role, found in (
+        ("service", _list(places.plugins / names.DRIVER, "dra*.sock")),
+        ("registration", _list(places.registry, f"{names.DRIVER}*reg.sock")),
+    ):
+        if any(_answers(path) for path in found):
+            answering.append(role)
+        elif found:
+            silent.append(role)
+    return answering, silent
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2.0)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _limiter(folder: Path) -> str:
+    """A library's name ends in the hash of its content (docs/interfaces.md)."""
+    libraries = _list(folder, "libvgpu.so.*")
+    if not libraries:
+        return f"there is no {folder}/libvgpu.so.*"
+    for path in libraries:
+        if path.name.rpartition(".")[2] != _hash(path):
+            return f"{path} is not what its name says"
+    try:
+        shipped = _hash(native_files.find("libvgpu.so"))
+    except StateError:
+        return ""
+    if f"libvgpu.so.{shipped}" not in {path.name for path in libraries}:
+        return f"{libraries[-1].name} is not the one of version {__version__} (libvgpu.so.{shipped})"
+    preload = folder / "ld.so.preload"
+    if not preload.is_file() or preload.read_text().strip() != PRELOADED:
+        return f"{preload} does not name {PRELOADED}"
+    return ""
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _checkpoint(path: Path) -> tuple[str, checkpoint.Claims]:
+    try:
+        return "", checkpoint.Checkpoint(path).load()
+    except (StateError, OSError) as problem:
+        return str(problem), {}
+
+
+def _broken(folder: Path) -> bool:
+    try:
+        limits = dict(line.split("=", 1) for line in (folder / "limits").read_text().splitlines())
+        ledger.slots((folder / "ledger").read_bytes())
+    except (OSError, ValueError):
+        return True
+    return not limits.keys() >= {"version", "share", "device", "memory"}
+
+
+def _runtime() -> tuple[str, bool | None]:
+    """Name, version and CDI of the runtime on this host: its own word first, then its configuration."""
+    if not shutil.which("containerd"):
+        return ("cri-o", True) if shutil.which("crio") else ("", None)
+    said = _ask("containerd", "--version").split()
+    runtime = f"containerd://{said[2].lstrip('v')}" if len(said) > 2 else "containerd"
+    switch = cdi_switch(_ask("containerd", "config", "dump"))
+    return runtime, bool(cdi_by_version(runtime)) if switch is None else switch
+
+
+def _ask(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _list(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _names(folder: Path) -> Iterable[str]:
+    return [path.name for path in _list(folder, "*")]
