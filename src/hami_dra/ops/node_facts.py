@@ -96,7 +96,7 @@ def cdi_switch(configuration: str) -> bool | None:
 
 
 def cdi_by_version(runtime: str) -> bool | None:
-    """True when a runtime (`containerd://2.1.4`) hands out CDI devices without being told; None: look there."""
+    """True when a runtime (`containerd://2.1.4`) hands out CDI devices by itself; None: look there."""
     name, _, version = runtime.partition("://")
     if name == "cri-o":
         return True
