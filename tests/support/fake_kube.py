@@ -53,7 +53,9 @@ class FakeKube:
             ]
             return found, str(self._peek())
 
-    def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+    def create(
+        self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False
+    ) -> Object:
         with self._called("create", kind, body["metadata"].get("name", "")):
             stored = copy.deepcopy(body)
             meta = stored["metadata"]
@@ -65,6 +67,8 @@ class FakeKube:
             if key in self._objects:
                 raise errors.Conflict(f'{kind.plural} "{meta["name"]}" already exists', status=409)
             meta["uid"] = str(uuid.uuid4())
+            if dry_run:
+                return stored
             return self._store(kind, key, stored, "ADDED")
 
     def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:

@@ -56,7 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_bytes(text.encode())
 
     def do_POST(self) -> None:
-        self._answer(lambda kind, space, _: self.store.create(kind, self._body(), space))
+        dry_run = "dryRun=All" in self.path
+        self._answer(lambda kind, space, _: self.store.create(kind, self._body(), space, dry_run=dry_run))
 
     def do_PUT(self) -> None:
         self._answer(lambda kind, space, _: self.store.replace(kind, self._body(), space))

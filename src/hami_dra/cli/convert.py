@@ -29,7 +29,14 @@ from hami_dra.model.published import Card
     help="Manifests; several documents in a file, several files, or - for standard input.",
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of what names none.")
-@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="How to print it.",
+)
 @click.option(
     "--card-memory",
     multiple=True,

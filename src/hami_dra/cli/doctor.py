@@ -45,7 +45,7 @@ def doctor(
     \b
     Examples:
       hami doctor
-      hami doctor --kubeconfig prod.yaml -o json | jq '.[] | select(.severity != "ok")'
+      hami doctor -o json | jq '.[] | select(.severity != "ok")'
       hami doctor --node-only
     """
     from hami_dra.cli import look

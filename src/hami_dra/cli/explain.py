@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.argument("pod")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where POD is.")
 @click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Cluster to look at.")
 @click.option("--context", help="Context in the kubeconfig.")
 def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | None) -> None:

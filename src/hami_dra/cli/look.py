@@ -57,20 +57,18 @@ def machine(value: Any, form: str) -> None:
     click.echo(text.rstrip("\n"))
 
 
-def table(*columns: str, right: Sequence[str] = (), most: dict[str, int] | None = None) -> Table:
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """A table as kubectl prints it: no frame, headings in capitals. RIGHT columns hold numbers.
 
-    On a narrow terminal every column but the numbers may be cut; MOST caps single ones.
+    On a narrow terminal names are cut; numbers, and columns without a heading (signs and bars), never are.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         made.add_column(
             name.upper(),
             justify="right" if name in right else "left",
-            no_wrap=True,
+            no_wrap=name in right or not name,
             overflow="ellipsis",
-            min_width=len(name) if name in right else None,
-            max_width=(most or {}).get(name),
         )
     return made
 

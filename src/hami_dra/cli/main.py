@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import click
 
@@ -64,7 +65,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; one clear line for every expected failure."""
     try:
-        cli(standalone_mode=False)
+        # A plugin's program is called kubectl-hami, and people type `kubectl hami`.
+        named = Path(sys.argv[0]).name.replace("kubectl-", "kubectl ")
+        cli(prog_name=named if named.startswith("kubectl") else "hami", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as problem:

@@ -13,14 +13,16 @@ from hami_dra.ops import node_facts as facts
 
 
 @click.command("node-facts", hidden=True)
-@click.option("--node-name", envvar="HAMI_NODE_NAME", default=os.uname().nodename, show_default=True)
+@click.option(
+    "--node-name", envvar="HAMI_NODE_NAME", default=os.uname().nodename, show_default=True, help="The node."
+)
 @options.places
 def node_facts(node_name: str, state_dir: Path, cdi_dir: Path, plugins_dir: Path, registry_dir: Path) -> None:
     """Print the state of this node's files and sockets as JSON.
 
     \b
     Example:
-      kubectl -n hami-system exec daemonset/hami-dra-driver-kubelet-plugin -- hami node-facts
+      hami node-facts --node-name worker-1
     """
     where = facts.Places(state_dir, cdi_dir, plugins_dir, registry_dir)
     click.echo(msgspec.json.encode(facts.gather(node_name, where, host=False)).decode())

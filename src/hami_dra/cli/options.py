@@ -38,12 +38,19 @@ def output(*forms: str) -> Callable[[Command], Command]:
 
 def places(command: Command) -> Command:
     """Where the plugin's things are on a node; the variables are those of `hami plugin`."""
-    for name, variable, default in (
-        ("--registry-dir", "HAMI_KUBELET_REGISTRY_DIR", "/var/lib/kubelet/plugins_registry"),
-        ("--plugins-dir", "HAMI_KUBELET_PLUGINS_DIR", "/var/lib/kubelet/plugins"),
-        ("--cdi-dir", "HAMI_CDI_DIR", "/var/run/cdi"),
-        ("--state-dir", "HAMI_STATE_DIR", "/var/lib/hami"),
+    for name, variable, default, what in (
+        ("--registry-dir", "KUBELET_REGISTRY_DIR", "/var/lib/kubelet/plugins_registry", "kubelet's registry"),
+        ("--plugins-dir", "KUBELET_PLUGINS_DIR", "/var/lib/kubelet/plugins", "kubelet's plugins"),
+        ("--cdi-dir", "CDI_DIR", "/var/run/cdi", "CDI files of claims"),
+        ("--state-dir", "STATE_DIR", "/var/lib/hami", "state of this host's plugin"),
     ):
-        option = click.option(name, envvar=variable, type=_FOLDER, default=default, show_default=True)
+        option = click.option(
+            name,
+            envvar=f"HAMI_{variable}",
+            type=_FOLDER,
+            default=default,
+            show_default=True,
+            help=f"Where: {what}.",
+        )
         command = option(command)
     return command

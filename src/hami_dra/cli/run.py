@@ -63,13 +63,14 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
 def _run_under(share: Share, environment: dict[str, str], command: tuple[str, ...]) -> int:
     """Run COMMAND with a share folder of its own, which goes away with it."""
     with tempfile.TemporaryDirectory(prefix="hami-run-", dir=os.environ.get("XDG_RUNTIME_DIR")) as folder:
-        own = Path(folder) / share.share_id
-        own.mkdir()
+        shares = Path(folder) / "shares"  # as a node has it, so that `hami top --here` finds it
+        own = shares / share.share_id
+        own.mkdir(parents=True)
         (own / "limits").write_text(share.limits())
         (own / "ledger").write_bytes(bytes(ledger.SIZE))
         preload = [str(native_files.find("libvgpu.so")), environment.get("LD_PRELOAD", "")]
         environment = environment | {
-            "HAMI_SHARES_DIR": folder,
+            "HAMI_SHARES_DIR": str(shares),
             "LD_PRELOAD": ":".join(filter(None, preload)),
             "CUDA_VISIBLE_DEVICES": share.uuid,
         }

@@ -39,7 +39,14 @@ _CARDS = "etc/hami-sim/gpus.yaml"
 )
 @click.option("--family", "only", multiple=True, help="This family only; can be given several times.")
 @click.option("--profiles", type=_PATH, help="Folder with profiles of your own, <family>.yaml.")
-@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="How to print it.",
+)
 def slice_(
     node: str,
     simulation: Path | None,
@@ -52,6 +59,11 @@ def slice_(
     """Print the ResourceSlices that the plugin would publish here, one for each family with devices.
 
     Their owner reference needs the Node's uid and is left out, as no cluster is asked.
+
+    \b
+    Examples:
+      hami slice
+      hami slice --sim tests/guide/gpus-a10.yaml --node worker-1 -o json
     """
     if tree is not None and not tree.is_dir():
         raise UserError("no such folder", where=str(tree), fix="Give --tree the root of a simulated host")

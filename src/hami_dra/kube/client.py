@@ -58,8 +58,13 @@ class KubeClient(Protocol):
         """Return the objects and the resource version to watch from."""
         ...
 
-    def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
-        """Create and return the stored object; errors.Conflict when the name is taken."""
+    def create(
+        self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False
+    ) -> Object:
+        """Create and return the stored object; errors.Conflict when the name is taken.
+
+        DRY_RUN: admission has its say, and nothing is stored.
+        """
         ...
 
     def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
@@ -140,9 +145,12 @@ class Client:
         items = [stamp | item for item in answer.get("items") or []]
         return items, answer["metadata"]["resourceVersion"]
 
-    def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+    def create(
+        self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False
+    ) -> Object:
         """See KubeClient."""
-        return self._call("POST", kind.path(namespace), body=body)
+        query = {"dryRun": "All"} if dry_run else {}
+        return self._call("POST", kind.path(namespace), body=body, query=query)
 
     def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
         """See KubeClient."""

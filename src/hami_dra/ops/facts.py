@@ -110,8 +110,11 @@ def unreachable(problem: errors.KubeError) -> Facts:
     return Facts(unreadable={"version": str(problem)})
 
 
-def gather(client: KubeClient) -> Facts:
-    """Read everything that the checks need. Never raises: what cannot be read is in `unreadable`."""
+def gather(client: KubeClient, *, into_nodes: bool = True) -> Facts:
+    """Read everything that the checks need. Never raises: what cannot be read is in `unreadable`.
+
+    INTO_NODES: also run our program in each plugin's Pod, and ask each kubelet for its gates.
+    """
     unreadable: dict[str, str] = {}
 
     def attempt(name: str, read: Callable[[], Any], otherwise: Any) -> Any:
@@ -145,6 +148,8 @@ def gather(client: KubeClient) -> Facts:
         namespaces=objects("namespaces", kinds.NAMESPACES),
         gates=attempt("gates", lambda: parse_gates(client.raw("/metrics")), {}),
     )
+    if not into_nodes:
+        return replace(first, unreadable=unreadable)
     on_nodes, closed = _look_into_nodes(client, first.pods)
     return replace(
         first,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from hami_dra.admission import certs
+from hami_dra.admission import authority
 from hami_dra.kube import kinds
 from hami_dra.model.names import CONVERTED_LABEL, DRIVER, MANAGED_BY
 from hami_dra.ops.node_facts import NodeFacts
@@ -97,8 +97,8 @@ def facts_of(node_name: str, **changes: Any) -> str:
     return msgspec.json.encode(dataclasses.replace(healthy, **changes)).decode()
 
 
-def certificate(now: datetime.datetime = NOW) -> certs.Bundle:
-    return certs.renew(None, [SERVICE], now)
+def certificate(now: datetime.datetime = NOW) -> authority.Bundle:
+    return authority.renew(None, [SERVICE], now)
 
 
 def webhook(ca: bytes, **annotations: str) -> Object:
@@ -110,7 +110,7 @@ def webhook(ca: bytes, **annotations: str) -> Object:
     }
 
 
-def secret(bundle: certs.Bundle) -> Object:
+def secret(bundle: authority.Bundle) -> Object:
     data = {"tls.crt": base64.b64encode(bundle.serving.certificate).decode(), "tls.key": "cGxhbnRlZA=="}
     return {"metadata": {"name": "hami-hami-dra-webhook-tls", "namespace": NAMESPACE}, "data": data}
 

@@ -16,18 +16,18 @@ CHECKS: tuple[Check, ...] = (
     *components.CHECKS,
     *cards.CHECKS,
     *admission.CHECKS,
-    *nodes.CHECKS,
     *left_overs.CHECKS,
+    *nodes.CHECKS,
 )
 """In the order in which a rollout meets them: the first that fails is the one to mend first."""
 
 
 def run_all(facts: Facts) -> list[Finding]:
-    """Run every check; when the API server does not answer, only what can be said without it."""
-    if facts.reachable:
-        return run(CHECKS, facts)
-    alone = [check for check in CHECKS if check.id == "api-server"]
-    return run(alone, facts) + (run(ON_THE_NODE, facts) if facts.on_nodes else [])
+    """Run every check of which something can be said: of nodes, only when one was looked into."""
+    in_cluster = [check for check in CHECKS if check not in ON_THE_NODE]
+    if not facts.reachable:
+        in_cluster = [check for check in in_cluster if check.id == "api-server"]
+    return run(in_cluster, facts) + (run(ON_THE_NODE, facts) if facts.on_nodes else [])
 
 
 def run(checks: Iterable[Check], facts: Facts) -> list[Finding]:

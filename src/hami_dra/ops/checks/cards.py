@@ -25,8 +25,7 @@ def _cards(facts: Facts) -> Verdict:
         count[node] = count.get(node, 0) + len(item["spec"].get("devices") or [])
     empty = sorted(node for node, cards in count.items() if not cards)
     if empty:
-        remedy = "is the driver where the chart looks? hami-dra.drivers.nvidia.containerDriver=false for "
-        "one on the host"
+        remedy = "is the driver where the chart looks? containerDriver=false for one that is on the host"
         return bad(f"none on {some(empty)}", remedy)
     return fine(f"{sum(count.values())} on {len(count)} nodes")
 

@@ -15,8 +15,7 @@ def _open_nodes(facts: Facts) -> Verdict:
     if not facts.closed_nodes:
         return fine(f"{len(facts.on_nodes)} nodes")
     node, why = next(iter(sorted(facts.closed_nodes.items())))
-    remedy = f"needs the right pods/exec in {facts.namespace} and a running plugin; or run `hami doctor` on "
-    "the node"
+    remedy = f"needs the right pods/exec in {facts.namespace} and a running plugin; on the node: hami doctor"
     return Verdict("unknown", f"{some(sorted(facts.closed_nodes))}; {node}: {why}", remedy)
 
 
@@ -68,7 +67,7 @@ def _sockets(facts: Facts) -> Verdict:
             some(wrong),
             f"kubectl -n {facts.namespace} delete the plugin's Pod on {wrong[0].partition(':')[0]}",
         )
-    return fine("kubelet reaches the plugin on every node")
+    return fine(f"answers kubelet, on {len(facts.on_nodes)} nodes")
 
 
 def _limiter(facts: Facts) -> Verdict:
@@ -78,7 +77,7 @@ def _limiter(facts: Facts) -> Verdict:
             some(wrong),
             "restart the plugin on that node: it installs the limiter anew, and running Pods keep theirs",
         )
-    return fine("installed whole on every node")
+    return fine(f"installed whole, on {len(facts.on_nodes)} nodes")
 
 
 def _checkpoint(facts: Facts) -> Verdict:
@@ -91,7 +90,7 @@ def _checkpoint(facts: Facts) -> Verdict:
             f"rebuilt; the damaged one is kept: {some(kept)}",
             "look at the disk, then delete /var/lib/hami/checkpoint.json.damaged-*",
         )
-    return fine("whole on every node")
+    return fine(f"whole, on {len(facts.on_nodes)} nodes")
 
 
 def _shares(facts: Facts) -> Verdict:
@@ -101,7 +100,7 @@ def _shares(facts: Facts) -> Verdict:
             some(wrong),
             "delete the Pod that uses it; the plugin writes the folder anew when the next one starts",
         )
-    return fine("limits and ledger of every share can be used")
+    return fine(f"limits and ledger of every share can be used, on {len(facts.on_nodes)} nodes")
 
 
 def _orphans(facts: Facts) -> Verdict:
@@ -110,7 +109,7 @@ def _orphans(facts: Facts) -> Verdict:
         return doubtful(
             some(left), "the plugin sweeps at its start and every ten minutes; older ones: restart it there"
         )
-    return fine("no folder without its claim")
+    return fine(f"no folder without its claim, on {len(facts.on_nodes)} nodes")
 
 
 OPEN_NODES = Check(
@@ -154,7 +153,7 @@ ON_THE_NODE = (
             command("kubectl -n hami-system delete pod POD"),
             "Another root of kubelet: `hami-dra.drivers.nvidia.kubelet.*` in the chart's values.",
         ),
-        needs=("on_nodes",),
+        needs=(),
         look=_sockets,
     ),
     Check(
@@ -167,7 +166,7 @@ ON_THE_NODE = (
             "The plugin installs it when it starts. Running Pods keep the file that they have:",
             command("kubectl -n hami-system delete pod POD"),
         ),
-        needs=("on_nodes",),
+        needs=(),
         look=_limiter,
     ),
     Check(
@@ -182,7 +181,7 @@ ON_THE_NODE = (
             "Then look at the node's disk, and remove the copy that was set aside:",
             command("df -h /var/lib/hami\nls -l /var/lib/hami/checkpoint.json*"),
         ),
-        needs=("on_nodes",),
+        needs=(),
         look=_checkpoint,
     ),
     Check(
@@ -191,7 +190,7 @@ ON_THE_NODE = (
         expected="readable limits and a ledger of this version for each share",
         why="The limiter refuses every allocation in that container: it fails closed.",
         mend=("End the Pod; the folder is made anew with the next one:", command("kubectl delete pod POD")),
-        needs=("on_nodes",),
+        needs=(),
         look=_shares,
     ),
     Check(
@@ -203,7 +202,7 @@ ON_THE_NODE = (
             "The plugin removes them at its start and every ten minutes. If they stay, its log says why:",
             command(f"{LOGS}driver"),
         ),
-        needs=("on_nodes",),
+        needs=(),
         look=_orphans,
     ),
 )

@@ -1,0 +1,169 @@
+"""The cluster at a glance: facts -> components, nodes, cards and shares. Pure; `hami status` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hami_dra.kube.client import Object
+from hami_dra.observe import allocation
+from hami_dra.ops.facts import Facts, component
+
+GATE = "DRAConsumableCapacity"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One workload of the chart."""
+
+    name: str
+    ready: int
+    wanted: int
+    image: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with the label, or with cards. `plugin`: whether the plugin's Pod there is ready."""
+
+    name: str
+    ready: bool
+    plugin: bool
+    cards: int
+    kubelet: str
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card and what is given out of it. Bytes, and percent of the card."""
+
+    node: str
+    device: str
+    product: str
+    uuid: str
+    memory: int
+    memory_allocated: int
+    cores: int
+    cores_allocated: int
+    shares: int
+    taint: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share and who holds it; `pods` is empty while nobody has reserved the claim."""
+
+    namespace: str
+    claim: str
+    pods: tuple[str, ...]
+    node: str
+    device: str
+    memory: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything that `hami status` shows."""
+
+    kubernetes: str
+    gate: str
+    components: list[Component]
+    nodes: list[Node]
+    cards: list[Card]
+    shares: list[Share]
+    waiting: list[str]
+    """namespace/name of converted Pods that are not scheduled."""
+    unreadable: dict[str, str]
+
+
+def of(facts: Facts) -> Overview:
+    """Put the facts together."""
+    published = allocation.cards(facts.slices)
+    given = allocation.allocations(published, facts.claims)
+    taints = {
+        (node, device["name"]): device["taints"][0].get("value") or device["taints"][0]["key"]
+        for node, device in facts.cards
+        if device.get("taints")
+    }
+    state = facts.gates.get(GATE)
+    return Overview(
+        kubernetes=str(facts.version.get("gitVersion", "?")),
+        gate="unknown" if "gates" in facts.unreadable else "on" if state else "off",
+        components=_components(facts),
+        nodes=[_node(node, facts, published) for node in facts.nodes if _concerns(node, facts, published)],
+        cards=[
+            Card(
+                node=card.node,
+                device=card.device,
+                product=card.product,
+                uuid=card.uuid,
+                memory=card.memory,
+                memory_allocated=sum(each.memory for each in given if each.card == card),
+                cores=card.cores,
+                cores_allocated=sum(each.cores for each in given if each.card == card),
+                shares=sum(each.card == card for each in given),
+                taint=taints.get((card.node, card.device), ""),
+            )
+            for card in published
+        ],
+        shares=[
+            Share(
+                namespace=each.namespace,
+                claim=each.claim,
+                pods=each.pods,
+                node=each.card.node,
+                device=each.card.device,
+                memory=each.memory,
+                cores=each.cores,
+            )
+            for each in sorted(
+                given, key=lambda each: (each.card.node, each.card.index, each.namespace, each.claim)
+            )
+        ],
+        waiting=sorted(
+            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            for pod in facts.converted
+            if pod.get("status", {}).get("phase") == "Pending"
+        ),
+        unreadable=facts.unreadable,
+    )
+
+
+def _components(facts: Facts) -> list[Component]:
+    found = []
+    for item in (*facts.daemon_sets, *facts.deployments):
+        name, status = component(item), item.get("status", {})
+        if name:
+            image = item["spec"]["template"]["spec"]["containers"][0]["image"]
+            ready = status.get("numberReady", 0) if name == "driver" else status.get("readyReplicas", 0)
+            wanted = status.get("desiredNumberScheduled", 0) if name == "driver" else item["spec"]["replicas"]
+            found.append(Component("plugin" if name == "driver" else name, ready, wanted, image))
+    return found
+
+
+def _concerns(node: Object, facts: Facts, published: list[allocation.Card]) -> bool:
+    name = node["metadata"]["name"]
+    return name in facts.gpu_nodes or any(card.node == name for card in published)
+
+
+def _node(node: Object, facts: Facts, published: list[allocation.Card]) -> Node:
+    name, status = node["metadata"]["name"], node.get("status", {})
+    info = status.get("nodeInfo", {})
+    return Node(
+        name=name,
+        ready=any(
+            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or []
+        ),
+        plugin=any(_runs_on(pod, name) for pod in facts.pods if component(pod) == "driver"),
+        cards=sum(card.node == name for card in published),
+        kubelet=info.get("kubeletVersion", ""),
+        runtime=info.get("containerRuntimeVersion", ""),
+    )
+
+
+def _runs_on(pod: Object, node: str) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return (
+        pod["spec"].get("nodeName") == node and bool(statuses) and all(each.get("ready") for each in statuses)
+    )

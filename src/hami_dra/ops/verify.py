@@ -1,0 +1,79 @@
+"""Tries that a rollout keeps its promises: each is a name and a function that says what is wrong.
+
+Nothing is changed: Pods are sent as a dry run through the real admission.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hami_dra.kube import kinds
+from hami_dra.kube.client import KubeClient, Object
+from hami_dra.model import errors
+from hami_dra.ops import checks
+from hami_dra.ops.facts import component, gather
+
+ANSWER_WITHIN_S = 10.0
+PROMISES = ("device-class", "gpu-label", "plugin", "slices", "cards", "shared-devices", "webhook", "monitor")
+"""Checks of the doctor without which no Pod gets a share."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`problem` is empty when the promise is kept."""
+
+    promise: str
+    problem: str = ""
+
+
+def cluster(client: KubeClient) -> list[Outcome]:
+    """The plugin on each node, cards that can be shared, and admission that converts a Pod."""
+    facts = gather(client, into_nodes=False)
+    if not facts.reachable:
+        raise errors.Unavailable(facts.unreadable["version"])
+    chosen = [check for check in checks.CHECKS if check.id in PROMISES]
+    found = [
+        Outcome(finding.id, "" if finding.severity == "ok" else f"{finding.found}. {finding.remedy}")
+        for finding in checks.run(chosen, facts)
+    ]
+    if any(component(item) == "webhook" for item in facts.deployments):
+        found.append(Outcome("admission", _admission(client)))
+    return found
+
+
+def answers(url: str) -> Outcome:
+    """Does URL answer with a success?"""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S):  # noqa: S310  addresses are our chart's
+            return Outcome(url)
+    except (urllib.error.URLError, OSError, ValueError) as problem:
+        return Outcome(url, f"does not answer: {problem}")
+
+
+def until(look: Callable[[], list[Outcome]], wait: Callable[[], bool]) -> list[Outcome]:
+    """Look again while something is wrong and WAIT, which sleeps, says that there is time."""
+    while True:
+        found = look()
+        if not any(outcome.problem for outcome in found) or not wait():
+            return found
+
+
+def _admission(client: KubeClient) -> str:
+    limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "1024", "nvidia.com/gpucores": "10"}
+    container: Object = {"name": "verify", "image": "hami-verify", "resources": {"limits": limits}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "hami-verify-", "namespace": "default"},
+        "spec": {"containers": [container]},
+    }
+    try:
+        made = client.create(kinds.PODS, pod, "default", dry_run=True)
+    except errors.KubeError as refusal:
+        return f"a Pod that asks for nvidia.com/gpu is refused: {refusal}"
+    if not made["spec"].get("resourceClaims"):
+        return "a Pod that asks for nvidia.com/gpu comes back unchanged. hami doctor"
+    return ""

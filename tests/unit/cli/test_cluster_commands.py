@@ -1,0 +1,144 @@
+"""status, top, doctor, verify: what a person and a program get, on narrow and wide terminals and in pipes."""
+
+import json
+
+import pytest
+import yaml
+
+from hami_dra.kube import kinds
+from hami_dra.model.names import DRIVER
+from tests.unit.cli.conftest import METRICS, plain
+from tests.unit.ops import healthy
+
+LONG = "train-resnet-large-7d9f6b5c4-x2x4z"
+
+
+def metrics(node, compute_s=0.0, used=8 * 1024**3):
+    labels = (
+        f'namespace="team-a",pod="{LONG}",container="cuda",vdevice_index="0",device_uuid="GPU-0",'
+        f'node="{node}",share="s-{node}"'
+    )
+    values = {
+        "hami_vgpu_memory_used_bytes": used,
+        "hami_vgpu_memory_limit_bytes": 10 * 1024**3,
+        "hami_vgpu_core_limit_ratio": 0.5,
+        "hami_vgpu_compute_seconds_total": compute_s,
+        "hami_vgpu_processes": 3,
+    }
+    card = f'hami_host_gpu_memory_total_bytes{{node="{node}",device_index="4",device_uuid="GPU-0"}} 1\n'
+    return card + "".join(f"{name}{{{labels}}} {value}\n" for name, value in values.items())
+
+
+@pytest.fixture
+def used(kube):
+    for node in healthy.NODES:
+        kube.texts[METRICS.format(node=node)] = metrics(node)
+    return kube
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+@pytest.mark.parametrize("command", [("doctor",), ("status",), ("top", "--once", "--interval", "0.1")])
+def test_no_line_is_wider_than_the_terminal(hami, used, command, columns):
+    shown = plain(hami(*command, columns=columns).output)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert not any(line != line.rstrip() for line in shown.splitlines())
+
+
+def test_doctor_ends_with_0_1_or_2(hami, kube):
+    assert hami("doctor").exit_code == 0
+    kube.programs.clear()
+    assert hami("doctor").exit_code == 2
+    kube.delete(kinds.DEVICE_CLASSES, DRIVER)
+    assert hami("doctor").exit_code == 1
+
+
+@pytest.mark.parametrize(("form", "parse"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_doctor_tells_programs_what_it_tells_people(hami, kube, form, parse):
+    kube.delete(kinds.DEVICE_CLASSES, DRIVER)
+    findings = {each["id"]: each for each in parse(hami("doctor", "-o", form).output)}
+    wrong = findings["device-class"]
+    assert (wrong["severity"], wrong["found"], wrong["expected"]) == ("error", "missing", DRIVER)
+    assert "helm" in wrong["remedy"]
+    assert wrong["page"].endswith("/troubleshooting/device-class/")
+    shown = plain(hami("doctor", columns=160).output)
+    assert "✗ device-class" in shown
+    assert wrong["remedy"] in shown
+
+
+def test_status_shows_what_is_given_and_what_is_free(hami):
+    shown = plain(hami("status").output)
+    assert "10Gi/22.5Gi" in shown
+    assert "50/100%" in shown
+    assert "35.0Gi of 45.0Gi free, 22.5Gi in one piece" in shown
+    seen = json.loads(hami("status", "-o", "json").output)
+    assert [(card["node"], card["memory_allocated"]) for card in seen["cards"]] == [
+        ("gpu-a", 10 * 1024**3),
+        ("gpu-b", 0),
+    ]
+    assert seen["shares"][0]["pods"] == ["train"]
+
+
+def test_status_of_a_cluster_without_us_says_what_to_do_next(hami, kube):
+    for kind, name in ((kinds.DAEMON_SETS, "hami-dra-driver-kubelet-plugin"), (kinds.DEPLOYMENTS, "")):
+        for item in kube.list(kind)[0]:
+            if not name or item["metadata"]["name"] == name:
+                kube.delete(kind, item["metadata"]["name"], healthy.NAMESPACE)
+    done = hami("status")
+    assert done.exit_code == 1
+    assert "Next: hami doctor" in done.output
+
+
+def test_status_names_a_waiting_pod_and_the_command_that_explains_it(hami, kube):
+    kube.patch(kinds.PODS, "web", {"status": {"phase": "Pending"}}, "default")
+    assert "hami explain web -n default" in hami("status").output
+
+
+def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):
+    """Half a second of device time in about a second."""
+    seconds = iter((1.0, 1.5))
+    served = dict(used.texts)
+
+    class Growing(dict):
+        def get(self, path, default=None):
+            if path == METRICS.format(node="gpu-a"):
+                return metrics("gpu-a", compute_s=next(seconds))
+            return served.get(path, default)
+
+    monkeypatch.setattr(used, "texts", Growing(served))
+    done = hami("top", "--once", "--interval", "1", "-o", "json")
+    first = next(share for share in json.loads(done.output)["shares"] if share["node"] == "gpu-a")
+    assert 0.35 < first["utilization"] <= 0.5
+    assert (first["card"], first["memory"], first["processes"]) == ("4", 8 * 1024**3, 3)
+
+
+def test_top_sorts_and_keeps_to_a_namespace(hami, used):
+    used.texts[METRICS.format(node="gpu-b")] = metrics("gpu-b", used=9 * 1024**3)
+    looked = ("top", "--once", "--interval", "0.1", "-o", "json")
+    shares = json.loads(hami(*looked, "--sort", "memory").output)["shares"]
+    assert [share["node"] for share in shares] == ["gpu-b", "gpu-a"]
+    assert json.loads(hami(*looked, "-n", "team-b").output)["shares"] == []
+
+
+def test_top_tells_which_node_is_silent(hami, used):
+    del used.texts[METRICS.format(node="gpu-b")]
+    done = hami("top", "--once", "--interval", "0.1")
+    assert done.exit_code == 1
+    assert "gpu-b does not tell" in done.output
+    assert "gpu-a" in done.output
+
+
+def test_verify_wants_every_promise_kept_and_admission_that_converts(hami, kube, monkeypatch):
+    done = hami("verify")
+    assert done.exit_code == 1
+    assert "✗ admission" in plain(done.output)
+
+    def admitting(kind, body, namespace=None, *, dry_run=False):
+        assert dry_run, "verify creates nothing"
+        return body | {"spec": body["spec"] | {"resourceClaims": [{"name": "gpu"}]}}
+
+    monkeypatch.setattr(kube, "create", admitting)
+    assert hami("verify").exit_code == 0
+    kube.delete(kinds.RESOURCE_SLICES, f"gpu-a-{DRIVER}-1")
+    assert "slices" in [
+        each["promise"] for each in json.loads(hami("verify", "-o", "json").output) if each["problem"]
+    ]

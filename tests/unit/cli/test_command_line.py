@@ -1,0 +1,93 @@
+"""Help, completion, exit codes and errors: the same in every command."""
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from hami_dra.cli.main import COMMANDS, LazyGroup, cli
+
+SERVERS = {"plugin", "webhook", "monitor"}
+"""Run by the chart, not typed by people."""
+HAMI = [sys.executable, "-m", "hami_dra.cli.main"]
+
+
+def run(*command, **environment):
+    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ) | environment)
+
+
+def loaded(name):
+    group = cli
+    assert isinstance(group, LazyGroup)
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_commands_help_fits_80_columns_and_shows_an_example(name):
+    command = loaded(name)
+    text = command.get_help(click.Context(command, info_name=name, terminal_width=80, max_content_width=80))
+    assert max(map(len, text.splitlines())) <= 80
+    if name not in SERVERS:
+        assert "Example" in text
+        assert f"hami {name}" in text
+    every = [option for option in command.params if isinstance(option, click.Option)]
+    if name not in SERVERS:
+        silent = [option.name for option in every if not option.help]
+        assert silent == [], "options without help"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed_for_each_shell(shell):
+    done = run(*HAMI, "completion", shell)
+    assert done.returncode == 0
+    assert "_HAMI_COMPLETE" in done.stdout
+
+
+def test_bash_completes_commands_and_choices(tmp_path):
+    script = run(*HAMI, "completion", "bash").stdout
+    folder = os.path.dirname(sys.executable)
+    asked = f"""
+{script}
+COMP_WORDS=(hami st); COMP_CWORD=1; _hami_completion hami; echo "${{COMPREPLY[@]}}"
+COMP_WORDS=(hami doctor -o ""); COMP_CWORD=3; COMPREPLY=(); _hami_completion hami; echo "${{COMPREPLY[@]}}"
+"""
+    done = run("bash", "-c", asked, PATH=f"{folder}:{os.environ['PATH']}")
+    assert done.stdout.splitlines()[-2:] == ["status", "table json yaml"], done.stderr
+
+
+def test_kubectl_completes_hami_through_its_own_protocol():
+    program = os.path.join(os.path.dirname(sys.executable), "kubectl_complete-hami")
+    done = run(program, "doctor", "-o", "j")
+    assert done.stdout.splitlines() == ["json", ":4"]
+
+
+def test_as_a_plugin_of_kubectl_it_calls_itself_so():
+    program = os.path.join(os.path.dirname(sys.executable), "kubectl-hami")
+    assert "Usage: kubectl hami status" in run(program, "status", "--help").stdout
+
+
+@pytest.mark.parametrize("command", [["status"], ["top", "--once"], ["explain", "pod"], ["verify"]])
+def test_without_a_cluster_one_line_says_so_and_the_code_is_2(command, tmp_path):
+    nowhere = tmp_path / "config"
+    nowhere.write_text("")
+    done = run(*HAMI, *command, KUBECONFIG=str(nowhere))
+    assert done.returncode == 2
+    assert done.stderr.startswith("hami: no usable cluster configuration")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_pipe_gets_whole_lines_and_no_colour(tmp_path):
+    done = run(*HAMI, "doctor", "--node-only", "--state-dir", str(tmp_path / ("long-" * 30)))
+    assert "\x1b" not in done.stdout
+    assert f"{'long-' * 30}/lib" in done.stdout
+
+
+def test_nothing_is_imported_for_what_is_not_asked():
+    """`hami run` must start in a tenth of a second: the API client alone takes longer."""
+    done = run(sys.executable, "-X", "importtime", "-m", "hami_dra.cli.main", "run", "--help")
+    assert "kubernetes" not in done.stderr
+    assert "rich" not in done.stderr
