@@ -1,9 +1,9 @@
-"""`hami webhook` as a process of its own, against an API server in memory, with a certificate made here."""
+"""`hami webhook` as a process of its own, with a certificate made here."""
 
 from __future__ import annotations
 
+import base64
 import datetime
-import os
 import socket
 import ssl
 import subprocess
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hami_dra.admission import authority
-from tests.support import kube_server
-from tests.support.fake_kube import FakeKube
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,11 @@ class Webhook:
     def certificates(self) -> Path:
         return self.folder / "certs"
 
+    def client_config(self, path: str) -> dict[str, str]:
+        """`clientConfig` of a registration that calls this process."""
+        ca = base64.b64encode(self.bundle.ca.certificate).decode()
+        return {"url": f"https://localhost:{self.port}{path}", "caBundle": ca}
+
     def context(self) -> ssl.SSLContext:
         """Trusts the webhook's CA and nothing else."""
         return ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
@@ -46,29 +49,27 @@ class Webhook:
 
 
 @contextmanager
-def running(folder: Path, kube: FakeKube, *, prefix: Sequence[str] = ()) -> Iterator[Webhook]:
-    """Serve with KUBE until the block ends. PREFIX goes before the command, for example `taskset -c 0`."""
+def running(folder: Path, kubeconfig: Path, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[Webhook]:
+    """Serve until the block ends. PREFIX goes before the command, for example `taskset -c 0`."""
     bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
     write(bundle.serving, folder / "certs")
     (folder / "ca.crt").write_bytes(bundle.ca.certificate)
     port, health_port = free_port(), free_port()
-    with kube_server.serving(kube, folder) as kubeconfig:
-        command = [
-            *prefix,
-            *(sys.executable, "-m", "hami_dra.cli.main", "webhook"),
-            *("--port", str(port), "--health-port", str(health_port)),
-            *("--cert-mode", "files", "--cert-dir", str(folder / "certs")),
-            *("--kubeconfig", str(kubeconfig)),
-        ]
-        log = (folder / "webhook.log").open("wb")
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
+    command = [
+        *prefix,
+        *(sys.executable, "-m", "hami_dra.cli.main", "webhook"),
+        *("--port", str(port), "--health-port", str(health_port)),
+        *("--cert-mode", "files", "--cert-dir", str(folder / "certs")),
+        *("--kubeconfig", str(kubeconfig), *arguments),
+    ]
+    with (folder / "webhook.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             _await_ready(process, health_port, folder / "webhook.log")
             yield Webhook(port, health_port, process.pid, folder, bundle)
         finally:
             process.terminate()
             process.wait(20)
-            log.close()
 
 
 def write(pair: authority.Pair, folder: Path) -> None:

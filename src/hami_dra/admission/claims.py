@@ -23,6 +23,9 @@ Object = dict[str, Any]
 MOST_ALTERNATIVES = 8
 """Limit of `firstAvailable` in resource.k8s.io/v1."""
 
+MOST_NEAR = 8
+"""Cards of which a Pod can wish that they are near each other: 32 names in a constraint, 4 for each card."""
+
 
 class _Alternative(NamedTuple):
     name: str
@@ -32,16 +35,17 @@ class _Alternative(NamedTuple):
 
 
 def specification(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> Object:
-    """Return a ResourceClaim's `spec`. CARDS: what is published, for percentages."""
-    family = request.family
+    """Return a ResourceClaim's `spec`. CARDS: what is published, for percentages.
+
+    Several cards are as many requests, kept apart by a constraint, and not one request with a count: of one
+    request the scheduler of 1.34 compares each device with its predecessor only, and panics when they run out
+    (`CmpRequestOverCapacity` in the structured allocator).
+    """
+    name = request.family.request
+    listed = [name] if request.count == 1 else [f"{name}-{at}" for at in range(request.count)]
     alternatives = _alternatives(request, selection, cards)
-    asked: Object = {"name": family.request}
-    if len(alternatives) == 1 and alternatives[0].name == "":
-        asked["exactly"] = _device(request, alternatives[0])
-    else:
-        asked["firstAvailable"] = [{"name": one.name} | _device(request, one) for one in alternatives]
-    devices: Object = {"requests": [asked]}
-    if constraints := _constraints(request, selection, alternatives):
+    devices: Object = {"requests": [_asked(one, request, alternatives) for one in listed]}
+    if constraints := _constraints(request, selection, listed, alternatives):
         devices["constraints"] = constraints
     if config := _config(request):
         devices["config"] = config
@@ -105,7 +109,17 @@ def _alternatives(request: GpuRequest, selection: Selection, cards: Sequence[Car
 
 
 def _near(request: GpuRequest, selection: Selection) -> bool:
-    return selection.near and request.count > 1
+    """Whether the wish for near cards can be written: a constraint lists at most 32 alternatives."""
+    return selection.near and 1 < request.count <= MOST_NEAR
+
+
+def _asked(name: str, request: GpuRequest, alternatives: Sequence[_Alternative]) -> Object:
+    if len(alternatives) == 1 and not alternatives[0].name:
+        return {"name": name, "exactly": _device(request, alternatives[0])}
+    return {
+        "name": name,
+        "firstAvailable": [{"name": one.name} | _device(request, one) for one in alternatives],
+    }
 
 
 def _device(request: GpuRequest, alternative: _Alternative) -> Object:
@@ -116,7 +130,7 @@ def _device(request: GpuRequest, alternative: _Alternative) -> Object:
         amounts["memory"] = str(alternative.memory)
     device: Object = {
         "allocationMode": "ExactCount",
-        "count": request.count,
+        "count": 1,
         "deviceClassName": request.family.device_class,
         "selectors": [{"cel": {"expression": expression}} for expression in alternative.selectors],
     }
@@ -126,16 +140,19 @@ def _device(request: GpuRequest, alternative: _Alternative) -> Object:
 
 
 def _constraints(
-    request: GpuRequest, selection: Selection, alternatives: Sequence[_Alternative]
+    request: GpuRequest,
+    selection: Selection,
+    requests: Sequence[str],
+    alternatives: Sequence[_Alternative],
 ) -> list[Object]:
+    """Without a list of requests a constraint holds for all of them."""
     if request.count == 1:
         return []
-    name = request.family.request
-    # Without it several shares of one request may land on the same card (KEP-5075).
-    found: list[Object] = [{"requests": [name], "distinctAttribute": f"{request.family.driver}/uuid"}]
+    # Shares are taken from the first card that has room: without it all of them from one (KEP-5075).
+    found: list[Object] = [{"distinctAttribute": f"{request.family.driver}/uuid"}]
     if selection.same:
-        found.append({"requests": [name], "matchAttribute": selection.same})
-    if near := [f"{name}/{one.name}" for one in alternatives if one.near]:
+        found.append({"matchAttribute": selection.same})
+    if near := [f"{name}/{one.name}" for name in requests for one in alternatives if one.near]:
         found.append({"requests": near, "matchAttribute": PCIE_ROOT})
     return found
 
@@ -147,7 +164,7 @@ def _config(request: GpuRequest) -> list[Object]:
     if not given:
         return []
     body = {"apiVersion": parameters.API_VERSION, "kind": parameters.KIND} | given
-    return [{"requests": [request.family.request], "opaque": {"driver": names.DRIVER, "parameters": body}}]
+    return [{"opaque": {"driver": names.DRIVER, "parameters": body}}]
 
 
 def _part(size: int, percentage: int) -> int:

@@ -79,8 +79,8 @@ def _added(spec: Object, made: Wanted) -> tuple[int, int, bool]:
             asked = request.get("firstAvailable") or [request["exactly"]]
             amounts = [one.get("capacity", {}).get("requests", {}) for one in asked]
             whole = whole or any("memory" not in one for one in amounts)
-            memory += asked[0]["count"] * max(int(one.get("memory", 0)) for one in amounts)
-            cores += asked[0]["count"] * max(int(one.get("cores", 0)) for one in amounts)
+            memory += max(int(one.get("memory", 0)) for one in amounts)
+            cores += max(int(one.get("cores", 0)) for one in amounts)
     return memory, cores, whole
 
 

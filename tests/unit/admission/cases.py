@@ -102,7 +102,7 @@ def claim_spec(share):
         )
         return {
             "allocationMode": "ExactCount",
-            "count": count,
+            "count": 1,
             "deviceClassName": DRIVER,
             "capacity": {"requests": amounts},
             "selectors": [{"cel": {"expression": text}} for text in [*selectors, *more]],
@@ -123,24 +123,25 @@ def claim_spec(share):
     )
     if share.get("near"):
         sized = [(f"{word}-{name}".rstrip("-"), one) for word in ("near", "any") for name, one in sized]
+    requests = ["gpu"] if count == 1 else [f"gpu-{at}" for at in range(count)]
     if sized[0][0]:
-        request = {"name": "gpu", "firstAvailable": [{"name": name} | one for name, one in sized]}
+        asked = {"firstAvailable": [{"name": name} | one for name, one in sized]}
     else:
-        request = {"name": "gpu", "exactly": sized[0][1]}
-    devices = {"requests": [request]}
+        asked = {"exactly": sized[0][1]}
+    devices = {"requests": [{"name": name} | asked for name in requests]}
     constraints = []
     if share.get("distinct"):
-        constraints.append({"requests": ["gpu"], "distinctAttribute": f"{DRIVER}/uuid"})
+        constraints.append({"distinctAttribute": f"{DRIVER}/uuid"})
     if "same" in share:
-        constraints.append({"requests": ["gpu"], "matchAttribute": share["same"]})
+        constraints.append({"matchAttribute": share["same"]})
     if share.get("near"):
-        near = [f"gpu/{name}" for name, _ in sized if name.startswith("near")]
+        near = [f"{request}/{name}" for request in requests for name, _ in sized if name.startswith("near")]
         constraints.append({"requests": near, "matchAttribute": "resource.kubernetes.io/pcieRoot"})
     if constraints:
         devices["constraints"] = constraints
     if "parameters" in share:
         body = {"apiVersion": f"{DRIVER}/v1", "kind": "ShareParameters"} | share["parameters"]
-        devices["config"] = [{"requests": ["gpu"], "opaque": {"driver": DRIVER, "parameters": body}}]
+        devices["config"] = [{"opaque": {"driver": DRIVER, "parameters": body}}]
     return {"devices": devices}
 
 

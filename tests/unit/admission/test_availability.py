@@ -14,6 +14,7 @@ import pytest
 
 from hami_dra.admission import authority
 from hami_dra.kube import kinds
+from tests.support import kube_server
 from tests.support.fake_kube import FakeKube
 from tests.support.webhook_process import running, write
 from tests.unit.admission.pods import gpu, pod
@@ -21,8 +22,8 @@ from tests.unit.admission.pods import gpu, pod
 
 @pytest.fixture(scope="module")
 def webhook(tmp_path_factory):
-    kube = FakeKube()
-    with running(tmp_path_factory.mktemp("webhook"), kube) as found:
+    folder = tmp_path_factory.mktemp("webhook")
+    with kube_server.serving(FakeKube(), folder) as kubeconfig, running(folder, kubeconfig) as found:
         yield found
 
 
@@ -159,7 +160,7 @@ def test_the_ca_alone_is_trusted(webhook):
 def test_thousands_of_converted_pods_fit_into_80_mib(tmp_path):
     """The design's goal for the webhook's resident memory; Pods of 11 KB each are held trimmed."""
     kube = FakeKube()
-    with running(tmp_path, kube) as webhook:
+    with kube_server.serving(kube, tmp_path) as kubeconfig, running(tmp_path, kubeconfig) as webhook:
         for at in range(200):
             source = pod(gpu(gpu=1, gpumem=1024), name=f"train-{at}")
             source["metadata"]["labels"] = {"hami.io/dra": "true"}

@@ -116,8 +116,9 @@ def test_a_second_review_changes_nothing(row):
 @pytest.mark.parametrize("row", CONVERTED, ids=CONVERTED_IDS)
 def test_every_selector_is_read_back_as_the_choice_it_was_made_from(row):
     for spec in held(converted(row)).values():
-        (request,) = spec["devices"]["requests"]
-        for asked in request.get("firstAvailable") or [request["exactly"]]:
+        for asked in spec["devices"]["requests"][0].get("firstAvailable") or [
+            spec["devices"]["requests"][0]["exactly"]
+        ]:
             for selector in asked["selectors"]:
                 expression = selector["cel"]["expression"]
                 found = choice.parse(expression)

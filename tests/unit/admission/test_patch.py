@@ -194,10 +194,11 @@ def test_any_pod_keeps_everything_else_and_holds_no_less_than_it_asked_for(sourc
 
 
 def check_no_less(request, spec):
-    (asked,) = spec["devices"]["requests"]
-    for one in asked.get("firstAvailable") or [asked["exactly"]]:
+    requests = spec["devices"]["requests"]
+    assert len(requests) == request.count
+    assert all(asked | {"name": ""} == requests[0] | {"name": ""} for asked in requests)
+    for one in requests[0].get("firstAvailable") or [requests[0]["exactly"]]:
         given = one["capacity"]["requests"]
-        assert one["count"] >= request.count
         assert int(given["cores"]) >= request.cores
         if request.memory:
             assert int(given["memory"]) >= request.memory

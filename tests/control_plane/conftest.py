@@ -1,0 +1,244 @@
+"""Admission and claims on a real API server, scheduler and controller manager, without nodes.
+
+The webhook runs as a process and is registered with the objects that the chart renders. Cards are simulated:
+ResourceSlices of two nodes that are objects only, so Pods are scheduled and never started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import itertools
+import json
+import secrets
+import time
+
+import pytest
+import yaml
+
+from hami_dra.kube import kinds
+from hami_dra.kube.kinds import Kind
+from hami_dra.model import errors, names
+from tests.charts.conftest import INSTALL_LINE, template
+from tests.cluster import versions
+from tests.support import control_plane, webhook_process
+
+NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+GIB = 1024**3
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "/tests/control_plane/" in str(item.path):
+            item.add_marker(pytest.mark.e2e)
+
+
+@dataclasses.dataclass
+class Cluster:
+    """The control plane with our webhook; `client` is the administrator."""
+
+    plane: control_plane.ControlPlane
+    folder: object
+    webhook: webhook_process.Webhook
+
+    @property
+    def client(self):
+        return self.plane.client
+
+
+@pytest.fixture(
+    scope="session", params=[minor for minor in versions.KUBERNETES if control_plane.built(minor)]
+)
+def plane(request, tmp_path_factory):
+    with control_plane.running(tmp_path_factory.mktemp("plane"), request.param) as found:
+        for node, cards in CARDS.items():
+            publish(found.client, node, cards)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def cluster(plane, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("webhook")
+    with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
+        yield Cluster(plane, folder, webhook)
+
+
+@contextlib.contextmanager
+def registered(plane, webhook, *values):
+    """The chart's DeviceClass and webhook configurations, pointing at a process instead of a Service."""
+    extra = [
+        "--kube-version",
+        plane.release.version,
+        *itertools.chain(*(("--set", value) for value in values)),
+    ]
+    rendered = template(INSTALL_LINE, tuple(extra))
+    assert rendered.returncode == 0, rendered.stderr
+    made = []
+    by_kind = {
+        kind.kind: kind for kind in (kinds.DEVICE_CLASSES, kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS)
+    }
+    for item in yaml.safe_load_all(rendered.stdout):
+        if item and item["kind"] in by_kind:
+            for hook in item.get("webhooks", []):
+                path = hook["clientConfig"].pop("service")["path"]
+                hook["clientConfig"] = webhook.client_config(path)
+            plane.client.create(by_kind[item["kind"]], item)
+            made.append((by_kind[item["kind"]], item["metadata"]["name"]))
+    # API servers read registrations every second.
+    time.sleep(1.5)
+    yield
+    for kind, name in made:
+        plane.client.delete(kind, name)
+
+
+CARDS = {
+    "small": [("NVIDIA A10", 24 * GIB, "pci0000:10"), ("NVIDIA A10", 24 * GIB, "pci0000:20")],
+    "large": [
+        ("NVIDIA A100-SXM4-80GB", 80 * GIB, "pci0000:10"),
+        ("NVIDIA A100-SXM4-80GB", 80 * GIB, "pci0000:20"),
+        ("NVIDIA A100-SXM4-80GB", 80 * GIB, "pci0000:10"),
+    ],
+}
+
+
+def publish(client, node, cards):
+    """A Node that is ready for Pods, and the slice of its cards as the plugin publishes it."""
+    capacity = {"cpu": "64", "memory": "256Gi", "pods": "110"}
+    labels = {"kubernetes.io/hostname": node, "gpu": "on"}
+    client.create(kinds.NODES, {"metadata": {"name": node, "labels": labels}})
+    status = {
+        "status": {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "x", "message": "x"}],
+        }
+    }
+    client.patch(kinds.NODES, node, status, subresource="status")
+    # Every new Node is tainted until a controller that does not run here finds it ready.
+    client.patch(kinds.NODES, node, {"spec": {"taints": None}})
+    devices = [device(node, at, *card) for at, card in enumerate(cards)]
+    spec = {
+        "driver": names.DRIVER,
+        "nodeName": node,
+        "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+        "devices": devices,
+    }
+    client.create(kinds.RESOURCE_SLICES, {"metadata": {"name": f"{node}-cards"}, "spec": spec})
+
+
+def device(node, at, product, memory, root):
+    attributes = {"productName": product, "type": names.DEVICE_TYPE, "uuid": f"GPU-{node}-{at}"}
+    attributes["resource.kubernetes.io/pcieRoot"] = root
+    whole = f"{memory // 1024**2}Mi"
+    return {
+        "name": f"hami-gpu-{at}",
+        "allowMultipleAllocations": True,
+        "attributes": {key: {"string": value} for key, value in attributes.items()}
+        | {"numaNode": {"int": at // 2}},
+        "capacity": {
+            "memory": {
+                "value": whole,
+                "requestPolicy": {
+                    "default": whole,
+                    "validRange": {"min": "1Mi", "max": whole, "step": "1Mi"},
+                },
+            },
+            "cores": {
+                "value": "100",
+                "requestPolicy": {"default": "0", "validRange": {"min": "0", "max": "100", "step": "1"}},
+            },
+        },
+    }
+
+
+class Space:
+    """One namespace of the cluster, and what a user does in it."""
+
+    def __init__(self, cluster, name):
+        self.cluster, self.client, self.name = cluster, cluster.client, name
+
+    def create(self, kind, body, **query):
+        """Create BODY; with dryRun="All" only as if."""
+        body = copy.deepcopy(body)
+        body.setdefault("metadata", {}).pop("namespace", None)
+        return self.client._call("POST", kind.path(self.name), body=body, query=query)
+
+    def refusal(self, kind, body):
+        with pytest.raises(errors.KubeError) as refused:
+            self.create(kind, body)
+        return str(refused.value)
+
+    def list(self, kind):
+        return self.client.list(kind, self.name)[0]
+
+    def claims(self):
+        return self.list(kinds.RESOURCE_CLAIMS)
+
+    def events(self, name):
+        found = self.client.list(kinds.EVENTS, self.name, fields=f"involvedObject.name={name}")[0]
+        return "\n".join(f"{event['reason']}: {event['message']}" for event in found)
+
+    def allocated(self, count=1):
+        """The claims of the namespace, once COUNT of them are allocated."""
+        return eventually(
+            lambda: (lambda found: found if len(found) == count else None)(
+                [item for item in self.claims() if item.get("status", {}).get("allocation")]
+            ),
+            f"{count} allocated claims",
+        )
+
+    def delete_pod(self, name):
+        """As a kubelet ends it: at once, there is no node."""
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
+        self.client._call("DELETE", kinds.PODS.path(self.name, name), body=options)
+
+    def finish(self, pod, phase):
+        """Report a Pod's end as its kubelet would."""
+        self.client.patch(kinds.PODS, pod, {"status": {"phase": phase}}, self.name, subresource="status")
+
+
+@pytest.fixture
+def space(cluster):
+    name = f"t-{secrets.token_hex(3)}"
+    cluster.client.create(NAMESPACES, {"metadata": {"name": name}})
+    found = Space(cluster, name)
+    yield found
+    for pod in found.list(kinds.PODS):
+        with contextlib.suppress(errors.NotFound):
+            found.delete_pod(pod["metadata"]["name"])
+    cluster.client.delete(NAMESPACES, name)
+
+
+def eventually(check, what="", patience_s=20.0):
+    deadline = time.monotonic() + patience_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}"
+        time.sleep(0.05)
+    return found
+
+
+def pod(limits=None, name="train", annotations=None, **spec):
+    """A Pod with one container `cuda`; limits by short names."""
+    full = {
+        key if key in ("cpu", "memory") else f"nvidia.com/{key}": str(value)
+        for key, value in (limits or {}).items()
+    }
+    metadata = {"name": name} if name else {"generateName": "train-"}
+    if annotations:
+        metadata["annotations"] = annotations
+    container = {"name": "cuda", "image": "x", "resources": {"limits": full} if full else {}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [container], **spec},
+    }
+
+
+def results(claim):
+    return claim["status"]["allocation"]["devices"]["results"]
+
+
+def asked(claim):
+    return json.dumps(claim["spec"], sort_keys=True)

@@ -1,0 +1,105 @@
+"""What the scheduler makes of our claims: the right number of cards, the right ones, the right amounts."""
+
+import pytest
+
+from hami_dra.kube import kinds
+from tests.control_plane.conftest import GIB, pod, results
+
+DEVICE = ("pool", "device")
+
+
+def cards(claim):
+    return [tuple(result[key] for key in DEVICE) for result in results(claim)]
+
+
+def test_a_share_is_allocated_with_what_was_asked_for(space):
+    space.create(kinds.PODS, pod({"gpu": 1, "gpumem": 10240, "gpucores": 50}))
+    (claim,) = space.allocated()
+    (result,) = results(claim)
+    assert claim["metadata"]["name"] == f"{space.name}-train-cuda"
+    assert result["consumedCapacity"] == {"cores": "50", "memory": "10Gi"}
+    assert result["shareID"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_cards_are_distinct_cards_of_one_node(space, count):
+    space.create(kinds.PODS, pod({"gpu": count, "gpumem": 1024}))
+    (claim,) = space.allocated()
+    found = cards(claim)
+    assert len(set(found)) == count
+    assert len({pool for pool, _ in found}) == 1
+
+
+def test_a_percentage_is_of_the_card_that_was_allocated(space):
+    space.create(kinds.PODS, pod({"gpumem-percentage": 50}, name="any"))
+    (claim,) = space.allocated()
+    (result,) = results(claim)
+    size = {"small": 24, "large": 80}[result["pool"]]
+    assert result["consumedCapacity"]["memory"] == f"{size // 2}Gi"
+    chosen = pod({"gpumem-percentage": 25}, name="big", annotations={"nvidia.com/use-gputype": "a100"})
+    space.create(kinds.PODS, chosen)
+    big = next(item for item in space.allocated(2) if "big" in item["metadata"]["name"])
+    assert results(big)[0]["consumedCapacity"]["memory"] == "20Gi"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "node"),
+    [
+        ({"nvidia.com/use-gputype": "a100"}, "large"),
+        ({"nvidia.com/use-gputype": "H100, nvidia a10", "nvidia.com/nouse-gputype": "A100"}, "small"),
+        ({"nvidia.com/nouse-gputype": "sxm4"}, "small"),
+        ({"nvidia.com/use-gpuuuid": "GPU-large-2"}, "large"),
+        ({"nvidia.com/nouse-gpuuuid": "GPU-small-0,GPU-small-1"}, "large"),
+    ],
+)
+def test_annotations_choose_the_card(space, annotations, node):
+    space.create(kinds.PODS, pod({"gpumem": 1024}, annotations=annotations))
+    (claim,) = space.allocated()
+    assert cards(claim)[0][0] == node
+
+
+def test_cards_near_each_other_are_preferred(space):
+    wish = {"hami.io/gpu-scheduler-policy": "topology-aware", "nvidia.com/use-gputype": "a100"}
+    space.create(kinds.PODS, pod({"gpu": 2, "gpumem": 1024}, annotations=wish))
+    (claim,) = space.allocated()
+    assert {device for _, device in cards(claim)} == {"hami-gpu-0", "hami-gpu-2"}
+    assert [result["request"] for result in results(claim)] == ["gpu-0/near", "gpu-1/near"]
+
+
+def test_cards_far_from_each_other_do_when_there_are_no_others(space):
+    wish = {"hami.io/gpu-scheduler-policy": "topology-aware", "nvidia.com/use-gputype": "a100"}
+    space.create(kinds.PODS, pod({"gpu": 3, "gpumem": 1024}, annotations=wish))
+    (claim,) = space.allocated()
+    assert [result["request"] for result in results(claim)] == ["gpu-0/near", "gpu-1/near", "gpu-2/any"]
+
+
+def test_numa_binding_keeps_the_cards_of_a_container_on_one_node(space):
+    bound = {"nvidia.com/numa-bind": "true", "nvidia.com/use-gputype": "a100"}
+    space.create(kinds.PODS, pod({"gpu": 2, "gpumem": 1024}, annotations=bound))
+    (claim,) = space.allocated()
+    assert {device for _, device in cards(claim)} == {"hami-gpu-0", "hami-gpu-1"}
+
+
+def test_init_and_main_container_hold_one_share_in_turn(space):
+    source = pod({"gpumem": 2048})
+    before = {"name": "fetch", "image": "x", "resources": {"limits": {"nvidia.com/gpumem": "1024"}}}
+    source["spec"]["initContainers"] = [before]
+    stored = space.create(kinds.PODS, source)
+    (claim,) = space.allocated()
+    assert len(results(claim)) == 1
+    containers = stored["spec"]["initContainers"] + stored["spec"]["containers"]
+    assert [one["resources"]["claims"] for one in containers] == [[{"name": "cuda"}], [{"name": "cuda"}]]
+
+
+def test_priority_arrives_in_the_allocation(space):
+    space.create(kinds.PODS, pod({"gpumem": 1024, "priority": 0}))
+    (claim,) = space.allocated()
+    (config,) = claim["status"]["allocation"]["devices"]["config"]
+    assert config["source"] == "FromClaim"
+    assert config["opaque"]["parameters"]["priority"] == "high"
+
+
+def test_a_whole_card_leaves_no_memory_to_others(space):
+    space.create(kinds.PODS, pod({"gpu": 1}, annotations={"nvidia.com/use-gpuuuid": "GPU-small-0"}))
+    (claim,) = space.allocated()
+    assert results(claim)[0]["consumedCapacity"] == {"cores": "100", "memory": f"{24 * GIB // 1024**3}Gi"}
