@@ -200,14 +200,11 @@ class Space:
 
 @pytest.fixture
 def space(cluster):
-    name = f"t-{secrets.token_hex(3)}"
-    cluster.client.create(NAMESPACES, {"metadata": {"name": name}})
-    found = Space(cluster, name)
+    found = Space(cluster, f"t-{secrets.token_hex(3)}")
+    cluster.client.create(NAMESPACES, {"metadata": {"name": found.name}})
     yield found
-    for pod in found.list(kinds.PODS):
-        with contextlib.suppress(errors.NotFound):
-            found.delete_pod(pod["metadata"]["name"])
-    cluster.client.delete(NAMESPACES, name)
+    end_pods(found)
+    cluster.client.delete(NAMESPACES, found.name)
 
 
 def eventually(check, what="", patience_s=20.0):
@@ -242,3 +239,18 @@ def results(claim):
 
 def asked(claim):
     return json.dumps(claim["spec"], sort_keys=True)
+
+
+def owners(space):
+    """Uids of the Pods that the claims of a namespace belong to."""
+    return {item["metadata"]["ownerReferences"][0]["uid"] for item in space.claims()}
+
+
+def end_pods(space):
+    """What kubelets do with Pods that are to end."""
+    for _ in range(40):
+        for item in space.list(kinds.PODS):
+            with contextlib.suppress(errors.NotFound):
+                space.delete_pod(item["metadata"]["name"])
+        if not space.list(kinds.PODS):
+            return

@@ -1,0 +1,222 @@
+"""Claims come and go with their Pods, whoever made these: no leak, no crossing."""
+
+import subprocess
+
+import pytest
+
+from hami_dra.kube import kinds
+from hami_dra.kube.kinds import Kind
+from hami_dra.model import errors
+from tests.control_plane.conftest import NAMESPACES, Space, asked, end_pods, eventually, owners, pod
+from tests.support import webhook_process
+
+STATEFUL_SETS = Kind("apps", "v1", "statefulsets", "StatefulSet")
+JOBS = Kind("batch", "v1", "jobs", "Job")
+CRON_JOBS = Kind("batch", "v1", "cronjobs", "CronJob")
+QUOTAS = Kind("", "v1", "resourcequotas", "ResourceQuota")
+
+
+def template(limits):
+    made = pod(limits)
+    return {"metadata": {"labels": {"app": "x"}}, "spec": made["spec"] | {"restartPolicy": "Always"}}
+
+
+def workload(kind, name, limits, **spec):
+    selector = {"matchLabels": {"app": "x"}}
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": name},
+        "spec": {"selector": selector, "template": template(limits), **spec},
+    }
+
+
+def job(name, limits, **spec):
+    made = template(limits)
+    made["spec"]["restartPolicy"] = "Never"
+    body = {"template": made, **spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": body}
+
+
+def uids(space):
+    return {item["metadata"]["uid"] for item in space.list(kinds.PODS)}
+
+
+def settled(space, count):
+    """Once there are COUNT Pods, each the owner of exactly one claim."""
+    return eventually(
+        lambda: len(uids(space)) == count == len(space.claims()) and owners(space) == uids(space),
+        f"{count} Pods with a claim each, not {len(uids(space))} with {len(space.claims())}",
+    )
+
+
+SHARE = {"gpumem": 512}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        workload(kinds.DEPLOYMENTS, "web", SHARE, replicas=2),
+        workload(STATEFUL_SETS, "web", SHARE, replicas=2, serviceName="web", podManagementPolicy="Parallel"),
+        workload(kinds.DAEMON_SETS, "web", SHARE),
+        job("web", SHARE, completions=2, parallelism=2),
+        job("web", SHARE, completions=2, parallelism=2, completionMode="Indexed"),
+    ],
+    ids=["Deployment", "StatefulSet", "DaemonSet", "Job", "indexed Job"],
+)
+def test_each_pod_of_a_controller_has_a_claim_of_its_own_that_goes_with_it(space, body):
+    kind = next(
+        kind
+        for kind in (kinds.DEPLOYMENTS, STATEFUL_SETS, kinds.DAEMON_SETS, JOBS)
+        if kind.kind == body["kind"]
+    )
+    space.create(kind, body)
+    settled(space, 2)
+    assert len(space.list(kinds.RESOURCE_CLAIM_TEMPLATES)) == 1
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    space.client._call("DELETE", kind.path(space.name, "web"), body=options)
+    end_pods(space)
+    eventually(lambda: space.claims() == [], "the claims to go with their Pods")
+
+
+def test_a_cron_jobs_pods_get_claims(space):
+    body = {"schedule": "* * * * *", "jobTemplate": {"spec": job("x", SHARE)["spec"]}}
+    space.create(CRON_JOBS, {"metadata": {"name": "nightly"}, "spec": body | {"suspend": True}})
+    # As `kubectl create job --from=cronjob/nightly` does.
+    space.create(JOBS, {"metadata": {"name": "now"}, "spec": body["jobTemplate"]["spec"]})
+    settled(space, 1)
+
+
+def test_a_suspended_job_holds_nothing_until_it_is_resumed_and_nothing_when_suspended_again(space):
+    space.create(JOBS, job("queued", SHARE, suspend=True, parallelism=2, completions=2))
+    eventually(lambda: space.client.get(JOBS, "queued", space.name)["status"].get("conditions"), "suspension")
+    assert space.list(kinds.PODS) == []
+    assert space.claims() == []
+    space.client.patch(JOBS, "queued", {"spec": {"suspend": False}}, space.name)
+    settled(space, 2)
+    space.client.patch(JOBS, "queued", {"spec": {"suspend": True}}, space.name)
+    eventually(
+        lambda: all("deletionTimestamp" in item["metadata"] for item in space.list(kinds.PODS)), "the end"
+    )
+    end_pods(space)
+    eventually(lambda: space.claims() == [], "the claims to go")
+
+
+def test_each_retry_of_a_job_has_a_claim_and_a_failed_pod_holds_no_card(space):
+    space.create(JOBS, job("flaky", SHARE, backoffLimit=3))
+    (first,) = eventually(lambda: space.list(kinds.PODS), "the first try")
+    space.allocated(1)
+    space.finish(first["metadata"]["name"], "Failed")
+    eventually(lambda: len(space.list(kinds.PODS)) == 2, "the second try", 40)
+
+    def one_card_is_held():
+        held = [item for item in space.claims() if item.get("status", {}).get("allocation")]
+        return len(held) == 1 and held[0]["metadata"]["ownerReferences"][0]["uid"] != first["metadata"]["uid"]
+
+    eventually(one_card_is_held, "the card to pass from the first try to the second")
+
+
+def test_a_stateful_sets_pod_that_is_made_anew_gets_a_new_claim(space):
+    space.create(STATEFUL_SETS, workload(STATEFUL_SETS, "db", SHARE, replicas=1, serviceName="db"))
+    settled(space, 1)
+    before = owners(space)
+    space.delete_pod("db-0")
+    eventually(lambda: uids(space) and not uids(space) & before, "db-0 again")
+    settled(space, 1)
+
+
+def test_a_bare_pod_that_is_replaced_by_force_never_shares_a_claim_with_the_former(space):
+    space.create(kinds.PODS, pod(SHARE))
+    settled(space, 1)
+    before = {item["metadata"]["uid"] for item in space.claims()}
+    for _ in range(5):
+        space.delete_pod("train")
+        space.create(kinds.PODS, pod(SHARE))
+    settled(space, 1)
+    space.allocated(1)
+    assert not before & {item["metadata"]["uid"] for item in space.claims()}
+
+
+def test_a_dry_run_leaves_nothing(space):
+    space.create(kinds.PODS, pod(SHARE), dryRun="All")
+    space.create(kinds.PODS, pod(SHARE, name=""), dryRun="All")
+    assert space.list(kinds.PODS) == []
+    assert space.claims() == []
+    assert space.list(kinds.RESOURCE_CLAIM_TEMPLATES) == []
+
+
+def test_a_pod_that_is_refused_after_its_conversion_leaves_nothing(space):
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    space.create(QUOTAS, quota)
+    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    assert "exceeded quota" in space.refusal(kinds.PODS, pod(SHARE))
+    assert space.claims() == []
+
+
+def test_a_claim_beyond_the_quota_is_an_event_on_the_pod_and_is_made_when_there_is_room(space):
+    hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "1"}
+    space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
+    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    space.create(kinds.PODS, pod(SHARE, name="first"))
+    eventually(lambda: len(space.claims()) == 1, "the first claim")
+    space.create(kinds.PODS, pod(SHARE, name="second"))
+    eventually(lambda: "ClaimRefused: " in space.events("second"), "the refusal")
+    assert "exceeded quota: gpus" in space.events("second")
+    space.delete_pod("first")
+    eventually(lambda: owners(space) == uids(space), "the second Pod's claim", 60)
+
+
+def test_a_template_beyond_the_quota_is_an_event_on_the_pod_too(space):
+    hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "0"}
+    space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
+    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    stored = space.create(kinds.PODS, pod(SHARE, name=""))
+    name = stored["metadata"]["name"]
+    eventually(lambda: "exceeded quota: gpus" in space.events(name), "the controller manager's event")
+
+
+def test_a_namespace_goes_with_its_claims_and_templates(cluster):
+    space = Space(cluster, "going")
+    cluster.client.create(NAMESPACES, {"metadata": {"name": space.name}})
+    space.create(kinds.PODS, pod(SHARE))
+    space.create(kinds.PODS, pod(SHARE, name=""))
+    settled(space, 2)
+    cluster.client.delete(NAMESPACES, space.name)
+
+    def gone():
+        end_pods(space)
+        try:
+            cluster.client.get(NAMESPACES, space.name)
+        except errors.NotFound:
+            return True
+        return False
+
+    eventually(gone, "the namespace to go", 60)
+
+
+def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):
+    theirs = {
+        "metadata": {"name": f"{space.name}-train-cuda"},
+        "spec": {"devices": {"requests": [{"name": "x", "exactly": {"deviceClassName": "other"}}]}},
+    }
+    space.create(kinds.RESOURCE_CLAIMS, theirs)
+    stored = eventually(lambda: with_template(space), "a Pod with a template")
+    assert "resourceClaimName" not in stored["spec"]["resourceClaims"][0]
+    space.allocated(1)
+    (untouched,) = [item for item in space.claims() if item["metadata"]["name"].endswith("-train-cuda")]
+    assert "other" in asked(untouched)
+
+
+def with_template(space):
+    """The Pod, once the webhook has seen the claim that stands in its way."""
+    seen = space.create(kinds.PODS, pod(SHARE), dryRun="All")["spec"]["resourceClaims"][0]
+    return space.create(kinds.PODS, pod(SHARE)) if "resourceClaimTemplateName" in seen else None
+
+
+def test_two_replicas_make_one_claim_for_each_pod(plane, cluster, space, tmp_path):
+    with webhook_process.running(tmp_path, plane.kubeconfig):
+        for at in range(20):
+            space.create(kinds.PODS, pod({"gpumem": 16}, name=f"train-{at}"))
+        settled(space, 20)
+        assert "Traceback" not in (tmp_path / "webhook.log").read_text()
+    assert subprocess.run(["grep", "-c", "Traceback", cluster.folder / "webhook.log"]).returncode == 1

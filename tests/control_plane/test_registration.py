@@ -1,0 +1,117 @@
+"""Other ways to be registered, and what becomes of Pods when nobody answers; a control plane for each."""
+
+import os
+import signal
+
+import pytest
+
+from hami_dra.kube import kinds
+from hami_dra.model import errors
+from tests.control_plane.conftest import (
+    CARDS,
+    NAMESPACES,
+    Cluster,
+    Space,
+    eventually,
+    owners,
+    pod,
+    publish,
+    registered,
+    results,
+)
+from tests.support import control_plane, webhook_process
+
+SHARE = {"gpumem": 512}
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A control plane without our registration, with a namespace `ml`."""
+    folders = [tmp_path / name for name in ("plane", "webhook", "second")]
+    for folder in folders:
+        folder.mkdir()
+    with control_plane.running(folders[0]) as plane:
+        for node, cards in CARDS.items():
+            publish(plane.client, node, cards)
+        plane.client.create(NAMESPACES, {"metadata": {"name": "ml"}})
+        yield Space(Cluster(plane, tmp_path, None), "ml")
+
+
+def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_path):
+    """SIGKILL between a Pod and its claim; all the while Pods that are none of its business are made."""
+    plane = fresh.cluster.plane
+    folder = tmp_path / "webhook"
+    with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
+        stored = fresh.create(kinds.PODS, pod(SHARE))
+        os.kill(webhook.pid, signal.SIGKILL)
+        with pytest.raises(errors.KubeError, match=r"failed calling webhook .pods\.hami\.io"):
+            fresh.client._open("POST", kinds.PODS.path("ml"), body=pod(SHARE, name="other"), query={})
+        fresh.create(kinds.PODS, pod(name="bystander"))
+        native = {
+            "metadata": {"name": "native"},
+            "spec": {
+                "devices": {
+                    "requests": [
+                        {"name": "gpu", "exactly": {"deviceClassName": "hami-core-gpu.project-hami.io"}}
+                    ]
+                }
+            },
+        }
+        fresh.create(kinds.RESOURCE_CLAIMS, native)
+        fresh.client.delete(kinds.RESOURCE_CLAIMS, "native", "ml")
+        with webhook_process.running(tmp_path / "second", plane.kubeconfig):
+            eventually(lambda: owners(fresh) == {stored["metadata"]["uid"]}, "the claim of the first Pod")
+            fresh.allocated(1)
+
+
+def test_plain_whole_cards_are_left_to_kubernetes_when_that_is_asked_for(fresh, tmp_path):
+    plane = fresh.cluster.plane
+    with (
+        webhook_process.running(
+            tmp_path / "webhook", plane.kubeconfig, "--extended-resource", "true"
+        ) as webhook,
+        registered(plane, webhook, "hami-dra.webhook.extendedResource=true"),
+    ):
+        plain = fresh.create(kinds.PODS, pod({"gpu": 2}, name="plain"))
+        assert plain["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+        (claim,) = fresh.allocated(1)
+        assert claim["metadata"]["annotations"]["resource.kubernetes.io/extended-resource-claim"] == "true"
+        devices = {(result["pool"], result["device"]) for result in results(claim)}
+        assert len(devices) == 2
+        assert "hami.io/dra" not in plain["metadata"].get("labels", {})
+        chosen = {"nvidia.com/use-gputype": "a100"}
+        for name, limits, annotations in (("share", SHARE, None), ("chosen", {"gpu": 1}, chosen)):
+            stored = fresh.create(kinds.PODS, pod(limits, name=name, annotations=annotations))
+            assert stored["spec"]["resourceClaims"], name
+
+
+def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp_path):
+    plane = fresh.cluster.plane
+    traditional = {
+        "metadata": {"name": "hami-webhook"},
+        "webhooks": [
+            {
+                "name": "vgpu.hami.io",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Ignore",
+                "clientConfig": {"url": "https://localhost:1/webhook"},
+                "rules": [],
+            }
+        ],
+    }
+    folder = tmp_path / "webhook"
+    with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
+        fresh.client.create(kinds.MUTATING_WEBHOOKS, traditional)
+
+        def refused():
+            try:
+                fresh.create(kinds.PODS, pod(SHARE), dryRun="All")
+            except errors.Denied as refusal:
+                return str(refusal)
+            return ""
+
+        message = eventually(refused, "the refusal")
+        assert "HAMi's traditional mode (MutatingWebhookConfiguration/hami-webhook)" in message
+        fresh.client.delete(kinds.MUTATING_WEBHOOKS, "hami-webhook")
+        eventually(lambda: not refused(), "to be served again")

@@ -1,0 +1,103 @@
+"""Native claims, templates and Pods with an error are refused in words that name the fix."""
+
+import copy
+
+import pytest
+
+from hami_dra.kube import kinds
+from hami_dra.model import names
+from hami_dra.model.parameters import API_VERSION, KIND
+from tests.control_plane.conftest import asked, pod
+
+CLAIM = {
+    "metadata": {"name": "half"},
+    "spec": {
+        "devices": {
+            "requests": [
+                {
+                    "name": "gpu",
+                    "exactly": {
+                        "deviceClassName": names.DRIVER,
+                        "capacity": {"requests": {"memory": "10Gi", "cores": "50"}},
+                    },
+                }
+            ]
+        }
+    },
+}
+
+
+def claim(amounts=None, parameters=None):
+    made = copy.deepcopy(CLAIM)
+    devices = made["spec"]["devices"]
+    if amounts:
+        devices["requests"][0]["exactly"]["capacity"]["requests"] = amounts
+    if parameters:
+        opaque = {
+            "driver": names.DRIVER,
+            "parameters": {"apiVersion": API_VERSION, "kind": KIND} | parameters,
+        }
+        devices["config"] = [{"opaque": opaque}]
+    return made
+
+
+WRONG = [
+    (claim({"mem": "10Gi"}), "capacity.requests[mem]: no card has such a capacity. Write memory"),
+    (claim({"core": "50"}), "capacity.requests[core]: no card has such a capacity. Write cores"),
+    (claim({"memory": "10"}), "10 is less than 1 MiB: a number alone counts bytes. Write 10Gi"),
+    (claim({"cores": "150"}), "150 is no percentage of a card. Write 0 to 100"),
+    (claim(parameters={"priority": "urgent"}), "parameters.priority: 'urgent' is not allowed"),
+    (claim(parameters={"coresPolicies": "soft"}), "parameters.coresPolicies: unknown field"),
+    (
+        claim(parameters={"enforcement": "none"}),
+        "parameters.enforcement: none is the administrator's to give",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_a_claim_and_a_template_with_an_error_are_refused(space, body, words):
+    assert f"spec.devices.{'config' if 'parameters.' in words else 'requests'}" in (
+        refused := space.refusal(kinds.RESOURCE_CLAIMS, body)
+    )
+    assert words in refused
+    template = {"metadata": {"name": "half"}, "spec": {"spec": body["spec"]}}
+    refused = space.refusal(kinds.RESOURCE_CLAIM_TEMPLATES, template)
+    assert "spec.spec.devices" in refused
+    assert words in refused
+
+
+def test_good_claims_and_claims_of_others_are_stored(space):
+    stored = space.create(kinds.RESOURCE_CLAIMS, claim(parameters={"priority": "high"}))
+    assert "ShareParameters" in asked(stored)
+    foreign = claim({"mem": "1"})
+    foreign["metadata"]["name"] = "foreign"
+    foreign["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] = "gpu.example.com"
+    space.create(kinds.RESOURCE_CLAIMS, foreign)
+
+
+def test_a_pod_put_on_a_node_by_hand_is_refused_with_the_reason(space):
+    space.create(kinds.RESOURCE_CLAIMS, CLAIM)
+    by_hand = pod(nodeName="small", resourceClaims=[{"name": "gpu", "resourceClaimName": "half"}])
+    by_hand["spec"]["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
+    refused = space.refusal(kinds.PODS, by_hand)
+    assert "spec.nodeName: the Pod never passes the scheduler, which allocates its claim gpu" in refused
+    assert "spec.nodeName" in space.refusal(kinds.PODS, pod({"gpumem": 512}, nodeName="small"))
+    space.create(kinds.PODS, pod(name="bystander", nodeName="small"))
+
+
+def test_an_ephemeral_container_with_a_share_is_refused_and_one_without_is_not(space):
+    space.create(kinds.PODS, pod({"gpumem": 512}))
+    space.allocated(1)
+
+    def attach(resources):
+        look = {"name": "look", "image": "x", "resources": resources, "terminationMessagePolicy": "File"}
+        body = {"spec": {"ephemeralContainers": [look]}}
+        path = "/".join([kinds.PODS.path(space.name, "train"), "ephemeralcontainers"])
+        kind = "application/strategic-merge-patch+json"
+        return space.client._call("PATCH", path, body=body, content_type=kind)
+
+    with pytest.raises(Exception, match="an ephemeral container gets no share") as refused:
+        attach({"limits": {"nvidia.com/gpumem": "512"}})
+    assert "kubectl exec" in str(refused.value)
+    assert attach({})["spec"]["ephemeralContainers"][0]["name"] == "look"
