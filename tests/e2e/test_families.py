@@ -1,7 +1,7 @@
 """Other families on the real cluster: a worker carries simulated NPUs, and cards that only a profile knows.
 
-tests/trees/mixed is put on the worker as the root of a simulated host (its device nodes are /dev/null by another
-name), and the release is upgraded with one family that we ship, one that we do not, and a broken one.
+tests/trees/mixed is put on the worker as the root of a simulated host (its device nodes are /dev/null by
+another name); the release is upgraded with one family that we ship, one that we do not, and a broken one.
 """
 
 import subprocess

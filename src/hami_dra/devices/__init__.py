@@ -1,1 +1,1 @@
-"""Accelerator families behind one contract (`backend.Backend`): `nvidia` today."""
+"""Accelerator families behind one contract (`backend`): `nvidia` by code, others by profile (`generic`)."""
