@@ -140,6 +140,8 @@ CUDA_API CUresult cuEventDestroy(CUevent event) { return cuEventDestroy_v2(event
 static void stamp(void *event, uint64_t time) { atomic_store(&((CUevent)event)->time, time); }
 static CUresult on_cuEventRecord(CUevent event, CUstream stream) {
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    if (!stream->capture && (event->number = sim_engine_pass(engine_of(stream->context), stamp, event)))
+        return CUDA_SUCCESS;
     CUresult result = cuda_submit(stream, 0, stamp, event);
     if (!stream->capture) event->number = stream->last;
     return result;

@@ -107,6 +107,18 @@ static void start(struct sim_engine *e) {
     if (e->started) pthread_detach(thread);
 }
 
+uint64_t sim_engine_pass(struct sim_engine *e, sim_done *done, void *argument) {
+    uint64_t number = 0, now = sim_now();
+    pthread_mutex_lock(&e->mutex);
+    if (e->finished == e->submitted && e->booked == 0 && atomic_load(&e->state->busy_until[e->card]) <= now) {
+        e->position = now;
+        done(argument, now);
+        number = e->finished = ++e->submitted;
+    }
+    pthread_mutex_unlock(&e->mutex);
+    return number;
+}
+
 uint64_t sim_engine_submit(struct sim_engine *e, uint64_t cost, sim_done *done, void *argument) {
     pthread_mutex_lock(&e->mutex);
     if (!e->started) start(e);

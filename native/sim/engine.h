@@ -21,6 +21,10 @@ struct sim_engine *sim_engine_new(struct sim_state *state, int slot, int card);
  * number. */
 uint64_t sim_engine_submit(struct sim_engine *engine, uint64_t cost, sim_done *done, void *argument);
 
+/* An event on an idle card passes at once, as on a real one, and no worker need wake up for it: calls `done`
+ * here and returns its number, or 0 when the card is busy. */
+uint64_t sim_engine_pass(struct sim_engine *engine, sim_done *done, void *argument);
+
 bool sim_engine_finished(struct sim_engine *engine, uint64_t number);
 void sim_engine_wait(struct sim_engine *engine, uint64_t number);
 uint64_t sim_engine_last(struct sim_engine *engine);

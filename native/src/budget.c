@@ -5,11 +5,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static share shares[MOST_SHARES];
 static int share_count;
 static budget budgets[MOST_SHARES];
 static int budget_count;
+
+enum { REFRESH_NS = 20000000 };
+static _Atomic uint64_t next_refresh;
 
 static int add_to_card(share *each) {
     budget *card = budget_of(each->limit.device);
@@ -20,6 +24,17 @@ static int add_to_card(share *each) {
     if (card->count == MOST_SHARES_OF_CARD) return -EUSERS;
     card->shares[card->count++] = each;
     return 0;
+}
+
+/* Whether the limits file is another than the one that was read. */
+static bool newer(share *each) {
+    struct stat status;
+    if (stat(each->limits_path, &status) != 0) return false;
+    bool same = status.st_ino == each->inode && status.st_mtim.tv_sec == each->changed.tv_sec &&
+                status.st_mtim.tv_nsec == each->changed.tv_nsec;
+    each->inode = status.st_ino;
+    each->changed = status.st_mtim;
+    return !same;
 }
 
 static int add_share(const char *folder, const char *name, char *why, size_t why_size) {
@@ -33,6 +48,8 @@ static int add_share(const char *folder, const char *name, char *why, size_t why
         snprintf(why, why_size, "%s: the path is too long", folder);
         return -ENAMETOOLONG;
     }
+    snprintf(each->limits_path, sizeof each->limits_path, "%s", path);
+    newer(each);
     int problem = limits_read(path, &each->limit, reason, sizeof reason);
     if (problem) {
         snprintf(why, why_size, "%s: %s", path, reason);
@@ -64,6 +81,34 @@ shares_state budget_load(const char *folder, char *why, size_t why_size) {
     return problem ? SHARES_BROKEN : SHARES_USABLE;
 }
 
+/* Threads read these numbers at any time; each is whole. A file that cannot be used changes nothing: what is
+ * in force stays in force. */
+static void take_up(share *each) {
+    limits fresh;
+    char why[128];
+    if (limits_read(each->limits_path, &fresh, why, sizeof why) != 0) return;
+    if (strcmp(fresh.share, each->limit.share) != 0 || strcasecmp(fresh.device, each->limit.device) != 0)
+        return;
+    __atomic_store_n(&each->limit.memory, fresh.memory, __ATOMIC_RELAXED);
+    __atomic_store_n(&each->limit.cores, fresh.cores, __ATOMIC_RELAXED);
+    __atomic_store_n(&each->limit.soft, fresh.soft, __ATOMIC_RELAXED);
+}
+
+void budget_refresh(void) {
+    struct timespec clock;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &clock);
+    uint64_t now = (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
+    uint64_t due = atomic_load_explicit(&next_refresh, memory_order_relaxed);
+    if (now < due || !atomic_compare_exchange_strong(&next_refresh, &due, now + REFRESH_NS)) return;
+    for (int i = 0; i < share_count; i++)
+        if (newer(&shares[i])) take_up(&shares[i]);
+}
+
+budget *budget_all(int *count) {
+    *count = budget_count;
+    return budgets;
+}
+
 budget *budget_of(const char *uuid) {
     for (int i = 0; i < budget_count; i++)
         if (strcasecmp(budgets[i].device, uuid) == 0) return &budgets[i];
@@ -71,6 +116,7 @@ budget *budget_of(const char *uuid) {
 }
 
 uint64_t budget_limit(const budget *self) {
+    budget_refresh();
     uint64_t total = 0;
     for (int i = 0; i < self->count; i++)
         if (__builtin_add_overflow(total, self->shares[i]->limit.memory, &total)) return UINT64_MAX;
@@ -93,6 +139,7 @@ int budget_reserve(const budget *self, uint64_t size, charge *taken) {
     memset(taken, 0, sizeof *taken);
     if (size > UINT64_MAX - LEDGER_UNIT) return -ENOMEM;
     size = (size + LEDGER_UNIT - 1) / LEDGER_UNIT * LEDGER_UNIT;
+    budget_refresh();
     /* Whole from one share, as nearly always; a refusal here is final when there is only one. */
     int problem = -ENOMEM;
     for (int i = 0; i < self->count; i++) {

@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "ledger.h"
 #include "limits.h"
@@ -12,6 +14,9 @@ enum { MOST_SHARES = 16, MOST_SHARES_OF_CARD = 4 };
 typedef struct {
     limits limit;
     ledger book;
+    char limits_path[256];
+    struct timespec changed; /* of the limits file, when it was read */
+    ino_t inode;
 } share;
 
 /* What one allocation took from each share of its card. */
@@ -29,6 +34,9 @@ typedef enum { SHARES_NONE, SHARES_USABLE, SHARES_BROKEN } shares_state;
 
 /* Read the shares below FOLDER once; SHARES_NONE when it is not there. WHY says what is broken. */
 shares_state budget_load(const char *folder, char *why, size_t why_size);
+
+/* Take up limits that were changed on the node; cheap, as it looks only every 20 ms. */
+void budget_refresh(void);
 
 /* The budget of a card; NULL when this container holds no share of it. */
 budget *budget_of(const char *uuid);
@@ -61,6 +69,9 @@ int budget_log_level(void);
 /* What a context of this card costs as far as known, in bytes; 0 unknown. */
 uint64_t budget_context_bytes(const budget *self);
 void budget_learn_context(const budget *self, uint64_t bytes);
+
+/* All budgets of the container. */
+budget *budget_all(int *count);
 
 /* In the child of a fork. */
 void budget_forked(void);

@@ -6,6 +6,7 @@
 
 #include "charges.h"
 #include "hook_graph.h"
+#include "hook_launch.h"
 #include "hook_pool.h"
 #include "log.h"
 #include "physical.h"
@@ -21,6 +22,7 @@ static void forked(void) {
     physical_forked();
     pools_forked();
     graphs_forked();
+    launches_forked();
 }
 
 static void load(void) {
@@ -29,6 +31,11 @@ static void load(void) {
     state = budget_load(folder && *folder ? folder : DEFAULT_FOLDER, why, sizeof why);
     if (state == SHARES_BROKEN) log_error("no GPU memory can be used here: %s", why);
     if (state == SHARES_USABLE) pthread_atfork(NULL, NULL, forked);
+}
+
+bool cards_are_limited(void) {
+    pthread_once(&loaded, load);
+    return state == SHARES_USABLE;
 }
 
 card_state card_of_uuid(const char *uuid, budget **card) {

@@ -10,6 +10,9 @@ typedef enum {
     CARD_REFUSED, /* shares are broken, or this card has none: fail closed */
 } card_state;
 
+/* Whether this container has shares that can be used. */
+bool cards_are_limited(void);
+
 card_state card_of_device(CUdevice device, budget **card);
 card_state card_of_context(budget **card); /* the current context's device */
 card_state card_of_uuid(const char *uuid, budget **card);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "device_time.h"
 #include "failpoint.h"
 #include "hook_memory.h"
 #include "nvml_probe.h"
@@ -85,9 +86,14 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     return result;
 }
 
-/* The primary context is counted by the driver; its memory goes back when the last user has let go. */
-static CUresult primary_ended(CUresult result, CUdevice device) {
-    if (result == CUDA_SUCCESS && !primary_is_active(device)) {
+/* The primary context is counted by the driver; its memory goes back when the last user has let go. The
+ * events that we measure with end with it, so they are left alone meanwhile. */
+static CUresult let_go_of_primary(CUresult (*let)(CUdevice), CUdevice device) {
+    device_time_closing(NULL, device);
+    CUresult result = let(device);
+    bool ended = result == CUDA_SUCCESS && !primary_is_active(device);
+    device_time_closed(NULL, device, ended);
+    if (ended) {
         held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
         let_go(CUDA_SUCCESS, &held, CHARGE_PRIMARY, (uint64_t)device);
         if (device >= 0 && device < MOST_DEVICES) owner_ended((uint64_t)primaries[device]);
@@ -97,22 +103,22 @@ static CUresult primary_ended(CUresult result, CUdevice device) {
 
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     cuDevicePrimaryCtxRelease_v2_type real = REAL(cuDevicePrimaryCtxRelease_v2);
-    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     cuDevicePrimaryCtxReset_v2_type real = REAL(cuDevicePrimaryCtxReset_v2);
-    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
     cuDevicePrimaryCtxRelease_type real = REAL(cuDevicePrimaryCtxRelease);
-    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuDevicePrimaryCtxReset(CUdevice device) {
     cuDevicePrimaryCtxReset_type real = REAL(cuDevicePrimaryCtxReset);
-    return real ? primary_ended(real(device), device) : CUDA_ERROR_NOT_FOUND;
+    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
 }
 
 static CUresult opened(opening *self, CUresult result, CUcontext *context) {
@@ -161,7 +167,9 @@ static CUresult destroy(int hook, CUcontext context) {
     cuCtxDestroy_v2_type real = (cuCtxDestroy_v2_type)real_function(hook);
     if (!real) return CUDA_ERROR_NOT_FOUND;
     held_charge held = hold(CHARGE_CONTEXT, (uint64_t)context);
+    device_time_closing(context, 0);
     CUresult result = let_go(real(context), &held, CHARGE_CONTEXT, (uint64_t)context);
+    device_time_closed(context, 0, result == CUDA_SUCCESS);
     if (result == CUDA_SUCCESS) owner_ended((uint64_t)context);
     return result;
 }

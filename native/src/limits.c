@@ -46,6 +46,10 @@ static int take(const char *key, const char *value, limits *into) {
         if (!number(value, 4, &parsed)) return -1;
         into->log_level = (int)parsed;
     }
+    if (strcmp(key, "cores_policy") == 0) {
+        into->soft = strcmp(value, "soft") == 0;
+        if (!into->soft && strcmp(value, "hard") != 0) return -1;
+    }
     return 0;
 }
 

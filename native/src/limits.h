@@ -12,6 +12,7 @@ typedef struct {
     char device[LIMITS_ID]; /* NVML UUID of the card */
     uint64_t memory;        /* bytes */
     unsigned cores;         /* percent, 0: nothing reserved */
+    bool soft;              /* may use idle compute above `cores` */
     bool oversubscribe;     /* what goes beyond memory is served from host memory */
     int log_level;          /* 0..4; -1: the limiter's own */
 } limits;

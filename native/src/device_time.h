@@ -1,0 +1,35 @@
+/*
+ * How long work takes on the device: timing events around it, recorded where it is launched and read later by
+ * a thread of our own, which begins with the first measurement and sleeps while nothing is measured.
+ */
+#pragma once
+
+#include "../include/cuda_abi.h"
+#include "costs.h"
+#include "meter.h"
+
+typedef struct bracket bracket;
+
+/* Before work is launched on STREAM (a real handle or one of the constants): begin to measure it. NULL when
+ * it cannot be measured. */
+bracket *device_time_begin(meter *self, CUstream stream);
+
+/* After the launch. PREPAID ns were billed for it, as the PLACE-th in the order of submission. */
+void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place);
+
+/* The launch failed. */
+void device_time_cancel(bracket *self);
+
+/* Read what has ended; does nothing when another thread is at it. Never waits for the device. */
+void device_time_look(void);
+
+/* A context is about to end, or all of a device's (CONTEXT NULL): its events are not touched any more ... */
+void device_time_closing(CUcontext context, CUdevice device);
+/* ... unless it has not ENDED after all. */
+void device_time_closed(CUcontext context, CUdevice device, bool ended);
+
+/* Whether work on STREAM is recorded instead of done. */
+bool device_time_capturing(CUstream stream);
+
+/* In the child of a fork. */
+void device_time_forked(void);

@@ -1,0 +1,231 @@
+/*
+ * Work for the device: kernels and graphs. Without a core limit a launch is one branch more than the
+ * driver's. Under one, short work whose cost is known is counted in a few ns; now and then, and always for
+ * long or unknown work, a launch waits for its share to be paid up and is measured between two events. A
+ * stream in capture is never touched: what it records is charged when its graph is launched. Nothing here
+ * waits while it holds a lock, and host functions on streams are not held back.
+ */
+#include <stdatomic.h>
+
+#include "cards.h"
+#include "device_time.h"
+#include "hook_launch.h"
+
+/* FREE: no shares. IDLE: none reserves compute; the agent's hint says when it matters. */
+typedef enum { UNKNOWN, FREE, IDLE, LIMITED } launch_mode;
+
+static _Atomic int mode;
+static _Atomic int captures; /* streams in capture now, as far as known */
+static ledger_hint *hints[MOST_SHARES];
+static _Atomic int hint_count;
+
+static launch_mode find_mode(void) {
+    if (!cards_are_limited()) return FREE;
+    int count, watched = 0;
+    budget *all = budget_all(&count);
+    for (budget *card = all; card < all + count; card++) {
+        for (int i = 0; i < card->count; i++) {
+            if (card->shares[i]->limit.cores) return LIMITED;
+            if (ledger_attach(&card->shares[i]->book) == 0)
+                hints[watched++] = &card->shares[i]->book.file->hint;
+        }
+    }
+    atomic_store(&hint_count, watched);
+    return IDLE;
+}
+
+static __attribute__((noinline)) bool look_closer(int now) {
+    if (now == UNKNOWN) atomic_store(&mode, now = (int)find_mode());
+    if (now == LIMITED) return true;
+    if (now == FREE) return false;
+    for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_relaxed); i < count; i++)
+        if (atomic_load_explicit(&hints[i]->rate, memory_order_relaxed)) return true;
+    return false;
+}
+
+static inline bool matters(void) {
+    int now = atomic_load_explicit(&mode, memory_order_relaxed);
+    return __builtin_expect(now != FREE, 0) && look_closer(now);
+}
+
+void launches_forked(void) {
+    atomic_store(&mode, UNKNOWN);
+    atomic_store(&captures, 0);
+    device_time_forked();
+    meter_forked();
+}
+
+typedef struct {
+    meter *meter; /* NULL: this launch is none of ours */
+    cost *what;
+    bracket *bracket; /* NULL: counted, not measured */
+    CUstream stream;
+    uint64_t prepaid, place;
+} launch;
+
+static meter *meter_of_context(void) {
+    int count;
+    budget *all = budget_all(&count), *card = all;
+    return count == 1 || card_of_context(&card) == CARD_LIMITED ? meter_of(card) : NULL;
+}
+
+static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool counted) {
+    if (counted) atomic_fetch_sub(&self->meter->unbilled, (int64_t)known);
+    if (device_time_capturing(self->stream)) {
+        self->meter = NULL;
+        return;
+    }
+    bool waited = meter_wait(self->meter, device_time_look);
+    /* After a wait the device is idle and short work would seem longer than it is: measure one of the next.
+     */
+    bool later = waited && counted;
+    if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);
+    meter_bill(self->meter, later);
+    if (later) return;
+    self->prepaid = known;
+    self->place = meter_prepay(self->meter, known);
+    self->bracket = device_time_begin(self->meter, self->stream);
+    /* What cannot be measured is charged as it was known or guessed. */
+    if (!self->bracket) meter_settle(self->meter, known, known, 0, self->place);
+}
+
+static inline void begin(launch *self, const void *function, uint64_t shape, CUstream stream) {
+    *self = (launch){.stream = stream};
+    if (atomic_load_explicit(&captures, memory_order_relaxed) && device_time_capturing(stream)) return;
+    self->meter = meter_of_context();
+    if (!self->meter) return;
+    self->what = cost_of(function, shape);
+    uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
+    bool counted = known && known < LONG_NS;
+    if (!counted || meter_count(self->meter, known)) measure(self, known, counted);
+}
+
+static void end(launch *self, CUresult result) {
+    if (!self->bracket) return;
+    if (result == CUDA_SUCCESS) {
+        device_time_end(self->bracket, self->stream, self->what, self->prepaid, self->place);
+    } else {
+        device_time_cancel(self->bracket);
+        meter_settle(self->meter, self->prepaid, 0, 0, self->place);
+    }
+}
+
+/* Body of a launching entry point. */
+#define LAUNCH(symbol, function, shape, stream, ...)                                                         \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        if (!matters()) return real(__VA_ARGS__);                                                            \
+        launch self;                                                                                         \
+        begin(&self, function, shape, stream);                                                               \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        end(&self, result);                                                                                  \
+        return result;                                                                                       \
+    } while (0)
+
+/* Which stream NULL means. */
+static inline CUstream legacy(CUstream stream) { return stream ? stream : CU_STREAM_LEGACY; }
+static inline CUstream per_thread(CUstream stream) { return stream ? stream : CU_STREAM_PER_THREAD; }
+
+static inline uint64_t shape_of(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                                unsigned bz) {
+    return (uint64_t)gx * gy * gz * 1024 + (uint64_t)bx * by * bz;
+}
+
+static uint64_t shape_of_config(const CUlaunchConfig *c) {
+    return c ? shape_of(c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ) : 0;
+}
+
+/* Both forms of a launching function, which differ in what stream NULL means. */
+#define LAUNCH_BOTH(symbol, parameters, function, shape, stream, ...)                                        \
+    CUresult symbol parameters { LAUNCH(symbol, function, shape, legacy(stream), __VA_ARGS__); }             \
+    CUresult symbol##_ptsz parameters {                                                                      \
+        LAUNCH(symbol##_ptsz, function, shape, per_thread(stream), __VA_ARGS__);                             \
+    }
+
+LAUNCH_BOTH(cuLaunchKernel,
+            (CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx,
+             unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **parameters,
+             void **extra),
+            function, shape_of(gx, gy, gz, bx, by, bz), stream, function, gx, gy, gz, bx, by, bz, shared,
+            stream, parameters, extra)
+
+LAUNCH_BOTH(cuLaunchCooperativeKernel,
+            (CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx,
+             unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **parameters),
+            function, shape_of(gx, gy, gz, bx, by, bz), stream, function, gx, gy, gz, bx, by, bz, shared,
+            stream, parameters)
+
+LAUNCH_BOTH(cuLaunchKernelEx,
+            (const CUlaunchConfig *config, CUfunction function, void **parameters, void **extra), function,
+            shape_of_config(config), config ? config->hStream : NULL, config, function, parameters, extra)
+
+LAUNCH_BOTH(cuGraphLaunch, (CUgraphExec graph, CUstream stream), graph, 0, stream, graph, stream)
+
+/* Launches of CUDA 4 and older: the block's shape was set on the function. */
+CUresult cuLaunch(CUfunction function) { LAUNCH(cuLaunch, function, 1, CU_STREAM_LEGACY, function); }
+
+CUresult cuLaunchGrid(CUfunction function, int width, int height) {
+    LAUNCH(cuLaunchGrid, function, (uint64_t)width * (uint64_t)height, CU_STREAM_LEGACY, function, width,
+           height);
+}
+
+CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstream stream) {
+    LAUNCH(cuLaunchGridAsync, function, (uint64_t)width * (uint64_t)height, legacy(stream), function, width,
+           height, stream);
+}
+
+/* One kernel on several cards at once, which wait for each other: held back by the current context's card. */
+CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned int count,
+                                              unsigned int flags) {
+    LAUNCH(cuLaunchCooperativeKernelMultiDevice, list && count ? list->function : NULL, count,
+           list && count ? legacy(list->hStream) : CU_STREAM_LEGACY, list, count, flags);
+}
+
+/* --- Streams in capture ----------------------------------------------------------------------------------
+ */
+
+#define BEGIN_CAPTURE(symbol, ...)                                                                           \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        atomic_fetch_add(&captures, 1);                                                                      \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        if (result != CUDA_SUCCESS) atomic_fetch_sub(&captures, 1);                                          \
+        return result;                                                                                       \
+    } while (0)
+
+/* An end that the driver refuses as out of place ends nothing. */
+#define END_CAPTURE(symbol, ...)                                                                             \
+    do {                                                                                                     \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        CUresult result = real(__VA_ARGS__);                                                                 \
+        bool ended = result == CUDA_SUCCESS || result == CUDA_ERROR_STREAM_CAPTURE_INVALIDATED ||            \
+                     result == CUDA_ERROR_STREAM_CAPTURE_UNJOINED;                                           \
+        if (ended && atomic_load(&captures) > 0) atomic_fetch_sub(&captures, 1);                             \
+        return result;                                                                                       \
+    } while (0)
+
+CUresult cuStreamBeginCapture(CUstream stream) { BEGIN_CAPTURE(cuStreamBeginCapture, stream); }
+CUresult cuStreamBeginCapture_ptsz(CUstream stream) { BEGIN_CAPTURE(cuStreamBeginCapture_ptsz, stream); }
+CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode how) {
+    BEGIN_CAPTURE(cuStreamBeginCapture_v2, stream, how);
+}
+CUresult cuStreamBeginCapture_v2_ptsz(CUstream stream, CUstreamCaptureMode how) {
+    BEGIN_CAPTURE(cuStreamBeginCapture_v2_ptsz, stream, how);
+}
+CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgraphNode *before,
+                                     const void *edges, size_t count, CUstreamCaptureMode how) {
+    BEGIN_CAPTURE(cuStreamBeginCaptureToGraph, stream, graph, before, edges, count, how);
+}
+CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const CUgraphNode *before,
+                                          const void *edges, size_t count, CUstreamCaptureMode how) {
+    BEGIN_CAPTURE(cuStreamBeginCaptureToGraph_ptsz, stream, graph, before, edges, count, how);
+}
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+    END_CAPTURE(cuStreamEndCapture, stream, graph);
+}
+CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph *graph) {
+    END_CAPTURE(cuStreamEndCapture_ptsz, stream, graph);
+}

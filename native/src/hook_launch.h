@@ -1,0 +1,4 @@
+/* Launches after a fork. */
+#pragma once
+
+void launches_forked(void);

@@ -1,0 +1,172 @@
+#include "meter.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    PREPAID_MOST_NS = 250000000, /* so that nobody waits for more because of a wrong guess */
+    CROWDED_MOST_NS = 50000000,  /* running work may need what its program launches next */
+    CROWDED_STEP_NS = 100000,
+    WAIT_STEP_NS = 5000000, /* after which changed limits and hints are seen */
+    FIRST_GUESS_NS = 50000,
+};
+
+static meter meters[MOST_SHARES];
+
+uint64_t meter_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+meter *meter_of(budget *card) {
+    int count;
+    meter *self = &meters[card - budget_all(&count)];
+    if (!self->card) self->card = card;
+    return self;
+}
+
+static unsigned rate_of(share *each, uint64_t now) {
+    unsigned cores = __atomic_load_n(&each->limit.cores, __ATOMIC_RELAXED);
+    bool soft = __atomic_load_n(&each->limit.soft, __ATOMIC_RELAXED);
+    unsigned rate = throttle_rate(&each->book.file->hint, cores, soft, now);
+    throttle_set_rate(each->book.file, rate, now);
+    return rate;
+}
+
+/* The share that may compute soonest, with its rate and how long it must wait; NULL when no ledger can be
+ * used: then nothing can be allocated either. */
+static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait) {
+    share *best = NULL;
+    bool held = atomic_load_explicit(&self->held, memory_order_relaxed);
+    for (int i = 0; i < self->card->count; i++) {
+        share *each = self->card->shares[i];
+        if (each->book.slot < 0 && ledger_attach(&each->book) != 0) continue;
+        unsigned its_rate = rate_of(each, now);
+        uint64_t its_wait =
+            its_rate >= LEDGER_WHOLE_CARD ? 0 : throttle_wait(each->book.file, its_rate, now, held);
+        uint64_t until = atomic_load(&each->book.file->paid_until);
+        if (best &&
+            (its_wait > *wait || (its_wait == *wait && until >= atomic_load(&best->book.file->paid_until))))
+            continue;
+        best = each;
+        *rate = its_rate;
+        *wait = its_wait;
+    }
+    return best;
+}
+
+/* The ledger that tells this process's compute: the card's first. */
+static ledger *told(const meter *self) {
+    ledger *book = &self->card->shares[0]->book;
+    return book->slot >= 0 || ledger_attach(book) == 0 ? book : NULL;
+}
+
+static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled, uint64_t now) {
+    ledger *book = told(self);
+    if (!book) return;
+    ledger_slot *slot = &book->file->slots[book->slot];
+    atomic_fetch_add(&slot->compute_ns, own);
+    atomic_fetch_add(&slot->counted_ns, counted);
+    atomic_fetch_add(&slot->throttled_ns, throttled);
+    atomic_store(&slot->active_s, (uint32_t)(now / 1000000000u));
+    atomic_fetch_add(&book->file->compute_ns, own);
+    atomic_fetch_add(&book->file->throttled_ns, throttled);
+    atomic_fetch_add(&book->file->activity, 1);
+}
+
+static void sleep_ns(uint64_t ns) {
+    struct timespec t = {.tv_nsec = (long)ns};
+    nanosleep(&t, NULL);
+}
+
+/* More is in the driver's queues than the bound, not counting the latest: it is ready when the others end. */
+static bool crowded(const meter *self) {
+    uint64_t waiting = atomic_load(&self->submitted) - atomic_load(&self->finished);
+    return waiting > AHEAD_NS + atomic_load(&self->latest);
+}
+
+bool meter_wait(meter *self, void (*look)(void)) {
+    uint64_t begin = meter_now(), throttled = 0;
+    bool waited = false;
+    for (uint64_t now = begin;; now = meter_now()) {
+        unsigned rate;
+        uint64_t wait = 0;
+        budget_refresh();
+        if (!soonest(self, now, &rate, &wait)) return false;
+        if (!wait && (!crowded(self) || now - begin > CROWDED_MOST_NS + throttled)) break;
+        look();
+        waited = true;
+        if (wait) {
+            atomic_store(&self->held, true);
+            sleep_ns(wait < WAIT_STEP_NS ? wait : WAIT_STEP_NS);
+            throttled = meter_now() - begin;
+        } else {
+            sleep_ns(CROWDED_STEP_NS);
+        }
+    }
+    atomic_store(&self->held, false);
+    if (throttled) tell(self, 0, 0, throttled, meter_now());
+    return waited;
+}
+
+/* Different from time to time, so that no rhythm of a program hides work from being measured. */
+static int64_t next_sample(void) {
+    static _Thread_local uint32_t state = 0x9e3779b9;
+    state ^= state << 13, state ^= state >> 17, state ^= state << 5;
+    return LONG_NS / 2 + state % LONG_NS;
+}
+
+static void bill(meter *self, int64_t ns, uint64_t now) {
+    unsigned rate;
+    uint64_t wait;
+    share *payer = ns ? soonest(self, now, &rate, &wait) : NULL;
+    if (payer) throttle_charge(payer->book.file, ns, rate, now);
+}
+
+void meter_bill(meter *self, bool soon) {
+    int64_t counted = atomic_exchange(&self->unbilled, 0);
+    atomic_store_explicit(&self->sample_at, next_sample() / (soon ? 8 : 1), memory_order_relaxed);
+    if (counted <= 0) return;
+    uint64_t now = meter_now();
+    bill(self, counted, now);
+    atomic_fetch_add(&self->submitted, (uint64_t)counted);
+    tell(self, (uint64_t)counted, (uint64_t)counted, 0, now);
+}
+
+/* What is billed in advance for work that is thought to take NS. */
+static uint64_t advance(uint64_t ns) {
+    if (ns == 0) return FIRST_GUESS_NS;
+    return ns < PREPAID_MOST_NS ? ns : PREPAID_MOST_NS;
+}
+
+uint64_t meter_prepay(meter *self, uint64_t ns) {
+    bill(self, (int64_t)advance(ns), meter_now());
+    atomic_store(&self->latest, ns);
+    return atomic_fetch_add(&self->submitted, ns) + ns;
+}
+
+void meter_settle(meter *self, uint64_t prepaid, uint64_t own, uint64_t measured, uint64_t place) {
+    uint64_t now = meter_now();
+    bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
+    uint64_t finished = atomic_load(&self->finished);
+    while (finished < place && !atomic_compare_exchange_weak(&self->finished, &finished, place)) {
+    }
+    atomic_fetch_add(&self->measured, measured);
+    tell(self, own, measured ? 0 : own, 0, now);
+}
+
+void meter_progress(meter *self, uint64_t running) {
+    ledger *book = told(self);
+    if (!book) return;
+    atomic_store(&book->file->slots[book->slot].measured_ns, atomic_load(&self->measured) + running);
+    atomic_fetch_add(&book->file->activity, 1);
+}
+
+unsigned meter_part(const meter *self) {
+    ledger *book = told(self);
+    return book ? throttle_part(&book->file->hint, meter_now()) : LEDGER_WHOLE_CARD;
+}
+
+void meter_forked(void) { memset(meters, 0, sizeof meters); }

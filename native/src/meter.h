@@ -1,0 +1,52 @@
+/*
+ * The compute that this process takes of a card: bills it to the shares of the card, makes callers wait, and
+ * tells the ledger. Knows budgets and the clock, not CUDA.
+ */
+#pragma once
+
+#include "budget.h"
+#include "throttle.h"
+
+typedef struct {
+    budget *card;
+    _Atomic int64_t unbilled;   /* ns of short work launched since the last bill */
+    _Atomic int64_t sample_at;  /* unbilled ns at which the next launch is measured */
+    _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
+    _Atomic uint64_t finished;  /* the same up to the last launch that is known to have ended */
+    _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
+    _Atomic uint64_t measured;  /* ns between events, of all work that was settled */
+    _Atomic bool held;
+} meter;
+
+/* The meter of a card; the same for every call. */
+meter *meter_of(budget *card);
+
+/* Count one launch of short work; true when it shall be measured. For every launch, so in a few ns. */
+static inline bool meter_count(meter *self, uint64_t ns) {
+    int64_t before = __atomic_fetch_add((int64_t *)&self->unbilled, (int64_t)ns, __ATOMIC_RELAXED);
+    return before + (int64_t)ns >= __atomic_load_n((int64_t *)&self->sample_at, __ATOMIC_RELAXED);
+}
+
+/* Wait until the card's shares may compute; whether that took any time. LOOK is called now and then to see
+ * what has ended. */
+bool meter_wait(meter *self, void (*look)(void));
+
+/* Bill what was counted. Measure the next launch SOON, or after the usual amount of work. */
+void meter_bill(meter *self, bool soon);
+
+/* Bill NS in advance for work that is measured. Returns its place in the order of submission. */
+uint64_t meter_prepay(meter *self, uint64_t ns);
+
+/* Work whose PREPAID ns were billed has ended: it took OWN ns; of them MEASURED ns between events. */
+void meter_settle(meter *self, uint64_t prepaid, uint64_t own, uint64_t measured, uint64_t place);
+
+/* Tell the ledger what was measured; work that is not settled yet has been RUNNING for so many ns. */
+void meter_progress(meter *self, uint64_t running);
+
+/* See throttle_part. */
+unsigned meter_part(const meter *self);
+
+uint64_t meter_now(void);
+
+/* In the child of a fork. */
+void meter_forked(void);

@@ -1,0 +1,64 @@
+#include "throttle.h"
+
+#include <stdatomic.h>
+
+static bool fresh(const ledger_hint *hint, uint64_t now) {
+    uint64_t at = atomic_load_explicit(&hint->at, memory_order_acquire);
+    return at <= now ? now - at < LEDGER_HINT_LIFE_NS : at - now < LEDGER_HINT_LIFE_NS;
+}
+
+unsigned throttle_rate(const ledger_hint *hint, unsigned cores, bool soft, uint64_t now) {
+    unsigned own = cores > 0 && cores <= 100 ? cores * (LEDGER_WHOLE_CARD / 100) : LEDGER_WHOLE_CARD;
+    unsigned hinted = fresh(hint, now) ? atomic_load_explicit(&hint->rate, memory_order_relaxed) : 0;
+    if (hinted == 0 || hinted > LEDGER_WHOLE_CARD) return own;
+    /* Only a share that may use idle compute believes a hint that is above its own rate. */
+    return hinted < own || soft ? hinted : own;
+}
+
+unsigned throttle_part(const ledger_hint *hint, uint64_t now) {
+    unsigned part = fresh(hint, now) ? atomic_load_explicit(&hint->part, memory_order_relaxed) : 0;
+    return part == 0 || part > LEDGER_WHOLE_CARD ? LEDGER_WHOLE_CARD : part;
+}
+
+void throttle_set_rate(ledger_file *book, unsigned rate, uint64_t now) {
+    uint32_t before = atomic_load_explicit(&book->paid_rate, memory_order_relaxed);
+    if (before == rate || !atomic_compare_exchange_strong(&book->paid_rate, &before, rate)) return;
+    if (before == 0 || before > LEDGER_WHOLE_CARD) return;
+    uint64_t until = atomic_load(&book->paid_until), scaled;
+    do {
+        if (until <= now) return;
+        scaled = now + (uint64_t)((double)(until - now) * before / rate);
+    } while (!atomic_compare_exchange_weak(&book->paid_until, &until, scaled));
+}
+
+void throttle_charge(ledger_file *book, int64_t device_ns, unsigned rate, uint64_t now) {
+    int64_t wall_ns = (int64_t)((double)device_ns * LEDGER_WHOLE_CARD / rate);
+    uint64_t until = atomic_load(&book->paid_until), next;
+    do {
+        uint64_t oldest = now > BURST_NS ? now - BURST_NS : 0;
+        next = (wall_ns > 0 && until < oldest ? oldest : until) + (uint64_t)wall_ns;
+    } while (!atomic_compare_exchange_weak(&book->paid_until, &until, next));
+}
+
+uint64_t throttle_wait(const ledger_file *book, unsigned rate, uint64_t now, bool held) {
+    uint64_t until = atomic_load_explicit(&book->paid_until, memory_order_relaxed);
+    uint64_t overdraft = held ? 0 : (uint64_t)OVERDRAFT_NS * LEDGER_WHOLE_CARD / rate;
+    return until > now + overdraft ? until - now : 0;
+}
+
+throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part) {
+    uint64_t net = measured > idle_ns ? measured - idle_ns : measured / 2;
+    bool alone = part == LEDGER_WHOLE_CARD;
+    if (!alone && known && known < LONG_NS && net > 2 * known + LONG_NS / 2)
+        return (throttle_verdict){.own_ns = known};
+    if (net < LONG_NS) return (throttle_verdict){.own_ns = net, .learn = true};
+    return (throttle_verdict){.own_ns = net * part / LEDGER_WHOLE_CARD, .learn = true, .measured = true};
+}
+
+uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest) {
+    uint64_t from = start < earliest ? start : earliest;
+    if (from < *covered) from = *covered;
+    if (end <= from) return 0;
+    *covered = end;
+    return end - from;
+}
