@@ -90,8 +90,12 @@ def slots(data: bytes) -> list[Slot]:
     """
     if len(data) != SIZE:
         raise ValueError("not a ledger of this version")
-    taken = header(data).high
-    return [_slot(_SLOT.unpack_from(data, HEADER + slot * SLOT_BYTES)) for slot in range(taken)]
+    return taken(data[HEADER : HEADER + header(data).high * SLOT_BYTES])
+
+
+def taken(data: bytes) -> list[Slot]:
+    """Read slots from their bytes alone, which begin at HEADER in the file."""
+    return [_slot(words) for words in _SLOT.iter_unpack(data[: len(data) // SLOT_BYTES * SLOT_BYTES])]
 
 
 def _slot(words: tuple[int, ...]) -> Slot:

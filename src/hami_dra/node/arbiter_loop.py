@@ -1,0 +1,196 @@
+"""The edge of the arbiter: ledgers -> activities -> (plan) -> hints, forty times a second.
+
+Ledgers are read with pread and written with pwrite: a container can truncate its own, and a mapping would
+then end the plugin. Nothing here takes a lock, and a workload waits for nothing here: an old hint is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hami_dra.model import ledger
+from hami_dra.node.arbiter import Activity, Word, plan
+
+ROUND_S = 0.025
+IDLE_ROUNDS = 2
+"""A share that does nothing is looked at in every second round."""
+SCAN_ROUNDS = 8
+"""Rounds between two looks at the folders: shares come and go, limits change."""
+REFRESH_NS = 200_000_000
+"""Age at which a hint is written again, well before it is too old to be believed."""
+SMOOTH = 0.3
+"""Weight of the newest round in the mean."""
+
+FORGOTTEN = 1e-4
+"""A mean below this is nothing."""
+
+Planner = Callable[[dict[str, Activity]], dict[str, Word]]
+
+
+@dataclass
+class Watched:
+    """One share: its open ledger, its limits and the counters of the last round."""
+
+    path: Path
+    descriptor: int
+    device: str = ""
+    limits: Activity = field(default_factory=lambda: Activity(0))
+    limits_stamp: tuple[int, int] = (0, 0)
+    activity: bytes = b""
+    counters: dict[int, tuple[int, int]] = field(default_factory=dict)
+    throttled: int = 0
+    counted: float = 0.0
+    measured: dict[int, float] = field(default_factory=dict)
+    waiting: bool = False
+    quiet: bool = False
+    seen_at: int = 0
+    said: Word | None = None
+    said_at: int = 0
+
+    def now(self) -> Activity:
+        """What it did lately."""
+        return Activity(
+            self.limits.cores,
+            self.limits.soft,
+            self.limits.high,
+            self.counted,
+            tuple(self.measured.values()),
+            self.waiting,
+        )
+
+
+class Arbiter:
+    """All shares of a node. `look` is one round; `run` makes rounds until told to stop."""
+
+    def __init__(self, folder: Path, planner: Planner = plan) -> None:
+        self._folder = folder
+        self._plan = planner
+        self._watched: dict[str, Watched] = {}
+        self._round = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Make rounds until STOP is set."""
+        while not stop.wait(ROUND_S):
+            self.look(time.monotonic_ns())
+
+    def close(self) -> None:
+        """Let go of all ledgers."""
+        for name in list(self._watched):
+            self._drop(name)
+
+    def look(self, now: int) -> None:
+        """One round at NOW, in ns of CLOCK_MONOTONIC."""
+        if self._round % SCAN_ROUNDS == 0:
+            self._scan()
+        self._round += 1
+        cards: dict[str, dict[str, Watched]] = defaultdict(dict)
+        for name, share in list(self._watched.items()):
+            cards[share.device][name] = share
+        for shares in cards.values():
+            if len(shares) > 1 or any(share.said not in (None, Word()) for share in shares.values()):
+                self._arbitrate(shares, now)
+
+    def _arbitrate(self, shares: dict[str, Watched], now: int) -> None:
+        for name, share in shares.items():
+            try:
+                self._read(share, now)
+            except (OSError, ValueError):  # removed, or damaged by its own container
+                self._drop(name)
+        words = self._plan({name: share.now() for name, share in shares.items() if name in self._watched})
+        for name, word in words.items():
+            share = shares[name]
+            if word != share.said or now - share.said_at > REFRESH_NS:
+                _say(share, word, now)
+
+    def _read(self, share: Watched, now: int) -> None:
+        if share.quiet and (self._round + share.descriptor) % IDLE_ROUNDS:
+            return
+        activity = os.pread(share.descriptor, 8, ledger.ACTIVITY_AT)
+        passed, share.seen_at = max(now - share.seen_at, 1), now
+        if activity != share.activity:
+            share.activity, share.quiet = activity, False
+            self._measure(share, passed)
+        elif not share.quiet:
+            _fade(share)
+
+    def _measure(self, share: Watched, passed: int) -> None:
+        head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
+        slots = ledger.taken(os.pread(share.descriptor, head.high * ledger.SLOT_BYTES, ledger.HEADER))
+        counted = 0.0
+        for index, slot in enumerate(slots):
+            before = share.counters.get(index, (slot.counted_ns, slot.measured_ns))
+            share.counters[index] = (slot.counted_ns, slot.measured_ns)
+            counted += max(0, slot.counted_ns - before[0]) / passed
+            measured = min(1.0, max(0, slot.measured_ns - before[1]) / passed)
+            share.measured[index] = _mean(share.measured.get(index, 0.0), measured)
+        share.counted = _mean(share.counted, min(1.0, counted))
+        share.waiting, share.throttled = head.throttled_ns > share.throttled, head.throttled_ns
+
+    def _scan(self) -> None:
+        names = set(_names(self._folder))
+        for name in self._watched.keys() - names:
+            self._drop(name)
+        for name in names:
+            try:
+                share = self._watched.get(name) or self._open(name)
+                _read_limits(share)
+            except (OSError, ValueError):  # half made, half removed or unusable: seen again at the next scan
+                self._drop(name)
+
+    def _open(self, name: str) -> Watched:
+        path = self._folder / name
+        share = Watched(path, os.open(path / "ledger", os.O_RDWR | os.O_CLOEXEC))
+        self._watched[name] = share
+        return share
+
+    def _drop(self, name: str) -> None:
+        share = self._watched.pop(name, None)
+        if share:
+            os.close(share.descriptor)
+
+
+def _names(folder: Path) -> Iterable[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+
+
+def _read_limits(share: Watched) -> None:
+    path = share.path / "limits"
+    status = path.stat()
+    stamp = (status.st_ino, status.st_mtime_ns)
+    if stamp == share.limits_stamp:
+        return
+    given = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    share.device = given.get("device", "").lower()
+    share.limits = Activity(
+        cores=int(given.get("cores", "0")),
+        soft=given.get("cores_policy") == "soft",
+        high=given.get("priority") == "0",
+    )
+    share.limits_stamp = stamp
+
+
+def _say(share: Watched, word: Word, now: int) -> None:
+    os.pwrite(share.descriptor, ledger.Hint(now, word.rate, word.part).pack(), ledger.HINT_AT)
+    share.said, share.said_at = word, now
+
+
+def _fade(share: Watched) -> None:
+    """Nothing since the last round."""
+    share.waiting = False
+    share.counted = _mean(share.counted, 0.0)
+    share.measured = {slot: _mean(each, 0.0) for slot, each in share.measured.items() if each > FORGOTTEN}
+    share.quiet = not share.measured and share.counted < FORGOTTEN
+
+
+def _mean(before: float, newest: float) -> float:
+    return before + SMOOTH * (newest - before)

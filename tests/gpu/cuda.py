@@ -1,0 +1,174 @@
+"""The CUDA driver API through ctypes, as far as the work of these tests needs it.
+
+Nothing here knows whether the driver is NVIDIA's or the simulated one. The kernel is PTX of our own: it takes
+its time in nanoseconds, which the simulated driver believes, and in loops, which a real card runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
+
+SUCCESS, OUT_OF_MEMORY = 0, 2
+
+PTX = b"""
+.version 6.0
+.target sm_50
+.address_size 64
+.visible .entry busy_ns(.param .u64 nanoseconds, .param .u64 loops)
+{
+    .reg .pred again;
+    .reg .u64 left;
+    .reg .f32 value;
+    ld.param.u64 left, [loops];
+    mov.f32 value, 0f3F800000;
+    setp.eq.u64 again, left, 0;
+    @again bra done;
+next:
+    fma.rn.f32 value, value, 0f3F7FFFFF, 0f33800000;
+    fma.rn.f32 value, value, 0f3F7FFFFF, 0f33800000;
+    fma.rn.f32 value, value, 0f3F7FFFFF, 0f33800000;
+    fma.rn.f32 value, value, 0f3F7FFFFF, 0f33800000;
+    sub.u64 left, left, 1;
+    setp.ne.u64 again, left, 0;
+    @again bra next;
+    setp.lt.f32 again, value, 0f00000000;
+    @again trap;
+done:
+    ret;
+}
+\0"""
+
+
+class CudaError(Exception):
+    """A call of the driver failed; `code` is the CUresult."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name}: CUDA error {code}")
+        self.code = code
+
+
+class LaunchConfig(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = [
+        ("grid", c_uint * 3),
+        ("block", c_uint * 3),
+        ("shared", c_uint),
+        ("stream", c_void_p),
+        ("attributes", c_void_p),
+        ("count", c_uint),
+    ]
+
+
+class Card:
+    """One card with its primary context current on this thread, and the kernel loaded."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.library = ctypes.CDLL("libcuda.so.1")
+        self.call("cuInit", 0)
+        context, module = c_void_p(), c_void_p()
+        self.call("cuDevicePrimaryCtxRetain", byref(context), index)
+        self.call("cuCtxSetCurrent", context)
+        self.call("cuModuleLoadData", byref(module), PTX)
+        self.kernel = c_void_p()
+        self.call("cuModuleGetFunction", byref(self.kernel), module, b"busy_ns")
+        self._loops_of_us = 0.0
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the driver; CudaError when it does not succeed."""
+        code = getattr(self.library, name)(*arguments)
+        if code != SUCCESS:
+            raise CudaError(name, code)
+
+    def free_and_total(self) -> tuple[int, int]:
+        """Bytes that cuMemGetInfo tells."""
+        free, total = c_size_t(), c_size_t()
+        self.call("cuMemGetInfo_v2", byref(free), byref(total))
+        return free.value, total.value
+
+    def allocate(self, size: int) -> int:
+        """Take device memory; CudaError(OUT_OF_MEMORY) when there is none."""
+        pointer = c_uint64()
+        self.call("cuMemAlloc_v2", byref(pointer), c_size_t(size))
+        return pointer.value
+
+    def free(self, pointer: int) -> None:
+        """Give device memory back."""
+        self.call("cuMemFree_v2", c_uint64(pointer))
+
+    def stream(self) -> c_void_p:
+        """A new stream that does not wait for the default one."""
+        stream = c_void_p()
+        self.call("cuStreamCreate", byref(stream), 1)
+        return stream
+
+    def synchronize(self) -> None:
+        """Wait for all work of the context."""
+        self.call("cuCtxSynchronize")
+
+    def arguments(self, microseconds: float) -> Any:
+        """Kernel parameters for work of so many microseconds of device time."""
+        values = (c_uint64(round(microseconds * 1000)), c_uint64(round(microseconds * self._loops_of_us)))
+        pointers = (c_void_p * 2)(*(ctypes.cast(byref(value), c_void_p) for value in values))
+        pointers.keep = values
+        return pointers
+
+    def launcher(
+        self, microseconds: float, stream: c_void_p | None = None, how: str = "cuLaunchKernel"
+    ) -> Callable[[], None]:
+        """A function that launches such work once, by the entry point HOW."""
+        function = getattr(self.library, how)
+        parameters = self.arguments(microseconds)
+        given: tuple[Any, ...]
+        if how.startswith("cuLaunchKernelEx"):
+            given = (byref(LaunchConfig((1, 1, 1), (32, 1, 1), 0, stream)), self.kernel, parameters, None)
+        else:
+            shape = tuple(c_uint(each) for each in (1, 1, 1, 32, 1, 1, 0))
+            given = (self.kernel, *shape, stream or c_void_p(), parameters)
+            given += () if "Cooperative" in how else (c_void_p(),)
+
+        def launch() -> None:
+            code = function(*given)
+            if code != SUCCESS:
+                raise CudaError(how, code)
+
+        return launch
+
+    def graph_launcher(self, microseconds: float, nodes: int) -> Callable[[], None]:
+        """A function that launches a graph of so many kernels of that length, captured from a stream."""
+        stream, graph, executable = self.stream(), c_void_p(), c_void_p()
+        self.call("cuStreamBeginCapture_v2", stream, 0)
+        launch = self.launcher(microseconds, stream)
+        for _ in range(nodes):
+            launch()
+        self.call("cuStreamEndCapture", stream, byref(graph))
+        self.call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+        return lambda: self.call("cuGraphLaunch", executable, stream)
+
+    def device_time(self, work: Callable[[], None]) -> float:
+        """Milliseconds between two events around WORK on the default stream."""
+        begin, end, elapsed = c_void_p(), c_void_p(), c_float()
+        for event in (begin, end):
+            self.call("cuEventCreate", byref(event), c_int(0))
+        self.call("cuEventRecord", begin, None)
+        work()
+        self.call("cuEventRecord", end, None)
+        self.call("cuEventSynchronize", end)
+        self.call("cuEventElapsedTime", byref(elapsed), begin, end)
+        return elapsed.value
+
+    def calibrate(self, loops_of_us: float = 0.0) -> float:
+        """Find out how many loops take a microsecond here, or take it as given; returns it.
+
+        To be done with the card to oneself and without a limit. On a simulated card any number is right.
+        """
+        self._loops_of_us = loops_of_us or 100.0
+        if not loops_of_us:
+            for _ in range(3):
+                launch = self.launcher(20_000)
+                launch()
+                self._loops_of_us *= 20.0 / max(self.device_time(launch), 0.001)
+        return self._loops_of_us

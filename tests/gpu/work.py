@@ -1,0 +1,73 @@
+"""`python -m tests.gpu.work KIND --seconds N`: computes as one kind of program does, and tells how much.
+
+`device_share`: the device time of all completed work, taken at its length when alone, over the time that it
+took. Runs on any driver; what is in front of the driver is the caller's affair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+from tests.gpu.cuda import Card
+
+BETWEEN_WAITS_MS = 10.0
+"""Work between two waits, as programs that read a result now and then."""
+
+KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex")
+
+
+def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
+    """A function that submits one piece of work, and its length alone in microseconds."""
+    if kind == "tiny":
+        return card.launcher(20), 20
+    if kind == "long":
+        return card.launcher(50_000), 50_000
+    if kind == "cooperative":
+        return card.launcher(400, how="cuLaunchCooperativeKernel"), 400
+    if kind == "ex":
+        return card.launcher(100, how="cuLaunchKernelEx"), 100
+    if kind == "graph":
+        return card.graph_launcher(50, nodes=20), 1000
+    if kind == "streams":
+        launchers = [card.launcher(300, card.stream()) for _ in range(4)]
+        return lambda: [launch() for launch in launchers] and None, 1200
+    launch = card.launcher(500)
+
+    def launch_and_wait() -> None:
+        launch()
+        card.synchronize()
+
+    return launch_and_wait, 500
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--device", type=int, default=0)
+    parser.add_argument("--loops-of-us", type=float, default=0.0, help="as `calibrate` found it")
+    options = parser.parse_args()
+    card = Card(options.device)
+    card.calibrate(options.loops_of_us or 100.0)
+    submit, length_us = prepare(card, options.kind)
+    submit()
+    card.synchronize()
+    print("started", flush=True)
+    between = max(1, round(BETWEEN_WAITS_MS * 1000 / length_us))
+    done, begin = 0, time.monotonic()
+    while time.monotonic() - begin < options.seconds:
+        for _ in range(between):
+            submit()
+        card.synchronize()
+        done += between
+    elapsed = time.monotonic() - begin
+    share = done * length_us / 1e6 / elapsed
+    print(json.dumps({"kind": options.kind, "done": done, "elapsed": elapsed, "device_share": share}))
+
+
+if __name__ == "__main__":
+    main()

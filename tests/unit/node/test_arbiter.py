@@ -1,0 +1,100 @@
+import random
+
+import pytest
+
+from hami_dra.node.arbiter import FLOOR, Activity, own_parts, plan
+
+
+def test_a_share_that_has_the_card_to_itself_is_left_alone():
+    (word,) = plan({"one": Activity(cores=50, measured=(1.0,))}).values()
+    assert (word.rate, word.part) == (0, 0)
+
+
+@pytest.mark.parametrize("tenants", [2, 3, 5, 8])
+def test_tenants_that_compute_all_the_time_each_own_an_equal_part_of_what_events_measure(tenants):
+    words = plan({str(each): Activity(cores=10, measured=(1.0,)) for each in range(tenants)})
+    assert {word.part for word in words.values()} == {round(1000 / tenants)}
+
+
+def test_processes_of_one_share_take_turns_like_tenants():
+    words = plan({"two": Activity(cores=50, measured=(1.0, 1.0)), "one": Activity(cores=50, measured=(1.0,))})
+    assert {word.part for word in words.values()} == {333}
+
+
+def test_an_idle_neighbour_takes_nothing():
+    words = plan({"busy": Activity(cores=50, measured=(1.0,)), "idle": Activity(cores=50)})
+    assert words["busy"].part == 1000
+
+
+def test_known_work_of_a_neighbour_is_all_its_own_time():
+    words = plan({"long": Activity(cores=50, measured=(1.0,)), "short": Activity(cores=50, counted=0.25)})
+    assert words["long"].part == 750
+
+
+def test_parts_agree_with_the_schedule_of_processes_that_come_and_go():
+    chance = random.Random(1)
+    presence = [0.3, 0.5, 0.8, 0.9]
+    own, present = [0.0] * 4, [0] * 4
+    for _ in range(50_000):
+        there = [each for each in range(4) if chance.random() < presence[each]]
+        for each in there:
+            own[each] += 1 / len(there)
+            present[each] += 1
+    parts = own_parts({str(i): Activity(10, measured=(each,)) for i, each in enumerate(presence)})
+    for each in range(4):
+        assert parts[str(each)] == pytest.approx(own[each] / present[each], rel=0.02)
+
+
+def test_without_cores_a_share_gets_what_is_idle_and_gives_way():
+    alone = plan({"modest": Activity(0, measured=(1.0,)), "owner": Activity(80)})
+    assert alone["modest"].rate == 1000
+    beside = plan({"modest": Activity(0, measured=(0.5,)), "owner": Activity(80, measured=(1.0,))})
+    assert beside["modest"].rate < 400
+    crowded = plan({"modest": Activity(0, measured=(0.5,)), "owner": Activity(100, counted=1.0)})
+    assert crowded["modest"].rate == FLOOR
+
+
+def test_what_reserved_shares_leave_idle_is_divided_among_those_who_want_it():
+    words = plan(
+        {
+            "first": Activity(0, counted=0.3),
+            "second": Activity(0, counted=0.3),
+            "soft": Activity(20, soft=True, counted=0.2),
+            "hard": Activity(20, counted=0.2, waiting=True),
+        }
+    )
+    assert words["first"].rate == words["second"].rate == 200
+    assert words["soft"].rate == 400
+    assert words["hard"].rate == 0  # its own limit
+
+
+def test_all_others_wait_while_a_share_of_high_priority_computes():
+    shares = {
+        "high": Activity(20, high=True, counted=0.1),
+        "hard": Activity(50, counted=0.5),
+        "soft": Activity(20, soft=True, counted=0.2),
+        "none": Activity(0, counted=0.1),
+    }
+    assert [plan(shares)[name].rate for name in ("hard", "soft", "none")] == [FLOOR] * 3
+    assert plan(shares)["high"].rate == 0
+    shares["high"] = Activity(20, high=True)
+    assert plan(shares)["hard"].rate == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_activity_however_strange_gives_a_hint_outside_its_range(seed):
+    chance = random.Random(seed)
+    shares = {
+        str(each): Activity(
+            cores=chance.randrange(101),
+            soft=chance.random() < 0.3,
+            high=chance.random() < 0.2,
+            counted=chance.choice([0.0, 0.5, 7.0]),
+            measured=tuple(chance.choice([0.0, 0.01, 1.0, 3.0]) for _ in range(chance.randrange(6))),
+            waiting=chance.random() < 0.5,
+        )
+        for each in range(chance.randrange(2, 30))
+    }
+    for word in plan(shares).values():
+        assert 0 <= word.rate <= 1000
+        assert 1 <= word.part <= 1000

@@ -1,0 +1,76 @@
+import struct
+
+from hami_dra.model import ledger
+from hami_dra.node.arbiter_loop import SCAN_ROUNDS, Arbiter
+from hami_dra.node.shares import ShareFolders
+from tests.unit.node.test_prepare import share_of
+
+MS = 1_000_000
+ROUND = 25 * MS
+
+
+def compute(folder, slot, *, counted=0, measured=0):
+    """Write what a limiter would: a slot's counters, and that something has changed."""
+    path = folder / "ledger"
+    data = bytearray(path.read_bytes())
+    data[0:8] = ledger.MAGIC.to_bytes(8, "little")
+    data[16:20] = (slot + 1).to_bytes(4, "little")
+    struct.pack_into("<QQ", data, ledger.HEADER + slot * ledger.SLOT_BYTES + 48, counted, measured)
+    struct.pack_into("<Q", data, ledger.ACTIVITY_AT, counted + measured)
+    path.write_bytes(data)
+
+
+def said(folder):
+    return ledger.hint((folder / "ledger").read_bytes())
+
+
+def make(tmp_path, *ids):
+    folders = ShareFolders(tmp_path)
+    for each in ids:
+        folders.write(share_of(each))
+    return [folders.path(each) for each in ids], Arbiter(tmp_path / "shares"), folders
+
+
+def test_two_containers_that_compute_all_the_time_are_told_that_half_is_theirs(tmp_path):
+    (one, two), arbiter, _ = make(tmp_path, "one", "two")
+    for turn in range(1, 40):
+        compute(one, 0, measured=turn * ROUND)
+        compute(two, 0, measured=turn * ROUND)
+        arbiter.look(turn * ROUND)
+    assert 490 <= said(one).part <= 520
+    assert said(two).at == 39 * ROUND or 39 * ROUND - said(two).at < 500 * MS
+    arbiter.close()
+
+
+def test_a_share_that_stops_is_forgotten_within_half_a_second(tmp_path):
+    (one, two), arbiter, _ = make(tmp_path, "one", "two")
+    for turn in range(1, 60):
+        compute(one, 0, measured=turn * ROUND)
+        if turn < 40:
+            compute(two, 0, measured=turn * ROUND)
+        arbiter.look(turn * ROUND)
+    assert said(one).part > 980
+    arbiter.close()
+
+
+def test_a_ledger_that_its_container_has_ruined_disturbs_nobody(tmp_path):
+    (one, two), arbiter, _ = make(tmp_path, "one", "two")
+    arbiter.look(ROUND)
+    (two / "ledger").write_bytes(b"\xff" * 30)
+    for turn in range(2, 30):
+        compute(one, 0, measured=turn * ROUND)
+        arbiter.look(turn * ROUND)
+    assert said(one).at > 0
+    arbiter.close()
+
+
+def test_shares_that_come_and_go_are_noticed(tmp_path):
+    (one, two), arbiter, folders = make(tmp_path, "one", "two")
+    arbiter.look(ROUND)
+    assert said(one).part == 1000
+    folders.remove("two")
+    for turn in range(2, 2 + SCAN_ROUNDS):
+        arbiter.look(turn * ROUND)
+    assert said(one).part == 0
+    assert not two.exists()
+    arbiter.close()
