@@ -58,12 +58,15 @@ class Word:
 
 
 def plan(shares: dict[str, Activity]) -> dict[str, Word]:
-    """Say to each share of one card how to compute. A share that has the card to itself is left alone."""
-    if len(shares) < 2:
-        return {name: Word() for name in shares}
+    """Say to each share of one card how to compute. SHARES: those that computed lately."""
     parts = own_parts(shares)
     use = {name: each.counted + sum(each.measured) * parts[name] for name, each in shares.items()}
     return {name: Word(rate, max(1, round(WHOLE * parts[name]))) for name, rate in rates(shares, use).items()}
+
+
+def quiet_word(limits: Activity) -> Word:
+    """What a share that does nothing is told: how to begin, until there is a plan for it."""
+    return Word(rate=0 if limits.cores else WHOLE, part=WHOLE)
 
 
 def own_parts(shares: dict[str, Activity]) -> dict[str, float]:

@@ -11,16 +11,17 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hami_dra.model import ledger
-from hami_dra.node.arbiter import Activity, Word, plan
+from hami_dra.node.arbiter import Activity, Word, plan, quiet_word
 
 ROUND_S = 0.025
-IDLE_ROUNDS = 2
-"""A share that does nothing is looked at in every second round."""
-SCAN_ROUNDS = 8
+IDLE_ROUNDS = 3
+"""A share that does nothing is looked at in every third round, one of high priority in each."""
+SCAN_ROUNDS = 16
 """Rounds between two looks at the folders: shares come and go, limits change."""
 REFRESH_NS = 200_000_000
 """Age at which a hint is written again, well before it is too old to be believed."""
@@ -37,7 +38,8 @@ Planner = Callable[[dict[str, Activity]], dict[str, Word]]
 class Watched:
     """One share: its open ledger, its limits and the counters of the last round."""
 
-    path: Path
+    name: str
+    limits_path: str
     descriptor: int
     device: str = ""
     limits: Activity = field(default_factory=lambda: Activity(0))
@@ -48,7 +50,7 @@ class Watched:
     counted: float = 0.0
     measured: dict[int, float] = field(default_factory=dict)
     waiting: bool = False
-    quiet: bool = False
+    quiet: bool = True
     seen_at: int = 0
     said: Word | None = None
     said_at: int = 0
@@ -72,6 +74,8 @@ class Arbiter:
         self._folder = folder
         self._plan = planner
         self._watched: dict[str, Watched] = {}
+        self._busy: dict[str, Watched] = {}
+        self._turns: list[list[Watched]] = [[] for _ in range(IDLE_ROUNDS)]
         self._round = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -87,72 +91,98 @@ class Arbiter:
     def look(self, now: int) -> None:
         """One round at NOW, in ns of CLOCK_MONOTONIC."""
         if self._round % SCAN_ROUNDS == 0:
-            self._scan()
+            self._scan(now)
         self._round += 1
-        cards: dict[str, dict[str, Watched]] = defaultdict(dict)
-        for name, share in list(self._watched.items()):
-            cards[share.device][name] = share
-        for shares in cards.values():
-            if len(shares) > 1 or any(share.said not in (None, Word()) for share in shares.values()):
-                self._arbitrate(shares, now)
+        cards: dict[str, dict[str, Activity]] = defaultdict(dict)
+        for share in list(self._busy.values()):
+            self._update(share, now)
+            cards[share.device][share.name] = share.now()
+        for activities in cards.values():
+            for name, word in self._plan(activities).items():
+                share = self._watched[name]
+                if word != share.said or now - share.said_at > REFRESH_NS:
+                    _say(share, word, now)
+        for share in [share for share in self._busy.values() if share.quiet]:
+            del self._busy[share.name]
+        for share in self._turns[self._round % IDLE_ROUNDS]:
+            if share.quiet and _stirs(share):
+                share.quiet, share.seen_at = False, now
+                self._busy[share.name] = share
 
-    def _arbitrate(self, shares: dict[str, Watched], now: int) -> None:
-        for name, share in shares.items():
-            try:
-                self._read(share, now)
-            except (OSError, ValueError):  # removed, or damaged by its own container
-                self._drop(name)
-        words = self._plan({name: share.now() for name, share in shares.items() if name in self._watched})
-        for name, word in words.items():
-            share = shares[name]
-            if word != share.said or now - share.said_at > REFRESH_NS:
-                _say(share, word, now)
-
-    def _read(self, share: Watched, now: int) -> None:
-        if share.quiet and (self._round + share.descriptor) % IDLE_ROUNDS:
-            return
-        activity = os.pread(share.descriptor, 8, ledger.ACTIVITY_AT)
+    def _update(self, share: Watched, now: int) -> None:
+        """Bring the means of a busy share up to date."""
         passed, share.seen_at = max(now - share.seen_at, 1), now
-        if activity != share.activity:
-            share.activity, share.quiet = activity, False
-            self._measure(share, passed)
-        elif not share.quiet:
+        try:
+            if _stirs(share):
+                _measure(share, passed)
+            else:
+                _fade(share)
+        except ValueError:  # damaged by its own container: as if it did nothing
             _fade(share)
 
-    def _measure(self, share: Watched, passed: int) -> None:
-        head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
-        slots = ledger.taken(os.pread(share.descriptor, head.high * ledger.SLOT_BYTES, ledger.HEADER))
-        counted = 0.0
-        for index, slot in enumerate(slots):
-            before = share.counters.get(index, (slot.counted_ns, slot.measured_ns))
-            share.counters[index] = (slot.counted_ns, slot.measured_ns)
-            counted += max(0, slot.counted_ns - before[0]) / passed
-            measured = min(1.0, max(0, slot.measured_ns - before[1]) / passed)
-            share.measured[index] = _mean(share.measured.get(index, 0.0), measured)
-        share.counted = _mean(share.counted, min(1.0, counted))
-        share.waiting, share.throttled = head.throttled_ns > share.throttled, head.throttled_ns
-
-    def _scan(self) -> None:
+    def _scan(self, now: int) -> None:
         names = set(_names(self._folder))
         for name in self._watched.keys() - names:
             self._drop(name)
+        cards: dict[str, list[Watched]] = defaultdict(list)
         for name in names:
             try:
                 share = self._watched.get(name) or self._open(name)
                 _read_limits(share)
             except (OSError, ValueError):  # half made, half removed or unusable: seen again at the next scan
                 self._drop(name)
+            else:
+                cards[share.device].append(share)
+        self._turns = [[] for _ in range(IDLE_ROUNDS)]
+        for shares in cards.values():
+            self._watch(shares, now)
+
+    def _watch(self, shares: list[Watched], now: int) -> None:
+        """Look at the shares of one card from now on, unless there is but one, which needs no word."""
+        for share in shares:
+            word = quiet_word(share.limits) if len(shares) > 1 else Word()
+            if len(shares) == 1:
+                self._busy.pop(share.name, None)
+                share.quiet = True
+            if share.quiet and word != share.said and (share.said or word != Word()):
+                _say(share, word, now)
+        for turn in range(IDLE_ROUNDS if len(shares) > 1 else 0):
+            self._turns[turn] += [
+                share for share in shares if share.limits.high or share.descriptor % IDLE_ROUNDS == turn
+            ]
 
     def _open(self, name: str) -> Watched:
-        path = self._folder / name
-        share = Watched(path, os.open(path / "ledger", os.O_RDWR | os.O_CLOEXEC))
-        self._watched[name] = share
+        folder = self._folder / name
+        descriptor = os.open(folder / "ledger", os.O_RDWR | os.O_CLOEXEC)
+        share = self._watched[name] = Watched(name, str(folder / "limits"), descriptor)
         return share
 
     def _drop(self, name: str) -> None:
+        self._busy.pop(name, None)
         share = self._watched.pop(name, None)
         if share:
             os.close(share.descriptor)
+
+
+def _stirs(share: Watched) -> bool:
+    """Whether any counter has changed since the last time. Never fails: an open file can be read."""
+    activity = os.pread(share.descriptor, 8, ledger.ACTIVITY_AT)
+    changed, share.activity = activity != share.activity, activity
+    return changed
+
+
+def _measure(share: Watched, passed: int) -> None:
+    head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
+    slots = ledger.taken(os.pread(share.descriptor, head.high * ledger.SLOT_BYTES, ledger.HEADER))
+    counted = 0.0
+    for index, slot in enumerate(slots):
+        before = share.counters.get(index, (slot.counted_ns, slot.measured_ns))
+        share.counters[index] = (slot.counted_ns, slot.measured_ns)
+        counted += max(0, slot.counted_ns - before[0]) / passed
+        measured = min(1.0, max(0, slot.measured_ns - before[1]) / passed)
+        share.measured[index] = _mean(share.measured.get(index, 0.0), measured)
+    share.counted = _mean(share.counted, min(1.0, counted))
+    share.waiting, share.throttled = head.throttled_ns > share.throttled, head.throttled_ns
 
 
 def _names(folder: Path) -> Iterable[str]:
@@ -164,12 +194,12 @@ def _names(folder: Path) -> Iterable[str]:
 
 
 def _read_limits(share: Watched) -> None:
-    path = share.path / "limits"
-    status = path.stat()
+    status = os.stat(share.limits_path)
     stamp = (status.st_ino, status.st_mtime_ns)
     if stamp == share.limits_stamp:
         return
-    given = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    text = Path(share.limits_path).read_text()
+    given = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     share.device = given.get("device", "").lower()
     share.limits = Activity(
         cores=int(given.get("cores", "0")),
@@ -180,7 +210,8 @@ def _read_limits(share: Watched) -> None:
 
 
 def _say(share: Watched, word: Word, now: int) -> None:
-    os.pwrite(share.descriptor, ledger.Hint(now, word.rate, word.part).pack(), ledger.HINT_AT)
+    with suppress(OSError):  # a full disk, where the container has cut its ledger short
+        os.pwrite(share.descriptor, ledger.Hint(now, word.rate, word.part).pack(), ledger.HINT_AT)
     share.said, share.said_at = word, now
 
 

@@ -19,6 +19,7 @@ from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
 from hami_dra.model.errors import StateError
 from hami_dra.node import findings, health, limiter_files, services, sockets, sweep
+from hami_dra.node.arbiter_loop import Arbiter
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.health_stream import MOST_STREAMS, HealthFeed
 from hami_dra.node.inventory import DeviceWatch
@@ -118,6 +119,7 @@ class Plugin:
         self._background("devices", lambda: self.watch.run(self._ended))
         self._background("reporter", lambda: self.reporter.run(self._ended))
         self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
+        self._background("arbiter", lambda: Arbiter(config.state / "shares").run(self._ended))
         for name, part in self._parts.items():
             self._background(name, partial(part, self._ended))
         log.info("serving", socket=str(self.sockets.service))

@@ -2,12 +2,11 @@ import random
 
 import pytest
 
-from hami_dra.node.arbiter import FLOOR, Activity, own_parts, plan
+from hami_dra.node.arbiter import FLOOR, Activity, Word, own_parts, plan
 
 
-def test_a_share_that_has_the_card_to_itself_is_left_alone():
-    (word,) = plan({"one": Activity(cores=50, measured=(1.0,))}).values()
-    assert (word.rate, word.part) == (0, 0)
+def test_a_share_that_computes_alone_owns_all_that_is_measured():
+    assert plan({"one": Activity(cores=50, measured=(1.0,))}) == {"one": Word(rate=0, part=1000)}
 
 
 @pytest.mark.parametrize("tenants", [2, 3, 5, 8])

@@ -1,12 +1,16 @@
 import struct
 
 from hami_dra.model import ledger
+from hami_dra.model.share import Share
 from hami_dra.node.arbiter_loop import SCAN_ROUNDS, Arbiter
 from hami_dra.node.shares import ShareFolders
-from tests.unit.node.test_prepare import share_of
 
 MS = 1_000_000
 ROUND = 25 * MS
+
+
+def share_of(name):
+    return Share(name, "gpu", "node", "hami-gpu-0", "GPU-1", {"memory": 1 << 30, "cores": 50})
 
 
 def compute(folder, slot, *, counted=0, measured=0):
