@@ -45,6 +45,15 @@ typedef struct {
 #define LEDGER_HINT_LIFE_NS UINT64_C(500000000)
 #define LEDGER_WHOLE_CARD   1000
 
+/*
+ * Who was on the card when, so that the agent can tell how tenants overlapped: a ring of the last bins of
+ * time. A word is the bin's number (CLOCK_MONOTONIC >> LEDGER_BIN_SHIFT) << LEDGER_BIN_SHIFT | units of
+ * measured time of all processes in it, LEDGER_BIN_UNITS for a process that was there all the time.
+ */
+#define LEDGER_BINS      256
+#define LEDGER_BIN_SHIFT 20
+#define LEDGER_BIN_UNITS 1024
+
 typedef struct {
     _Atomic uint64_t at;   /* CLOCK_MONOTONIC when the agent wrote this */
     _Atomic uint32_t rate; /* thousandths of the card that the share may use now; 0: its own limit */
@@ -60,13 +69,16 @@ typedef struct {
     _Atomic uint64_t compute_ns;    /* device time of all processes that ever were; only grows */
     _Atomic uint64_t throttled_ns;  /* the same of the time that they were held back */
     _Atomic uint64_t activity;      /* another number whenever a process's compute counters have changed */
-    uint64_t reserved_line;         /* the hint, which the agent writes, has a cache line of its own */
-    ledger_hint hint;
-    uint8_t reserved[LEDGER_HEADER - 80];
+    _Atomic uint64_t counted_ns;    /* of compute_ns, what was known from earlier launches of the same work */
+    ledger_hint hint;               /* which the agent writes: on a cache line of its own */
+    uint8_t reserved[1024 - 80];
+    _Atomic uint64_t presence[LEDGER_BINS];
+    uint8_t reserved_after[LEDGER_HEADER - 1024 - 8 * LEDGER_BINS];
     ledger_slot slots[LEDGER_SLOTS];
 } ledger_file;
 
 _Static_assert(sizeof(ledger_slot) == LEDGER_SLOT_BYTES, "a slot is a cache line");
 _Static_assert(offsetof(ledger_file, hint) == 64, "model/ledger.py reads it there");
+_Static_assert(offsetof(ledger_file, presence) == 1024, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, slots) == LEDGER_HEADER, "slots begin behind the header");
 _Static_assert(sizeof(ledger_file) == LEDGER_SIZE, "the size that the plugin makes the file with");

@@ -16,6 +16,7 @@ enum {
     STACK_BYTES = 256 * 1024,
     NEW_BASE_NS = 2000000000, /* elapsed times are 32-bit floats: they must stay short to be exact */
     SOMEWHERE_NS = 1000000000,
+    CLOCK_DRIFT_NS = 100, /* of one clock against the other between two measurements, at most */
     EXIT_PATIENCE_NS = 2000000,
 };
 
@@ -30,7 +31,6 @@ struct bracket {
     uint64_t launched_at, idle_ns; /* host time; what the device waited for us after `start` */
     /* Of the thread that looks. */
     bool started, ended;
-    uint64_t seen_at;          /* host time at which it was first seen running */
     uint64_t start_at, length; /* device time */
 };
 
@@ -43,6 +43,8 @@ typedef struct lane {
     CUevent base; /* device time `base_at` */
     uint64_t base_at;
     uint64_t covered; /* device time up to which work is accounted for */
+    uint64_t told;    /* the same, of what the ledger knows of presence on the card */
+    int64_t ahead;    /* of host time before device time, as far as seen */
     bracket brackets[MOST_BRACKETS];
 } lane;
 
@@ -223,11 +225,8 @@ static int64_t elapsed(CUevent from, CUevent to) {
 /* An error of the device ends all work as well. */
 static bool has_passed(CUevent event) { return driver.cuEventQuery(event) != CUDA_ERROR_NOT_READY; }
 
-static void see(bracket *self, uint64_t now) {
-    if (!self->started && has_passed(self->start)) {
-        self->started = true;
-        self->seen_at = now;
-    }
+static void see(bracket *self) {
+    if (!self->started && has_passed(self->start)) self->started = true;
     if (!self->started || !has_passed(self->end)) return;
     int64_t length = elapsed(self->start, self->end);
     self->ended = true;
@@ -249,52 +248,72 @@ static void move_base(bracket *to) {
     to->end = old;
 }
 
-static void settle(bracket *self, uint64_t earliest) {
+/* The end was seen NOW, so it is not later than that; the latest such bound is the nearest. */
+static void compare_clocks(lane *in, uint64_t end_at, uint64_t now) {
+    int64_t bound = (int64_t)(now - end_at);
+    in->ahead = in->ahead == 0 || bound < in->ahead ? bound : in->ahead + CLOCK_DRIFT_NS;
+}
+
+/* Work of the context was on the card until UNTIL, in device time, and from FROM on if that is not told yet.
+ */
+static void tell_presence(lane *in, uint64_t from, uint64_t until) {
+    if (in->told > from) from = in->told;
+    if (in->ahead == 0 || until <= from) return;
+    in->told = until;
+    meter_present(in->meter, from + (uint64_t)in->ahead, until + (uint64_t)in->ahead);
+}
+
+static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     lane *in = self->lane;
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
     unsigned part = meter_part(in->meter);
     throttle_verdict verdict = throttle_judge(self->length, self->idle_ns, known, part);
-    uint64_t end_at = self->start_at + self->length, measured = 0;
+    uint64_t end_at = self->start_at + self->length, own = verdict.own_ns;
+    if (verdict.learn) cost_learn(self->what, own);
+    compare_clocks(in, end_at, now);
     if (verdict.measured) {
         uint64_t start_at = self->start_at + (self->idle_ns < self->length ? self->idle_ns : 0);
-        measured = throttle_cover(&in->covered, start_at, end_at, earliest);
-        uint64_t covered_own = measured * part / LEDGER_WHOLE_CARD;
-        if (covered_own < verdict.own_ns) verdict.own_ns = covered_own;
-        if (verdict.learn) cost_learn(self->what, self->length * part / LEDGER_WHOLE_CARD);
-    } else if (verdict.learn) {
-        cost_learn(self->what, verdict.own_ns);
+        if (earliest > end_at) earliest = end_at;
+        tell_presence(in, start_at < earliest ? start_at : earliest, end_at);
+        /* Work that overlaps on several streams is charged once. */
+        uint64_t covered =
+            throttle_cover(&in->covered, start_at, end_at, earliest) * part / LEDGER_WHOLE_CARD;
+        if (covered < own) own = covered;
     }
-    meter_settle(in->meter, self->prepaid, verdict.own_ns, measured, self->place);
+    meter_settle(in->meter, self->prepaid, own, !verdict.measured, self->place);
     if (!in->base || end_at > in->base_at + NEW_BASE_NS) move_base(self);
     atomic_fetch_sub(&running, 1);
     atomic_store(&self->state, FREE);
 }
 
+/* Keep ENDED in the order of their ends. */
+static void insert(bracket **ended, int count, bracket *one) {
+    int at = count;
+    for (; at > 0 && ended[at - 1]->start_at + ended[at - 1]->length > one->start_at + one->length; at--)
+        ended[at] = ended[at - 1];
+    ended[at] = one;
+}
+
 /* One context: what has ended is settled in the order in which it ended. */
-static void look_at(lane *in, uint64_t now) {
+static void look_at(lane *in) {
     bracket *ended[MOST_BRACKETS];
     int count = 0;
-    uint64_t earliest = UINT64_MAX, running_ns = 0;
+    uint64_t earliest = UINT64_MAX;
+    CUcontext popped;
     if (driver.cuCtxPushCurrent_v2(in->context) != CUDA_SUCCESS) return;
     for (bracket *each = in->brackets; each < in->brackets + MOST_BRACKETS; each++) {
         if (atomic_load(&each->state) != RUNNING) continue;
-        see(each, now);
+        see(each);
         if (each->started) place_in_time(each);
-        if (each->ended) {
-            int at = count++;
-            for (; at > 0 && ended[at - 1]->start_at + ended[at - 1]->length > each->start_at + each->length;
-                 at--)
-                ended[at] = ended[at - 1];
-            ended[at] = each;
-        } else if (each->started) {
-            if (each->start_at < earliest) earliest = each->start_at;
-            if (now - each->seen_at > running_ns) running_ns = now - each->seen_at;
-        }
+        if (each->ended)
+            insert(ended, count++, each);
+        else if (each->started && each->prepaid >= LONG_NS && each->start_at < earliest)
+            earliest = each->start_at;
     }
-    CUcontext popped;
     driver.cuCtxPopCurrent_v2(&popped);
-    for (int i = 0; i < count; i++) settle(ended[i], earliest);
-    meter_progress(in->meter, running_ns);
+    uint64_t now = meter_now();
+    for (int i = 0; i < count; i++) settle(ended[i], earliest, now);
+    if (earliest != UINT64_MAX) tell_presence(in, earliest, now - (uint64_t)in->ahead);
 }
 
 static void look_at_all(void) {
@@ -302,7 +321,7 @@ static void look_at_all(void) {
         pthread_mutex_lock(&lanes_mutex);
         bool open = lanes[i].context && !lanes[i].closing;
         pthread_mutex_unlock(&lanes_mutex);
-        if (open) look_at(&lanes[i], meter_now());
+        if (open) look_at(&lanes[i]);
     }
 }
 

@@ -86,7 +86,7 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
     self->place = meter_prepay(self->meter, known);
     self->bracket = device_time_begin(self->meter, self->stream);
     /* What cannot be measured is charged as it was known or guessed. */
-    if (!self->bracket) meter_settle(self->meter, known, known, 0, self->place);
+    if (!self->bracket) meter_settle(self->meter, known, known, true, self->place);
 }
 
 static inline void begin(launch *self, const void *function, uint64_t shape, CUstream stream) {
@@ -106,7 +106,7 @@ static void end(launch *self, CUresult result) {
         device_time_end(self->bracket, self->stream, self->what, self->prepaid, self->place);
     } else {
         device_time_cancel(self->bracket);
-        meter_settle(self->meter, self->prepaid, 0, 0, self->place);
+        meter_settle(self->meter, self->prepaid, 0, true, self->place);
     }
 }
 

@@ -72,6 +72,7 @@ static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled
     atomic_fetch_add(&slot->throttled_ns, throttled);
     atomic_store(&slot->active_s, (uint32_t)(now / 1000000000u));
     atomic_fetch_add(&book->file->compute_ns, own);
+    atomic_fetch_add(&book->file->counted_ns, counted);
     atomic_fetch_add(&book->file->throttled_ns, throttled);
     atomic_fetch_add(&book->file->activity, 1);
 }
@@ -147,20 +148,20 @@ uint64_t meter_prepay(meter *self, uint64_t ns) {
     return atomic_fetch_add(&self->submitted, ns) + ns;
 }
 
-void meter_settle(meter *self, uint64_t prepaid, uint64_t own, uint64_t measured, uint64_t place) {
+void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
     uint64_t now = meter_now();
     bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
     uint64_t finished = atomic_load(&self->finished);
     while (finished < place && !atomic_compare_exchange_weak(&self->finished, &finished, place)) {
     }
-    atomic_fetch_add(&self->measured, measured);
-    tell(self, own, measured ? 0 : own, 0, now);
+    tell(self, own, counted ? own : 0, 0, now);
 }
 
-void meter_progress(meter *self, uint64_t running) {
+void meter_present(meter *self, uint64_t from, uint64_t to) {
     ledger *book = told(self);
-    if (!book) return;
-    atomic_store(&book->file->slots[book->slot].measured_ns, atomic_load(&self->measured) + running);
+    if (!book || to <= from) return;
+    atomic_fetch_add(&book->file->slots[book->slot].measured_ns, to - from);
+    throttle_present(book->file, from, to);
     atomic_fetch_add(&book->file->activity, 1);
 }
 

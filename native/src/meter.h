@@ -14,7 +14,6 @@ typedef struct {
     _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
     _Atomic uint64_t finished;  /* the same up to the last launch that is known to have ended */
     _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
-    _Atomic uint64_t measured;  /* ns between events, of all work that was settled */
     _Atomic bool held;
 } meter;
 
@@ -37,11 +36,11 @@ void meter_bill(meter *self, bool soon);
 /* Bill NS in advance for work that is measured. Returns its place in the order of submission. */
 uint64_t meter_prepay(meter *self, uint64_t ns);
 
-/* Work whose PREPAID ns were billed has ended: it took OWN ns; of them MEASURED ns between events. */
-void meter_settle(meter *self, uint64_t prepaid, uint64_t own, uint64_t measured, uint64_t place);
+/* Work whose PREPAID ns were billed has ended: it took OWN ns. COUNTED: it was known to be all its own. */
+void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place);
 
-/* Tell the ledger what was measured; work that is not settled yet has been RUNNING for so many ns. */
-void meter_progress(meter *self, uint64_t running);
+/* Tell the ledger that measured work was on the card from FROM to TO, in our time. */
+void meter_present(meter *self, uint64_t from, uint64_t to);
 
 /* See throttle_part. */
 unsigned meter_part(const meter *self);

@@ -62,3 +62,24 @@ uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_
     *covered = end;
     return end - from;
 }
+
+static void add_to_bin(ledger_file *book, uint64_t bin, uint64_t units) {
+    _Atomic uint64_t *word = &book->presence[bin % LEDGER_BINS];
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed), after;
+    do {
+        uint64_t sum = before >> LEDGER_BIN_SHIFT == bin ? before % (1 << LEDGER_BIN_SHIFT) : 0;
+        after = bin << LEDGER_BIN_SHIFT | (sum + units) % (1 << LEDGER_BIN_SHIFT);
+    } while (!atomic_compare_exchange_weak_explicit(word, &before, after, memory_order_relaxed,
+                                                    memory_order_relaxed));
+}
+
+void throttle_present(ledger_file *book, uint64_t from, uint64_t to) {
+    uint64_t width = UINT64_C(1) << LEDGER_BIN_SHIFT;
+    if (to - from > LEDGER_BINS * width) from = to - LEDGER_BINS * width;
+    while (from < to) {
+        uint64_t end = (from / width + 1) * width;
+        if (end > to) end = to;
+        add_to_bin(book, from / width, (end - from) * LEDGER_BIN_UNITS / width);
+        from = end;
+    }
+}

@@ -59,3 +59,7 @@ throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t kn
  * the start of the earliest work that is still running, or `end` when none is.
  */
 uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest);
+
+/* Note in the ledger that a process of the share was measured on the card from FROM to TO (CLOCK_MONOTONIC).
+ */
+void throttle_present(ledger_file *book, uint64_t from, uint64_t to);

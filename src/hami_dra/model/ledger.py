@@ -17,11 +17,19 @@ UNIT = 512
 SIZE = HEADER + SLOTS * SLOT_BYTES
 """Bytes of the whole file; as many zero bytes are an empty ledger."""
 
-_HEADER = struct.Struct("<QQIIQQQQ8x")
+_HEADER = struct.Struct("<QQIIQQQQQ")
 _HINT = struct.Struct("<QII")
 _SLOT = struct.Struct("<QQIIQQQQQ")
 HINT_AT = _HEADER.size
 """Offset of the hint, the only part that the node's agent writes."""
+PRESENCE_AT = 1024
+"""Offset of the ring of bins that tell when the share was on the card."""
+PRESENCE_BINS = 256
+PRESENCE_SHIFT = 20
+"""A bin is so many nanoseconds, as a power of two."""
+PRESENCE_BYTES = 8 * PRESENCE_BINS
+_PRESENCE = struct.Struct(f"<{PRESENCE_BINS}Q")
+_PRESENCE_UNITS = 1024
 ACTIVITY_AT = 48
 """Offset of eight bytes that differ whenever a compute counter of any slot has changed."""
 
@@ -38,6 +46,7 @@ class Header:
     compute_ns: int
     throttled_ns: int
     activity: int
+    counted_ns: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,20 @@ def header(data: bytes) -> Header:
 def hint(data: bytes) -> Hint:
     """The agent's last word."""
     return Hint(*_HINT.unpack_from(data, HINT_AT))
+
+
+def presence(ring: bytes, bins: range) -> list[float]:
+    """How many processes of the share were measured on the card in each of BINS, on average of the bin.
+
+    RING: the bytes at PRESENCE_AT. BINS: numbers, CLOCK_MONOTONIC >> PRESENCE_SHIFT, among the newest.
+    """
+    words = _PRESENCE.unpack(ring)
+    found = []
+    for number in bins:
+        word = words[number % PRESENCE_BINS]
+        there = word & ((1 << PRESENCE_SHIFT) - 1) if word >> PRESENCE_SHIFT == number else 0
+        found.append(there / _PRESENCE_UNITS)
+    return found
 
 
 def slots(data: bytes) -> list[Slot]:

@@ -8,8 +8,8 @@ and `rate`, the thousandths of the card that it may use now.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 WHOLE = 1000
 FLOOR = 10
@@ -18,35 +18,33 @@ HEADROOM = 100
 """What a reserved share that uses less than it may can take at once; the rest of it counts as idle."""
 ACTIVE = 0.002
 
-# Gauss-Legendre on [0, 1]: exact for up to eight processes, and near enough for more.
-_NODES = (
-    (0.0694318442029737, 0.1739274225687269),
-    (0.3300094782075719, 0.3260725774312731),
-    (0.6699905217924281, 0.3260725774312731),
-    (0.9305681557970263, 0.1739274225687269),
-)
-
 
 @dataclass(frozen=True)
 class Activity:
-    """What a share did in the last moments, in fractions of that time.
+    """What a share did in the last moments.
 
-    `counted`: the time of its work whose cost was known, which is its own. `measured`: for each process, how
-    much of the time lay between events around its work, other processes' slices included.
+    `counted`: the fraction of that time that its work took whose cost was known, which is its own time.
+    `presence`: for each bin of that time, how many of its processes had work measured on the card; the time
+    between events, so other processes' slices included. The bins of all shares are the same moments.
     """
 
     cores: int
     soft: bool = False
     high: bool = False
     counted: float = 0.0
-    measured: tuple[float, ...] = ()
+    presence: tuple[float, ...] = ()
     waiting: bool = False
     """Whether a thread was held back."""
 
     @property
+    def measured(self) -> float:
+        """Mean number of its processes on the card."""
+        return sum(self.presence) / len(self.presence) if self.presence else 0.0
+
+    @property
     def active(self) -> bool:
         """Whether it computed, or would have."""
-        return self.waiting or self.counted > ACTIVE or any(each > ACTIVE for each in self.measured)
+        return self.waiting or self.counted > ACTIVE or self.measured > ACTIVE
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Word:
 def plan(shares: dict[str, Activity]) -> dict[str, Word]:
     """Say to each share of one card how to compute. SHARES: those that computed lately."""
     parts = own_parts(shares)
-    use = {name: each.counted + sum(each.measured) * parts[name] for name, each in shares.items()}
+    use = {name: each.counted + each.measured * parts[name] for name, each in shares.items()}
     return {name: Word(rate, max(1, round(WHOLE * parts[name]))) for name, rate in rates(shares, use).items()}
 
 
@@ -72,28 +70,17 @@ def quiet_word(limits: Activity) -> Word:
 def own_parts(shares: dict[str, Activity]) -> dict[str, float]:
     """For each share, the part of its measured time that was its own.
 
-    While N other processes are measured as well, the card is divided among 1 + N. Of the others only the
-    fraction of time is known, so it is the mean of 1 / (1 + N) over independent presences, which is the
-    integral of E[t^N] over t in [0, 1]. Before that, known work of the others has taken its time.
+    While N processes are measured, the card is divided among them. Known work of the others has taken its
+    time before that.
     """
     counted = sum(min(each.counted, 1.0) for each in shares.values())
-    presence = [
-        (name, min(each, 1.0)) for name, share in shares.items() for each in share.measured if each > ACTIVE
-    ]
-    own = dict.fromkeys(shares, 0.0)
-    for t, weight in _NODES:
-        # E[t^N] of all; each process then leaves itself out.
-        everybody = math.prod(1 - there * (1 - t) for _, there in presence)
-        for name, there in presence:
-            own[name] += weight * there * everybody / (1 - there * (1 - t))
-    return {
-        name: max(0.0, 1 - (counted - share.counted)) * own[name] / total if (total := _total(share)) else 1.0
-        for name, share in shares.items()
-    }
-
-
-def _total(share: Activity) -> float:
-    return sum(min(each, 1.0) for each in share.measured if each > ACTIVE)
+    crowd = [sum(there) for there in zip_longest(*(each.presence for each in shares.values()), fillvalue=0.0)]
+    parts = {}
+    for name, share in shares.items():
+        divided = sum(there / max(1.0, all_) for there, all_ in zip(share.presence, crowd, strict=False))
+        free = max(0.0, 1 - (counted - min(share.counted, 1.0)))
+        parts[name] = free * divided / total if (total := sum(share.presence)) else 1.0
+    return parts
 
 
 def rates(shares: dict[str, Activity], use: dict[str, float]) -> dict[str, int]:

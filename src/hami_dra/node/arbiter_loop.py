@@ -7,6 +7,7 @@ then end the plugin. Nothing here takes a lock, and a workload waits for nothing
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from collections import defaultdict
@@ -28,6 +29,8 @@ REFRESH_NS = 200_000_000
 SMOOTH = 0.3
 """Weight of the newest round in the mean."""
 
+WINDOW_BINS, LATE_BINS = 96, 4
+"""Bins, of a millisecond, that are looked at, and the newest ones that limiters may not have filled yet."""
 FORGOTTEN = 1e-4
 """A mean below this is nothing."""
 
@@ -45,10 +48,10 @@ class Watched:
     limits: Activity = field(default_factory=lambda: Activity(0))
     limits_stamp: tuple[int, int] = (0, 0)
     activity: bytes = b""
-    counters: dict[int, tuple[int, int]] = field(default_factory=dict)
-    throttled: int = 0
+    counted_ns: int = -1
+    throttled_ns: int = 0
     counted: float = 0.0
-    measured: dict[int, float] = field(default_factory=dict)
+    presence: tuple[float, ...] = ()
     waiting: bool = False
     quiet: bool = True
     seen_at: int = 0
@@ -62,7 +65,7 @@ class Watched:
             self.limits.soft,
             self.limits.high,
             self.counted,
-            tuple(self.measured.values()),
+            self.presence,
             self.waiting,
         )
 
@@ -95,7 +98,7 @@ class Arbiter:
         self._round += 1
         cards: dict[str, dict[str, Activity]] = defaultdict(dict)
         for share in list(self._busy.values()):
-            self._update(share, now)
+            _update(share, now)
             cards[share.device][share.name] = share.now()
         for activities in cards.values():
             for name, word in self._plan(activities).items():
@@ -108,17 +111,6 @@ class Arbiter:
             if share.quiet and _stirs(share):
                 share.quiet, share.seen_at = False, now
                 self._busy[share.name] = share
-
-    def _update(self, share: Watched, now: int) -> None:
-        """Bring the means of a busy share up to date."""
-        passed, share.seen_at = max(now - share.seen_at, 1), now
-        try:
-            if _stirs(share):
-                _measure(share, passed)
-            else:
-                _fade(share)
-        except ValueError:  # damaged by its own container: as if it did nothing
-            _fade(share)
 
     def _scan(self, now: int) -> None:
         names = set(_names(self._folder))
@@ -171,18 +163,22 @@ def _stirs(share: Watched) -> bool:
     return changed
 
 
-def _measure(share: Watched, passed: int) -> None:
-    head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
-    slots = ledger.taken(os.pread(share.descriptor, head.high * ledger.SLOT_BYTES, ledger.HEADER))
-    counted = 0.0
-    for index, slot in enumerate(slots):
-        before = share.counters.get(index, (slot.counted_ns, slot.measured_ns))
-        share.counters[index] = (slot.counted_ns, slot.measured_ns)
-        counted += max(0, slot.counted_ns - before[0]) / passed
-        measured = min(1.0, max(0, slot.measured_ns - before[1]) / passed)
-        share.measured[index] = _mean(share.measured.get(index, 0.0), measured)
-    share.counted = _mean(share.counted, min(1.0, counted))
-    share.waiting, share.throttled = head.throttled_ns > share.throttled, head.throttled_ns
+def _update(share: Watched, now: int) -> None:
+    """Bring what a busy share did lately up to date."""
+    passed, share.seen_at = max(now - share.seen_at, 1), now
+    last = (now >> ledger.PRESENCE_SHIFT) - LATE_BINS
+    try:
+        head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
+        ring = os.pread(share.descriptor, ledger.PRESENCE_BYTES, ledger.PRESENCE_AT)
+        share.presence = tuple(ledger.presence(ring, range(last - WINDOW_BINS, last)))
+    except (ValueError, struct.error):  # damaged by its own container: as if it did nothing
+        share.quiet = True
+        return
+    counted = max(0, head.counted_ns - share.counted_ns) / passed if share.counted_ns >= 0 else 0.0
+    share.counted += SMOOTH * (min(counted, 1.0) - share.counted)
+    share.waiting = head.throttled_ns > share.throttled_ns
+    share.counted_ns, share.throttled_ns = head.counted_ns, head.throttled_ns
+    share.quiet = share.counted < FORGOTTEN and not any(share.presence) and not _stirs(share)
 
 
 def _names(folder: Path) -> Iterable[str]:
@@ -213,15 +209,3 @@ def _say(share: Watched, word: Word, now: int) -> None:
     with suppress(OSError):  # a full disk, where the container has cut its ledger short
         os.pwrite(share.descriptor, ledger.Hint(now, word.rate, word.part).pack(), ledger.HINT_AT)
     share.said, share.said_at = word, now
-
-
-def _fade(share: Watched) -> None:
-    """Nothing since the last round."""
-    share.waiting = False
-    share.counted = _mean(share.counted, 0.0)
-    share.measured = {slot: _mean(each, 0.0) for slot, each in share.measured.items() if each > FORGOTTEN}
-    share.quiet = not share.measured and share.counted < FORGOTTEN
-
-
-def _mean(before: float, newest: float) -> float:
-    return before + SMOOTH * (newest - before)

@@ -45,3 +45,12 @@ def test_a_hint_is_read_back_as_it_was_written():
 def test_a_file_that_is_no_ledger_is_not_believed(data):
     with pytest.raises(ValueError, match="not a ledger"):
         ledger.slots(data)
+
+
+def test_presence_is_read_from_the_bins_that_were_asked_for_and_no_older_ones():
+    ring = bytearray(ledger.PRESENCE_BYTES)
+    for number, units in ((1000, 1024), (1001, 512), (1002 - ledger.PRESENCE_BINS, 1024)):
+        word = number << ledger.PRESENCE_SHIFT | units
+        at = 8 * (number % ledger.PRESENCE_BINS)
+        ring[at : at + 8] = word.to_bytes(8, "little")
+    assert ledger.presence(bytes(ring), range(999, 1003)) == [0.0, 1.0, 0.5, 0.0]

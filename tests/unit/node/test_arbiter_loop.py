@@ -13,14 +13,17 @@ def share_of(name):
     return Share(name, "gpu", "node", "hami-gpu-0", "GPU-1", {"memory": 1 << 30, "cores": 50})
 
 
-def compute(folder, slot, *, counted=0, measured=0):
-    """Write what a limiter would: a slot's counters, and that something has changed."""
+def compute(folder, now):
+    """Write what a limiter would whose process computes all the time: presence until NOW."""
     path = folder / "ledger"
     data = bytearray(path.read_bytes())
     data[0:8] = ledger.MAGIC.to_bytes(8, "little")
-    data[16:20] = (slot + 1).to_bytes(4, "little")
-    struct.pack_into("<QQ", data, ledger.HEADER + slot * ledger.SLOT_BYTES + 48, counted, measured)
-    struct.pack_into("<Q", data, ledger.ACTIVITY_AT, counted + measured)
+    data[16:20] = (1).to_bytes(4, "little")
+    last = now >> ledger.PRESENCE_SHIFT
+    for number in range(max(0, last - 200), last + 1):
+        at = ledger.PRESENCE_AT + 8 * (number % ledger.PRESENCE_BINS)
+        struct.pack_into("<Q", data, at, number << ledger.PRESENCE_SHIFT | 1024)
+    struct.pack_into("<Q", data, ledger.ACTIVITY_AT, now)
     path.write_bytes(data)
 
 
@@ -38,8 +41,8 @@ def make(tmp_path, *ids):
 def test_two_containers_that_compute_all_the_time_are_told_that_half_is_theirs(tmp_path):
     (one, two), arbiter, _ = make(tmp_path, "one", "two")
     for turn in range(1, 40):
-        compute(one, 0, measured=turn * ROUND)
-        compute(two, 0, measured=turn * ROUND)
+        compute(one, turn * ROUND)
+        compute(two, turn * ROUND)
         arbiter.look(turn * ROUND)
     assert 490 <= said(one).part <= 520
     assert said(two).at == 39 * ROUND or 39 * ROUND - said(two).at < 500 * MS
@@ -49,9 +52,9 @@ def test_two_containers_that_compute_all_the_time_are_told_that_half_is_theirs(t
 def test_a_share_that_stops_is_forgotten_within_half_a_second(tmp_path):
     (one, two), arbiter, _ = make(tmp_path, "one", "two")
     for turn in range(1, 60):
-        compute(one, 0, measured=turn * ROUND)
+        compute(one, turn * ROUND)
         if turn < 40:
-            compute(two, 0, measured=turn * ROUND)
+            compute(two, turn * ROUND)
         arbiter.look(turn * ROUND)
     assert said(one).part > 980
     arbiter.close()
@@ -62,7 +65,7 @@ def test_a_ledger_that_its_container_has_ruined_disturbs_nobody(tmp_path):
     arbiter.look(ROUND)
     (two / "ledger").write_bytes(b"\xff" * 30)
     for turn in range(2, 30):
-        compute(one, 0, measured=turn * ROUND)
+        compute(one, turn * ROUND)
         arbiter.look(turn * ROUND)
     assert said(one).at > 0
     arbiter.close()
