@@ -1,9 +1,11 @@
 /* Contexts: each takes memory of its card; a stack for each thread says which one is current. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cuda_core.h"
 #include "cuda_memory.h"
 
+static const size_t usual_limit[3] = {1024, SIM_MIB, 8 * SIM_MIB}; /* stack size, printf buffer, heap */
 enum { DEPTH = 64 };
 static _Thread_local CUcontext stack[DEPTH];
 static _Thread_local int depth;
@@ -20,6 +22,7 @@ CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUconte
     }
     c->device = device, c->flags = flags, c->primary = primary;
     c->legacy.context = c->per_thread.context = c;
+    memcpy(c->limit, usual_limit, sizeof usual_limit);
     *out = c;
     return CUDA_SUCCESS;
 }
@@ -29,7 +32,7 @@ void cuda_context_free(CUcontext context) {
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
     cuda_memory_free_all(context);
-    cuda_give(context->device, cuda.device[context->device].gpu->context);
+    cuda_give(context->device, cuda.device[context->device].gpu->context + context->limit_bytes);
     free(context);
 }
 
@@ -43,7 +46,10 @@ static CUresult create(CUcontext *context, unsigned flags, CUdevice device) {
     CUDA_ENTER(context);
     if (!cuda_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     CUresult result = cuda_context_new(device, flags, false, context);
-    return result == CUDA_SUCCESS ? push(*context) : result;
+    if (result != CUDA_SUCCESS) return result;
+    result = push(*context);
+    if (result != CUDA_SUCCESS) cuda_context_free(*context);
+    return result;
 }
 CUDA_API CUresult cuCtxCreate(CUcontext *c, unsigned flags, CUdevice device) {
     return create(c, flags, device);
@@ -126,13 +132,32 @@ CUDA_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxGetLimit(size_t *value, int limit) {
-    CUDA_ENTER(value);
-    *value = limit == 0 ? 1024 : limit == 2 ? 8 * SIM_MIB : 0; /* stack size, malloc heap size */
+    CUDA_ENTER_CONTEXT(context, value);
+    *value = limit >= 0 && limit < 3 ? context->limit[limit] : 0;
     return CUDA_SUCCESS;
 }
+
+/* What the settings take beyond what is in the context's own memory. */
+static uint64_t bytes_of_limits(const struct CUctx_st *c) {
+    uint64_t threads = (uint64_t)cuda.device[c->device].gpu->multiprocessors * 1536, bytes = 0;
+    for (int i = 0; i < 3; i++)
+        if (c->limit[i] > usual_limit[i])
+            bytes += (c->limit[i] - usual_limit[i]) * (i == CU_LIMIT_STACK_SIZE ? threads : 1);
+    return cuda_rounded(bytes);
+}
+
 CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {
-    (void)limit, (void)value;
-    CUDA_ENTER(true);
+    CUDA_ENTER_CONTEXT(context, true);
+    if (limit < 0 || limit >= 3) return CUDA_SUCCESS;
+    if (value > (size_t)1 << 40) return CUDA_ERROR_INVALID_VALUE;
+    struct CUctx_st changed = *context;
+    changed.limit[limit] = value;
+    uint64_t bytes = bytes_of_limits(&changed), before = context->limit_bytes;
+    if (bytes > before && cuda_take(context->device, bytes - before) != CUDA_SUCCESS)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (bytes < before) cuda_give(context->device, before - bytes);
+    context->limit[limit] = value;
+    context->limit_bytes = bytes;
     return CUDA_SUCCESS;
 }
 

@@ -12,7 +12,16 @@ struct cuda_device *cuda_device(CUdevice device) {
     return device >= 0 && device < cuda.devices ? &cuda.device[device] : NULL;
 }
 
+/* HAMI_SIM_FAIL_EVERY=N: every Nth request for memory fails, as on a card that is full for a moment. */
+static bool fails_now(void) {
+    static _Atomic unsigned long requests;
+    const char *every = getenv("HAMI_SIM_FAIL_EVERY");
+    unsigned long number = every ? strtoul(every, NULL, 10) : 0;
+    return number && ++requests % number == 0;
+}
+
 CUresult cuda_take(CUdevice device, uint64_t bytes) {
+    if (fails_now()) return CUDA_ERROR_OUT_OF_MEMORY;
     const struct sim_gpu *gpu = cuda.device[device].gpu;
     bool taken = sim_state_allocate(cuda.node->state, cuda.slot, gpu->card, bytes, gpu->memory);
     return taken ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;

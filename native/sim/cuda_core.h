@@ -16,6 +16,7 @@ struct cuda_device {
     int primary_users;
     unsigned primary_flags;
     CUmemoryPool default_pool, current_pool;
+    uint64_t graph_reserved, graph_used; /* memory of graphs: taken, and in use by executable ones */
 };
 
 struct cuda_process {
@@ -39,6 +40,8 @@ struct CUctx_st {
     CUdevice device;
     unsigned flags;
     bool primary;
+    size_t limit[3]; /* stack size, printf buffer, heap: what is above the usual takes memory of the card */
+    uint64_t limit_bytes;
     struct CUstream_st legacy, per_thread; /* the two default streams */
 };
 
@@ -64,6 +67,10 @@ void cuda_stream_wait(CUstream stream);
 
 /* Adds an operation to a graph, where it may run any number of times: `done` must not free its argument. */
 CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument);
+
+/* Stream-ordered memory in a capture becomes nodes of the graph. */
+CUresult cuda_capture_allocation(CUgraph graph, CUdevice device, size_t size, CUdeviceptr *pointer);
+CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer);
 
 /* What a launch costs, in ns. */
 uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra);

@@ -1,7 +1,10 @@
 /* Graphs: what a captured stream queued, or kernel nodes added by hand; a launch queues it all again. */
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
-#include "cuda_core.h"
+#include "cuda_memory.h"
 
 enum { NODES = 4096 };
 
@@ -9,18 +12,22 @@ struct CUgraphNode_st {
     uint64_t cost;
     sim_done *done;
     void *argument;
+    int type;
+    CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node */
 };
 struct CUgraph_st {
     size_t count;
     struct CUgraphNode_st node[NODES];
 };
 struct CUgraphExec_st {
+    uint64_t memory[SIM_MAX_GPUS]; /* that its nodes allocate; taken at the first launch */
+    bool launched;
     struct CUgraph_st graph;
 };
 
 CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument) {
     if (graph->count == NODES) return CUDA_ERROR_OUT_OF_MEMORY;
-    graph->node[graph->count++] = (struct CUgraphNode_st){cost, done, argument};
+    graph->node[graph->count++] = (struct CUgraphNode_st){.cost = cost, .done = done, .argument = argument};
     return CUDA_SUCCESS;
 }
 
@@ -62,7 +69,95 @@ static CUresult instantiate(CUgraphExec *executable, CUgraph graph) {
     CUDA_ENTER(executable && graph);
     *executable = malloc(sizeof **executable);
     if (!*executable) return CUDA_ERROR_OUT_OF_MEMORY;
+    memset(*executable, 0, offsetof(struct CUgraphExec_st, graph));
     (*executable)->graph = *graph;
+    for (size_t i = 0; i < graph->count; i++)
+        if (graph->node[i].type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+            (*executable)->memory[graph->node[i].allocation.poolProps.location.id] +=
+                cuda_rounded(graph->node[i].allocation.bytesize);
+    return CUDA_SUCCESS;
+}
+
+/* Memory of graphs is kept for the next one when an executable graph is destroyed, until it is trimmed. */
+static CUresult take_memory(CUgraphExec executable) {
+    for (int i = 0; i < cuda.devices && !executable->launched; i++) {
+        struct cuda_device *d = &cuda.device[i];
+        uint64_t wanted = d->graph_used + executable->memory[i];
+        if (wanted > d->graph_reserved) {
+            if (cuda_take(i, wanted - d->graph_reserved) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+            d->graph_reserved = wanted;
+        }
+        d->graph_used = wanted;
+    }
+    executable->launched = true;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuDeviceGraphMemTrim(CUdevice device) {
+    CUDA_ENTER(true);
+    struct cuda_device *d = cuda_device(device);
+    if (!d) return CUDA_ERROR_INVALID_DEVICE;
+    cuda_give(device, d->graph_reserved - d->graph_used);
+    d->graph_reserved = d->graph_used;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attribute, void *value) {
+    CUDA_ENTER(value);
+    struct cuda_device *d = cuda_device(device);
+    if (!d) return CUDA_ERROR_INVALID_DEVICE;
+    *(uint64_t *)value =
+        attribute >= CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT ? d->graph_reserved : d->graph_used;
+    return CUDA_SUCCESS;
+}
+
+static CUresult add_allocation(CUgraphNode *node, CUgraph graph, CUDA_MEM_ALLOC_NODE_PARAMS *params) {
+    CUDA_ENTER(graph && params && params->bytesize &&
+               params->poolProps.location.type == CU_MEM_LOCATION_TYPE_DEVICE);
+    if (!cuda_device(params->poolProps.location.id)) return CUDA_ERROR_INVALID_DEVICE;
+    void *range = mmap(NULL, params->bytesize, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUgraphNode added = &graph->node[graph->count];
+    CUresult result = cuda_capture(graph, 0, NULL, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    params->dptr = (uintptr_t)range;
+    added->type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
+    added->allocation = *params;
+    if (node) *node = added;
+    return CUDA_SUCCESS;
+}
+CUresult cuda_capture_allocation(CUgraph graph, CUdevice device, size_t size, CUdeviceptr *pointer) {
+    CUDA_MEM_ALLOC_NODE_PARAMS params = {.bytesize = size,
+                                         .poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+    CUresult result = add_allocation(NULL, graph, &params);
+    *pointer = params.dptr;
+    return result;
+}
+CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer) {
+    CUgraphNode added = &graph->node[graph->count];
+    CUresult result = pointer ? cuda_capture(graph, 0, NULL, NULL) : CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS) added->type = CU_GRAPH_NODE_TYPE_MEM_FREE;
+    return result;
+}
+CUDA_API CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
+                                         size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *params) {
+    (void)before, (void)count;
+    return add_allocation(node, graph, params);
+}
+CUDA_API CUresult cuGraphAddMemFreeNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
+                                        size_t count, CUdeviceptr pointer) {
+    (void)before, (void)count;
+    CUDA_ENTER(node && graph);
+    *node = &graph->node[graph->count];
+    return cuda_capture_free(graph, pointer);
+}
+CUDA_API CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *params) {
+    CUDA_ENTER(node && params && node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC);
+    *params = node->allocation;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuGraphNodeGetType(CUgraphNode node, int *type) {
+    CUDA_ENTER(node && type);
+    *type = node->type;
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuGraphInstantiate_v2(CUgraphExec *executable, CUgraph graph, CUgraphNode *node, char *log,
@@ -86,12 +181,16 @@ CUDA_BOTH(cuGraphInstantiateWithParams, _ptsz,
           params ? params->hUploadStream : NULL, executable, graph, params)
 CUDA_API CUresult cuGraphExecDestroy(CUgraphExec executable) {
     CUDA_ENTER(executable);
+    for (int i = 0; i < cuda.devices && executable->launched; i++)
+        cuda.device[i].graph_used -= executable->memory[i];
     free(executable);
     return CUDA_SUCCESS;
 }
 
 static CUresult on_cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     if (!executable) return CUDA_ERROR_INVALID_HANDLE;
+    CUresult taken = take_memory(executable);
+    if (taken != CUDA_SUCCESS) return taken;
     for (size_t i = 0; i < executable->graph.count; i++) {
         const struct CUgraphNode_st *n = &executable->graph.node[i];
         cuda_submit(stream, n->cost, n->done, n->argument);

@@ -115,16 +115,24 @@ CUDA_API CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t size) {
 }
 CUDA_API CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t size, unsigned flags) {
     return flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST
-               ? allocate(pointer, size, CUDA_MANAGED)
+               ? allocate(pointer, size, flags == CU_MEM_ATTACH_HOST ? CUDA_ON_HOST : CUDA_MANAGED)
                : CUDA_ERROR_INVALID_VALUE;
 }
 CUDA_API CUresult cuMemAllocPitch_v2(CUdeviceptr *pointer, size_t *pitch, size_t width, size_t height,
                                      unsigned element) {
     CUDA_ENTER(pitch && width && height && (element == 4 || element == 8 || element == 16));
-    size_t row = (width + 511) / 512 * 512;
-    CUresult result = allocate(pointer, row * height, CUDA_DEVICE);
+    size_t row = (width + 511) / 512 * 512, bytes;
+    if (row < width || __builtin_mul_overflow(row, height, &bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = allocate(pointer, bytes, CUDA_DEVICE);
     if (result == CUDA_SUCCESS) *pitch = row;
     return result;
+}
+
+CUDA_API CUresult cuMemAdvise(CUdeviceptr pointer, size_t size, int advice, CUdevice device) {
+    (void)size, (void)advice;
+    CUDA_ENTER(device == CU_DEVICE_CPU || cuda_device(device));
+    struct cuda_allocation a;
+    return cuda_memory_find(pointer, &a) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
@@ -135,7 +143,8 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
         struct sim_engine *engine = cuda.device[a.context->device].engine;
         sim_engine_wait(engine, sim_engine_last(engine));
     }
-    return cuda_memory_free(pointer, 1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED);
+    return cuda_memory_free(pointer,
+                            1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED | 1u << CUDA_ON_HOST);
 }
 
 CUDA_API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
@@ -207,7 +216,7 @@ CUDA_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribut
         *(size_t *)data = a.size;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned char *)data = a.kind == CUDA_MANAGED;
+        *(unsigned char *)data = a.kind == CUDA_MANAGED || a.kind == CUDA_ON_HOST;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = a.context->device;

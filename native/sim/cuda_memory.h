@@ -3,7 +3,9 @@
 
 #include "cuda_core.h"
 
-enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST };
+/* MANAGED lies on the card; ON_HOST is managed memory that begins on the host and is not simulated to move.
+ */
+enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST, CUDA_ON_HOST };
 
 struct cuda_allocation {
     CUdeviceptr start;

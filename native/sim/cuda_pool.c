@@ -6,6 +6,7 @@
 struct CUmemPoolHandle_st {
     CUdevice device;
     uint64_t reserved, used, reserved_high, used_high, threshold, limit;
+    bool destroyed;
     CUmemoryPool next; /* list of all pools of the process */
 };
 
@@ -49,6 +50,7 @@ void cuda_pools_shrink(CUdevice device) {
 void cuda_pool_return(CUmemoryPool pool, uint64_t bytes) {
     pthread_mutex_lock(&mutex);
     pool->used -= bytes;
+    if (pool->destroyed) shrink(pool, 0); /* nobody will use it again */
     pthread_mutex_unlock(&mutex);
 }
 
@@ -76,6 +78,7 @@ static CUresult use(CUmemoryPool pool, uint64_t bytes) {
 static CUresult on_cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool pool,
                                            CUstream stream) {
     if (!pointer || !size || !pool) return CUDA_ERROR_INVALID_VALUE;
+    if (stream->capture) return cuda_capture_allocation(stream->capture, pool->device, size, pointer);
     CUresult result = use(pool, cuda_rounded(size));
     if (result != CUDA_SUCCESS) return result;
     result = cuda_memory_new(stream->context, size, CUDA_POOLED, pool, pointer);
@@ -94,7 +97,9 @@ static void free_later(void *pointer, uint64_t time) {
 }
 static CUresult on_cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     struct cuda_allocation a;
-    if (!cuda_memory_find(pointer, &a) || a.start != pointer) return CUDA_ERROR_INVALID_VALUE;
+    if (stream->capture) return cuda_capture_free(stream->capture, pointer);
+    if (!cuda_memory_find(pointer, &a) || a.start != pointer || a.kind != CUDA_POOLED)
+        return CUDA_ERROR_INVALID_VALUE;
     return cuda_submit(stream, 0, free_later, (void *)(uintptr_t)pointer);
 }
 
@@ -138,6 +143,7 @@ CUDA_API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
     if (d->current_pool == pool) d->current_pool = d->default_pool;
     pthread_mutex_lock(&mutex); /* the handle stays, for allocations that are still out */
     pool->threshold = 0;
+    pool->destroyed = true;
     shrink(pool, 0);
     pthread_mutex_unlock(&mutex);
     return CUDA_SUCCESS;

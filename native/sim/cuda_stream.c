@@ -162,6 +162,7 @@ CUDA_API CUresult cuEventQuery(CUevent event) {
 CUDA_API CUresult cuEventSynchronize(CUevent event) {
     CUDA_ENTER(event);
     sim_engine_wait(engine_of(event->context), event->number);
+    cuda_pools_shrink(event->context->device);
     return CUDA_SUCCESS;
 }
 static CUresult elapsed(float *milliseconds, CUevent start, CUevent end) {

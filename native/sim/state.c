@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -18,7 +19,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
@@ -155,6 +156,8 @@ int sim_state_take_slot(struct sim_state *state) {
         pid_t pid;
         if (held(state_fd, LOCK_SLOTS + i, 1, &pid) || !lock(state_fd, LOCK_SLOTS + i, false)) continue;
         clear(&state->slot[i]);
+        const char *group = getenv("HAMI_SIM_GROUP");
+        atomic_store(&state->slot[i].group, group ? (unsigned)strtoul(group, NULL, 10) % SIM_GROUPS : 0);
         return i;
     }
     sim_complain("all %d places for processes of this simulated node are taken; end some", SIM_SLOTS);
@@ -172,13 +175,30 @@ static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
 
 uint64_t sim_state_used(struct sim_state *state, int gpu) { return sum(state, gpu, true); }
 
+/* What the living processes of a group hold; who is alive is asked only when the dead make a difference. */
+static void note_most(struct sim_state *state, unsigned group, int gpu) {
+    for (int only_living = 0; only_living <= 1; only_living++) {
+        uint64_t held_now = 0;
+        for (int i = 0; i < SIM_SLOTS; i++) {
+            uint64_t used = atomic_load(&state->slot[i].use[gpu].memory);
+            if (!used || atomic_load(&state->slot[i].group) != group) continue;
+            if (!only_living || held(state_fd, LOCK_SLOTS + i, 1, NULL)) held_now += used;
+        }
+        if (held_now <= atomic_load(&state->most[group][gpu])) return;
+        if (only_living) atomic_store(&state->most[group][gpu], held_now);
+    }
+}
+
 bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t bytes, uint64_t total) {
     pthread_mutex_lock(&sum_mutex);
     bool fits = bytes <= total && lock(state_fd, LOCK_SUM, true);
     if (fits) {
         /* Who is alive is asked only when the sum with the dead does not fit. */
         fits = sum(state, gpu, false) <= total - bytes || sum(state, gpu, true) <= total - bytes;
-        if (fits) atomic_fetch_add(&state->slot[slot].use[gpu].memory, bytes);
+        if (fits) {
+            atomic_fetch_add(&state->slot[slot].use[gpu].memory, bytes);
+            note_most(state, atomic_load(&state->slot[slot].group), gpu);
+        }
         unlock(state_fd, LOCK_SUM);
     }
     pthread_mutex_unlock(&sum_mutex);

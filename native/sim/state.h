@@ -18,7 +18,8 @@
 #define SIM_SLOTS      512
 #define SIM_BUCKETS    16        /* of busy time for each slot and card */
 #define SIM_BUCKET_NS  100000000 /* 100 ms */
-#define SIM_STATE_MODE 0666      /* processes of any user in any container use the file */
+#define SIM_GROUPS     16
+#define SIM_STATE_MODE 0666 /* processes of any user in any container use the file */
 
 struct sim_use {
     _Atomic uint64_t memory;               /* bytes held on the card, written by the owner of the slot */
@@ -28,6 +29,7 @@ struct sim_use {
 
 struct sim_slot {
     struct sim_use use[SIM_MAX_GPUS];
+    _Atomic unsigned group; /* HAMI_SIM_GROUP of the process: whose memory the oracle adds up */
 };
 
 struct sim_state {
@@ -37,6 +39,8 @@ struct sim_state {
     char uuid[SIM_MAX_GPUS][80]; /* the cards that the indexes stand for */
     _Atomic uint64_t busy_until[SIM_MAX_GPUS]; /* device time up to which a card is promised to processes */
     struct sim_slot slot[SIM_SLOTS];
+    _Atomic uint64_t most[SIM_GROUPS]
+                         [SIM_MAX_GPUS]; /* the oracle: the most that a group held at any instant */
 };
 
 struct sim_process {
@@ -53,7 +57,8 @@ struct sim_state *sim_state_open(const char *path, const struct sim_config *conf
 /* Takes a free slot for this process; its index, or -1 with a complaint. */
 int sim_state_take_slot(struct sim_state *state);
 
-/* Adds `bytes` to the slot if the card (of `total` bytes) has that much left. Frees never fail. */
+/* Adds `bytes` to the slot if the card (of `total` bytes) has that much left. Frees never fail. No process of
+ * the node allocates meanwhile, so that the oracle sees every instant. */
 bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t bytes, uint64_t total);
 void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes);
 

@@ -30,33 +30,36 @@ static uint64_t setting_bytes(int limit, size_t value) {
     }
 }
 
+/* What contexts of this process start with, which is part of their own cost. */
+static uint64_t usual_bytes(int limit) {
+    static _Atomic uint64_t usual[3]; /* plus one; 0: not asked yet, so nothing was changed yet */
+    CUresult (*get)(size_t *, int) = driver_function("cuCtxGetLimit");
+    size_t value = 0;
+    if (!usual[limit] && get && get(&value, limit) == CUDA_SUCCESS)
+        usual[limit] = setting_bytes(limit, value) + 1;
+    return usual[limit] ? usual[limit] - 1 : 0;
+}
+
 CUresult cuCtxSetLimit(int limit, size_t value) {
     cuCtxSetLimit_type real = REAL(cuCtxSetLimit);
-    CUresult (*get)(size_t *, int) = driver_function("cuCtxGetLimit");
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    size_t before = 0;
     request self = request_in_context();
-    uint64_t wanted = setting_bytes(limit, value);
-    if (self.state == CARD_FREE || !wanted || !get || get(&before, limit) != CUDA_SUCCESS)
-        return real(limit, value);
+    if (self.state == CARD_FREE || limit < 0 || limit > CU_LIMIT_MALLOC_HEAP_SIZE) return real(limit, value);
+    uint64_t wanted = setting_bytes(limit, value), usual = usual_bytes(limit);
+    wanted = wanted > usual ? in_pages(wanted - usual) : 0;
 
-    /* The context's address differs from setting to setting in its lowest bits only. */
-    uint64_t key = self.own.owner + (uint64_t)limit, now = setting_bytes(limit, before);
+    /* Handles of contexts differ by more than the few settings there are. */
+    uint64_t key = self.own.owner + (uint64_t)limit;
     held_charge held = hold(CHARGE_SETTING, key);
-    if (wanted > now && !ask(&self, wanted - now)) {
-        let_go(CUDA_ERROR_OUT_OF_MEMORY, &held, CHARGE_SETTING, key);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    CUresult result = real(limit, value);
+    uint64_t before = held.found ? charge_bytes(&held.what.taken) : 0;
+    bool fits = wanted <= before || ask(&self, wanted - before);
+    CUresult result = fits ? real(limit, value) : CUDA_ERROR_OUT_OF_MEMORY;
     if (result != CUDA_SUCCESS) {
         settle(&self, result, CHARGE_SETTING, key);
         return let_go(result, &held, CHARGE_SETTING, key);
     }
-    uint64_t charged_before = held.found ? charge_bytes(&held.what.taken) : 0,
-             less = now > wanted ? now - wanted : 0;
-    if (held.found && less)
-        budget_shrink(held.what.card, &held.what.taken, charged_before > less ? charged_before - less : 0);
     for (int i = 0; held.found && i < MOST_SHARES_OF_CARD; i++)
         self.own.taken.bytes[i] += held.what.taken.bytes[i];
+    if (self.state == CARD_LIMITED) budget_shrink(self.own.card, &self.own.taken, wanted);
     return settle(&self, result, CHARGE_SETTING, key);
 }

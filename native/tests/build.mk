@@ -2,12 +2,13 @@
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
 POLICY      := src/ledger.c src/limits.c src/budget.c src/charges.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors storm oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
 # What must be caught where: in the ledger by itself, or by the simulated driver's oracle.
-WRONG_LEDGERS := CHECK_THEN_TAKE USED_BEFORE_PENDING KEEP_DEAD
+WRONG_LEDGERS  := CHECK_THEN_TAKE USED_BEFORE_PENDING KEEP_DEAD
+WRONG_LIMITERS := CHARGE_AFTER REFUND_TWICE KEEP_REFUSED REFUND_MAPPED REFUND_POOLED UNROUNDED FREE_CONTEXT
 
 $(TEST_OUT)/policy: tests/policy.c $(POLICY) $(TEST_DEPS)
 	@mkdir -p $(@D)
@@ -15,6 +16,18 @@ $(TEST_OUT)/policy: tests/policy.c $(POLICY) $(TEST_DEPS)
 $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+
+$(TEST_OUT)/storm: tests/storm.c $(TEST_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+$(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+$(TEST_OUT)/%/libvgpu.so: $(wildcard src/*.c) src/libvgpu.map $(TEST_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(BASE) -O2 -DWRONG_VARIANT=WRONG_$* -MF $(@:.so=.d) -shared -Wl,--version-script=src/libvgpu.map -o $@ \
+	  $(filter %.c,$^) $(LDLIBS)
+TEST_BINS += $(foreach wrong,$(WRONG_LIMITERS),$(TEST_OUT)/$(wrong)/libvgpu.so)
 
 define wrong-ledger
 $(TEST_OUT)/$(1)/ledger-%: tests/ledger_%.c src/ledger.c $(TEST_DEPS)

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.unit.native.simulated import ROOT
-
 pytestmark = pytest.mark.native
-
-
-@pytest.fixture(scope="session")
-def programs() -> Path:
-    """The C test programs, built with the host's compiler."""
-    flags = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS")}
-    command = ["make", "--silent", "-C", str(ROOT / "native"), "tests", "OUT=build/check", "CC=gcc"]
-    built = subprocess.run(command, env=flags, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return ROOT / "native" / "build" / "check" / "tests"
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,15 @@
+/* oracle CONFIG STATE: the most that each group of processes ever held of the first card, by the simulated
+ * driver. */
+#include "../sim/state.h"
+#include "check.h"
+
+int main(int argc, char **argv) {
+    static struct sim_config config;
+    char error[256];
+    CHECK(argc == 3 && sim_config_read(argv[1], &config, error, sizeof error));
+    struct sim_state *state = sim_state_open(argv[2], &config);
+    CHECK(state);
+    for (int group = 0; group < SIM_GROUPS; group++) printf("%lu\n", state->most[group][0]);
+    printf("%lu\n", sim_state_used(state, 0));
+    return 0;
+}

@@ -1,0 +1,295 @@
+/*
+ * storm SECONDS SEED [KIND...]: allocates and frees memory of the card in every way there is, at random and
+ * as fast as it can, until it is refused and beyond. Then it frees all, says "idle" and waits for its input
+ * to end: what the limiter counts and what the driver holds must be the same then. Loads the driver by name,
+ * as programs do.
+ */
+#include <dlfcn.h>
+
+#include "../include/cuda_abi.h"
+#include "check.h"
+
+#define FUNCTIONS                                                                                            \
+    F(cuInit, cuInit, (unsigned))                                                                            \
+    F(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                           \
+    F(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (CUdevice))                                   \
+    F(cuCtxSetCurrent, cuCtxSetCurrent, (CUcontext))                                                         \
+    F(cuCtxPopCurrent, cuCtxPopCurrent_v2, (CUcontext *))                                                    \
+    F(cuCtxSynchronize, cuCtxSynchronize, (void))                                                            \
+    F(cuCtxCreate, cuCtxCreate_v2, (CUcontext *, unsigned, CUdevice))                                        \
+    F(cuCtxDestroy, cuCtxDestroy_v2, (CUcontext))                                                            \
+    F(cuCtxSetLimit, cuCtxSetLimit, (int, size_t))                                                           \
+    F(cuMemAlloc, cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                    \
+    F(cuMemAllocManaged, cuMemAllocManaged, (CUdeviceptr *, size_t, unsigned))                               \
+    F(cuMemAllocPitch, cuMemAllocPitch_v2, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))              \
+    F(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                                \
+    F(cuMemAllocAsync, cuMemAllocAsync, (CUdeviceptr *, size_t, CUstream))                                   \
+    F(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,                                                 \
+      (CUdeviceptr *, size_t, CUmemoryPool, CUstream))                                                       \
+    F(cuMemFreeAsync, cuMemFreeAsync, (CUdeviceptr, CUstream))                                               \
+    F(cuMemPoolCreate, cuMemPoolCreate, (CUmemoryPool *, const CUmemPoolProps *))                            \
+    F(cuMemPoolDestroy, cuMemPoolDestroy, (CUmemoryPool))                                                    \
+    F(cuMemPoolTrimTo, cuMemPoolTrimTo, (CUmemoryPool, size_t))                                              \
+    F(cuMemPoolSetAttribute, cuMemPoolSetAttribute, (CUmemoryPool, CUmemPool_attribute, void *))             \
+    F(cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, (CUmemoryPool *, CUdevice))                      \
+    F(cuStreamCreate, cuStreamCreate, (CUstream *, unsigned))                                                \
+    F(cuStreamSynchronize, cuStreamSynchronize, (CUstream))                                                  \
+    F(cuStreamBeginCapture, cuStreamBeginCapture_v2, (CUstream, CUstreamCaptureMode))                        \
+    F(cuStreamEndCapture, cuStreamEndCapture, (CUstream, CUgraph *))                                         \
+    F(cuMemCreate, cuMemCreate,                                                                              \
+      (CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, unsigned long long))             \
+    F(cuMemRelease, cuMemRelease, (CUmemGenericAllocationHandle))                                            \
+    F(cuMemAddressReserve, cuMemAddressReserve,                                                              \
+      (CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long))                                      \
+    F(cuMemAddressFree, cuMemAddressFree, (CUdeviceptr, size_t))                                             \
+    F(cuMemMap, cuMemMap, (CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long))   \
+    F(cuMemUnmap, cuMemUnmap, (CUdeviceptr, size_t))                                                         \
+    F(cuMemRetainAllocationHandle, cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle *, void *))    \
+    F(cuArray3DCreate, cuArray3DCreate_v2, (CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *))                     \
+    F(cuArrayDestroy, cuArrayDestroy, (CUarray))                                                             \
+    F(cuMipmappedArrayCreate, cuMipmappedArrayCreate,                                                        \
+      (CUmipmappedArray *, const CUDA_ARRAY3D_DESCRIPTOR *, unsigned))                                       \
+    F(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy, (CUmipmappedArray))                                  \
+    F(cuGraphCreate, cuGraphCreate, (CUgraph *, unsigned))                                                   \
+    F(cuGraphDestroy, cuGraphDestroy, (CUgraph))                                                             \
+    F(cuGraphAddMemAllocNode, cuGraphAddMemAllocNode,                                                        \
+      (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *))                   \
+    F(cuGraphInstantiate, cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long))         \
+    F(cuGraphLaunch, cuGraphLaunch, (CUgraphExec, CUstream))                                                 \
+    F(cuGraphExecDestroy, cuGraphExecDestroy, (CUgraphExec))                                                 \
+    F(cuDeviceGraphMemTrim, cuDeviceGraphMemTrim, (CUdevice))                                                \
+    F(cuImportExternalMemory, cuImportExternalMemory,                                                        \
+      (CUexternalMemory *, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *))                                        \
+    F(cuDestroyExternalMemory, cuDestroyExternalMemory, (CUexternalMemory))
+
+#define F(name, symbol, parameters) static CUresult(*name) parameters;
+FUNCTIONS
+#undef F
+
+static void load(void) {
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    CHECK(library);
+#define F(name, symbol, parameters) CHECK((*(void **)&name = dlsym(library, #symbol)));
+    FUNCTIONS
+#undef F
+}
+
+static unsigned seed;
+static unsigned random_below(unsigned most) { return (unsigned)rand_r(&seed) % most; }
+static size_t random_size(void) {
+    static const size_t scale[] = {512, 64 * KIB, MIB, 16 * MIB};
+    return (1 + random_below(64)) * scale[random_below(4)] - random_below(2) * 100;
+}
+static size_t random_pages(void) { return (size_t)(1 + random_below(64)) * 2 * MIB; }
+
+/* True when it was granted; anything but a clean refusal ends the test. */
+static bool granted(CUresult result) {
+    CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
+    return result == CUDA_SUCCESS;
+}
+static void well(CUresult result) {
+    if (result != CUDA_SUCCESS) fprintf(stderr, "CUDA error %d\n", result);
+    CHECK(result == CUDA_SUCCESS);
+}
+
+/* One allocation of some kind, and how to free it again. */
+struct held {
+    void (*free)(struct held *);
+    unsigned long long a, b;
+};
+
+static CUcontext primary;
+static CUstream stream;
+
+static void free_plain(struct held *h) { well(cuMemFree(h->a)); }
+static void plain(struct held *h) {
+    if (granted(cuMemAlloc(&h->a, random_size()))) h->free = free_plain;
+}
+static void managed(struct held *h) {
+    if (granted(cuMemAllocManaged(&h->a, random_size(), CU_MEM_ATTACH_GLOBAL))) h->free = free_plain;
+}
+static void pitched(struct held *h) {
+    size_t pitch;
+    if (granted(cuMemAllocPitch(&h->a, &pitch, 1 + random_below(5000), 1 + random_below(5000), 4)))
+        h->free = free_plain;
+}
+
+static void free_async(struct held *h) {
+    well(cuMemFreeAsync(h->a, stream));
+    if (random_below(2)) well(cuStreamSynchronize(stream));
+}
+static void async(struct held *h) {
+    if (granted(cuMemAllocAsync(&h->a, random_size(), stream)))
+        h->free = random_below(4) ? free_async : free_plain;
+}
+
+static void free_pool(struct held *h) {
+    bool early = random_below(2); /* memory that is out outlives its pool */
+    if (early) well(cuMemPoolDestroy((CUmemoryPool)h->b));
+    well(cuMemFree(h->a));
+    if (!early) well(cuMemPoolDestroy((CUmemoryPool)h->b));
+}
+static void pool(struct held *h) {
+    CUmemoryPool created;
+    unsigned long long keep = UINT64_MAX;
+    CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                            .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    if (!granted(cuMemPoolCreate(&created, &props))) return;
+    well(cuMemPoolSetAttribute(created, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &keep));
+    CUdeviceptr second;
+    if (granted(cuMemAllocFromPoolAsync(&second, random_size(), created, stream))) {
+        well(cuMemFreeAsync(second, stream));
+        well(cuStreamSynchronize(stream)); /* the pool keeps it, and serves the next from it */
+        if (random_below(2)) well(cuMemPoolTrimTo(created, 0));
+    }
+    if (granted(cuMemAllocFromPoolAsync(&h->a, random_size(), created, stream)))
+        h->b = (uintptr_t)created, h->free = free_pool;
+    else
+        well(cuMemPoolDestroy(created));
+}
+
+static void free_mapping(struct held *h) {
+    well(cuMemUnmap(h->a, h->b));
+    well(cuMemAddressFree(h->a, h->b));
+}
+/* As most programs do it: two pieces in one range, each handle released as soon as it is mapped. */
+static void mapping(struct held *h) {
+    CUmemAllocationProp props = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                 .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    CUmemGenericAllocationHandle handle, again;
+    size_t size = random_pages(), mapped = 0;
+    well(cuMemAddressReserve(&h->a, 2 * size, 0, 0, 0));
+    for (; mapped < 2 * size && granted(cuMemCreate(&handle, size, &props, 0)); mapped += size) {
+        well(cuMemMap(h->a + mapped, size, 0, handle, 0));
+        well(cuMemRetainAllocationHandle(&again, (void *)(h->a + mapped + size / 2)));
+        well(cuMemRelease(handle));
+        well(cuMemRelease(again));
+    }
+    h->b = 2 * size;
+    h->free = free_mapping;
+    if (mapped) return;
+    well(cuMemAddressFree(h->a, h->b));
+    h->free = NULL;
+}
+
+static CUDA_ARRAY3D_DESCRIPTOR random_shape(void) {
+    return (CUDA_ARRAY3D_DESCRIPTOR){.Width = 1 + random_below(4000),
+                                     .Height = 1 + random_below(1000),
+                                     .Format = CU_AD_FORMAT_FLOAT,
+                                     .NumChannels = 1 + random_below(4)};
+}
+static void free_array(struct held *h) { well(cuArrayDestroy((CUarray)h->a)); }
+static void array(struct held *h) {
+    CUDA_ARRAY3D_DESCRIPTOR shape = random_shape();
+    if (granted(cuArray3DCreate((CUarray *)&h->a, &shape))) h->free = free_array;
+}
+static void free_mipmap(struct held *h) { well(cuMipmappedArrayDestroy((CUmipmappedArray)h->a)); }
+static void mipmap(struct held *h) {
+    CUDA_ARRAY3D_DESCRIPTOR shape = random_shape();
+    if (granted(cuMipmappedArrayCreate((CUmipmappedArray *)&h->a, &shape, 4))) h->free = free_mipmap;
+}
+
+static void free_external(struct held *h) { well(cuDestroyExternalMemory((CUexternalMemory)h->a)); }
+static void external(struct held *h) {
+    CUDA_EXTERNAL_MEMORY_HANDLE_DESC description = {.type = 1, .handle.fd = 0, .size = random_size()};
+    if (granted(cuImportExternalMemory((CUexternalMemory *)&h->a, &description))) h->free = free_external;
+}
+
+static void free_graph(struct held *h) {
+    well(cuGraphExecDestroy((CUgraphExec)h->a));
+    well(cuGraphDestroy((CUgraph)h->b));
+    if (random_below(2)) well(cuDeviceGraphMemTrim(0));
+}
+static void graph(struct held *h) {
+    CUgraph made;
+    CUgraphNode node;
+    if (random_below(2)) { /* captured from stream-ordered allocations */
+        CUdeviceptr pointer;
+        well(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+        well(cuMemAllocAsync(&pointer, random_size(), stream));
+        well(cuMemFreeAsync(pointer, stream));
+        well(cuStreamEndCapture(stream, &made));
+    } else {
+        CUDA_MEM_ALLOC_NODE_PARAMS params = {.bytesize = random_size(),
+                                             .poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+        well(cuGraphCreate(&made, 0));
+        well(cuGraphAddMemAllocNode(&node, made, NULL, 0, &params));
+    }
+    h->b = (uintptr_t)made;
+    if (!granted(cuGraphInstantiate((CUgraphExec *)&h->a, made, 0))) {
+        well(cuGraphDestroy(made));
+        return;
+    }
+    h->free = free_graph;
+    if (random_below(4)) granted(cuGraphLaunch((CUgraphExec)h->a, stream));
+}
+
+/* A context ends with everything that was allocated in it. */
+static void free_context(struct held *h) { well(cuCtxDestroy((CUcontext)h->a)); }
+static void context(struct held *h) {
+    CUdeviceptr forgotten;
+    if (!granted(cuCtxCreate((CUcontext *)&h->a, 0, 0))) return;
+    granted(cuMemAlloc(&forgotten, random_size()));
+    granted(cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, random_size()));
+    granted(cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, random_size()));
+    well(cuCtxPopCurrent(NULL));
+    h->free = free_context;
+}
+
+static const struct kind {
+    const char *name;
+    void (*allocate)(struct held *);
+} kinds[] = {{"plain", plain},       {"managed", managed}, {"pitched", pitched}, {"async", async},
+             {"pool", pool},         {"mapping", mapping}, {"array", array},     {"mipmap", mipmap},
+             {"external", external}, {"graph", graph},     {"context", context}};
+enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24 };
+
+static bool wanted(const struct kind *kind, char **names) {
+    if (!*names) return true;
+    for (; *names; names++)
+        if (!strcmp(*names, kind->name)) return true;
+    return false;
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc >= 3);
+    seed = (unsigned)atoi(argv[2]);
+    load();
+    well(cuInit(0));
+    for (int tries = 0; !granted(cuDevicePrimaryCtxRetain(&primary, 0)); tries++) {
+        CHECK(tries < 1000); /* with HAMI_SIM_FAIL_EVERY one fails now and then */
+        usleep(1000);
+    }
+    well(cuCtxSetCurrent(primary));
+    well(cuStreamCreate(&stream, 1));
+    printf("ready\n");
+    fflush(stdout);
+    CHECK(getchar() == '\n');
+    double until = seconds() + atof(argv[1]);
+
+    static struct held held[HELD];
+    unsigned long granted_count = 0, refused_count = 0;
+    while (seconds() < until) {
+        struct held *h = &held[random_below(HELD)];
+        const struct kind *kind = &kinds[random_below(KINDS)];
+        if (h->free) {
+            h->free(h);
+            h->free = NULL;
+        } else if (wanted(kind, argv + 3)) {
+            kind->allocate(h);
+            *(h->free ? &granted_count : &refused_count) += 1;
+        }
+    }
+    for (int i = 0; i < HELD; i++)
+        if (held[i].free) held[i].free(&held[i]);
+    CUmemoryPool standard;
+    well(cuDeviceGetDefaultMemPool(&standard, 0));
+    well(cuCtxSynchronize());
+    well(cuMemPoolTrimTo(standard, 0));
+    well(cuDeviceGraphMemTrim(0));
+    printf("granted %lu, refused %lu\nidle\n", granted_count, refused_count);
+    fflush(stdout);
+    while (getchar() != EOF) {
+    }
+    return 0;
+}

@@ -1,0 +1,21 @@
+"""What several native tests start with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.native.simulated import ROOT
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The C test programs and the wrong limiters, built with the host's compiler."""
+    flags = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS")}
+    command = ["make", "--silent", "-C", str(ROOT / "native"), "tests", "OUT=build/check", "CC=gcc"]
+    built = subprocess.run(command, env=flags, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return ROOT / "native" / "build" / "check" / "tests"

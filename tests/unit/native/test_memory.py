@@ -1,0 +1,158 @@
+"""The limiter against the simulated driver's oracle.
+
+What processes hold of a card never passes their share, at any instant and by any way to allocate; and
+limiters that are wrong on purpose are found out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hami_dra import native_files
+from hami_dra.model import ledger
+from tests.unit.native.simulated import A10, BUILD
+
+pytestmark = pytest.mark.native
+
+LIMIT = 4 << 30
+CONTEXT = 256 << 20
+KINDS = (  # as in storm.c
+    "plain",
+    "managed",
+    "pitched",
+    "async",
+    "pool",
+    "mapping",
+    "array",
+    "mipmap",
+    "external",
+    "graph",
+    "context",
+)
+
+
+@dataclass
+class Outcome:
+    """Of a storm: the most that was held at any instant, and what is held and counted when all is freed."""
+
+    most: int
+    held: int
+    counted: int
+    refused: int
+
+
+@pytest.fixture
+def storm(programs: Path, tmp_path: Path):
+    """Processes of one share that allocate and free as fast as they can."""
+    watchdogs: list[threading.Timer] = []
+
+    def run(
+        *kinds: str,
+        limiter: Path | None = None,
+        processes: int = 4,
+        limit: int = LIMIT,
+        seconds: float = 0.4,
+        **environment: str,
+    ) -> Outcome:
+        share = tmp_path / "shares" / "one"
+        share.mkdir(parents=True)
+        (share / "limits").write_text(
+            f"version=1\nshare=one\ndevice=GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf\nmemory={limit}\n"
+        )
+        (share / "ledger").write_bytes(bytes(ledger.SIZE))
+        started = [
+            subprocess.Popen(
+                [str(programs / "storm"), str(seconds), str(seed), *kinds],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "LD_LIBRARY_PATH": str(BUILD),
+                    "LD_PRELOAD": str(limiter or native_files.find("libvgpu.so")),
+                    "HAMI_SIM_FILE": str(A10),
+                    "HAMI_SIM_STATE": str(tmp_path / "state"),
+                    "HAMI_SHARES_DIR": str(tmp_path / "shares"),
+                    **environment,
+                },
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for seed in range(1, processes + 1)
+        ]
+        watchdog = threading.Timer(60, lambda: [process.kill() for process in started])
+        watchdogs.append(watchdog)
+        watchdog.start()
+        for process in started:
+            assert process.stdout
+            assert process.stdin
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        refused = 0
+        for process in started:
+            assert process.stdout
+            assert process.stderr
+            said = process.stdout.readline()
+            assert said.startswith("granted"), process.stderr.read()
+            refused += int(said.split()[-1])
+            assert process.stdout.readline() == "idle\n"
+        oracle = subprocess.run(
+            [programs / "oracle", A10, tmp_path / "state"], capture_output=True, text=True, check=True
+        )
+        counted = ledger.used((share / "ledger").read_bytes())
+        for process in started:
+            _, errors = process.communicate()
+            assert (process.returncode, errors) == (0, "")
+        lines = oracle.stdout.split()
+        return Outcome(int(lines[0]), int(lines[-1]), counted, refused)
+
+    yield run
+    for watchdog in watchdogs:
+        watchdog.cancel()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_way_to_allocate_is_held_to_the_share_and_gives_back_exactly_what_it_took(storm, kind) -> None:
+    outcome = storm(kind)
+    assert outcome.most <= LIMIT
+    assert outcome.counted == outcome.held == 4 * CONTEXT
+
+
+def test_all_ways_at_once_never_pass_the_share_by_a_byte_and_leave_nothing_behind(storm) -> None:
+    outcome = storm(seconds=1)
+    assert LIMIT - (256 << 20) < outcome.most <= LIMIT
+    assert outcome.counted == outcome.held == 4 * CONTEXT
+    assert outcome.refused > 0
+
+
+def test_64_processes_never_pass_their_share_together(storm) -> None:
+    outcome = storm(processes=64, limit=20 << 30, seconds=2)
+    assert (19 << 30) < outcome.most <= 20 << 30
+    assert outcome.counted == outcome.held == 64 * CONTEXT
+
+
+def test_what_the_driver_refuses_is_given_back(storm) -> None:
+    outcome = storm(HAMI_SIM_FAIL_EVERY="7")
+    assert outcome.most <= LIMIT
+    assert outcome.counted == outcome.held == 4 * CONTEXT
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["CHARGE_AFTER", "REFUND_TWICE", "REFUND_MAPPED", "REFUND_POOLED", "UNROUNDED", "FREE_CONTEXT"],
+)
+def test_a_wrong_limiter_is_caught_by_the_oracle(storm, programs, wrong) -> None:
+    assert storm(limiter=programs / wrong / "libvgpu.so").most > LIMIT
+
+
+def test_a_limiter_that_keeps_what_the_driver_refused_is_caught_by_its_count(storm, programs) -> None:
+    outcome = storm(limiter=programs / "KEEP_REFUSED" / "libvgpu.so", HAMI_SIM_FAIL_EVERY="7")
+    assert outcome.counted > outcome.held
