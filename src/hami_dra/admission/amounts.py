@@ -40,7 +40,7 @@ def _named(container: Object, where: str, family: Family) -> dict[str, int]:
     found: dict[str, int] = {}
     for group in ("limits", "requests"):
         for name, text in (listed.get(group) or {}).items():
-            if name not in family.resources.all():
+            if name not in family.resources.all:
                 continue
             value = _whole(text, f"{where}.resources.{group}[{name}]")
             if found.setdefault(name, value) != value:
@@ -88,8 +88,11 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
 
 
 def _whole(text: object, where: str) -> int:
+    plain = str(text)
+    if plain.isascii() and plain.isdigit():  # nearly always
+        return int(plain)
     try:
-        value = quantity.parse(str(text))
+        value = quantity.parse(plain)
     except ValueError as problem:
         raise RequestDenied(str(problem), where=where, fix="write a whole number") from problem
     if value.denominator != 1:

@@ -8,9 +8,10 @@ the cards near each other: with the wish first, without it second.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from hami_dra.admission.request import GpuRequest
 from hami_dra.admission.selection import PCIE_ROOT, Selection
@@ -54,8 +55,8 @@ def specification(request: GpuRequest, selection: Selection, cards: Sequence[Car
 
 def template_name(spec: Object) -> str:
     """Name of the template that all Pods of a namespace with this shape share."""
-    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-    return f"hami-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    canonical = msgspec.json.encode(spec, order="deterministic")
+    return f"hami-{hashlib.sha256(canonical).hexdigest()[:12]}"
 
 
 def doubts(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from hami_dra.devices.profile import Profile
 from hami_dra.model import names, quantity
@@ -23,6 +24,7 @@ class ResourceNames:
     cores: str = ""
     priority: str = ""
 
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """Every name that is taken out of a converted container."""
         listed = (self.gpu, self.memory, self.memory_percentage, self.cores, self.priority)
@@ -40,6 +42,7 @@ class Annotations:
     numa_bind: str = ""
     mode: str = ""
 
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """Every annotation that bears on the choice of a card."""
         listed = (self.use_type, self.nouse_type, self.use_uuid, self.nouse_uuid, self.numa_bind, self.mode)

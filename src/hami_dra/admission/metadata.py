@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
@@ -29,7 +30,7 @@ def described(pod: Object, made: Wanted) -> Object:
     both = {group: earlier[group] | made[group] for group in made}
     metadata["labels"] = (metadata.get("labels") or {}) | {names.CONVERTED_LABEL: "true"}
     kept = {key: text for key, text in given.items() if key not in (names.ASKED_MEMORY, names.ASKED_CORES)}
-    claims = json.dumps(both, sort_keys=True, separators=(",", ":"))
+    claims = msgspec.json.encode(both, order="deterministic").decode()
     metadata["annotations"] = kept | {names.CLAIMS_ANNOTATION: claims} | _sums(pod["spec"], both)
     return metadata
 
@@ -37,9 +38,9 @@ def described(pod: Object, made: Wanted) -> Object:
 def wanted(given: Mapping[str, str]) -> Wanted:
     """What the annotation says; empty when it is not there or damaged: users can write annotations, too."""
     try:
-        found = json.loads(given.get(names.CLAIMS_ANNOTATION, "{}"))
+        found = msgspec.json.decode(given.get(names.CLAIMS_ANNOTATION, "{}"))
         return {group: dict(found.get(group) or {}) for group in ("claims", "templates")}
-    except (ValueError, TypeError, AttributeError):
+    except (msgspec.DecodeError, TypeError, ValueError, AttributeError):
         return {"claims": {}, "templates": {}}
 
 

@@ -111,8 +111,8 @@ def is_plain(pod: Object, families: Sequence[Family]) -> bool:
     """Whether the Pod names whole cards alone, so that Kubernetes' own mapping serves it."""
     given = (pod.get("metadata") or {}).get("annotations") or {}
     for family in families:
-        more = [name for name in family.resources.all() if name != family.resources.gpu]
-        if any(name in given for name in family.annotations.all()):
+        more = [name for name in family.resources.all if name != family.resources.gpu]
+        if any(name in given for name in family.annotations.all):
             return False
         for group in CONTAINER_LISTS:
             if any(names_any(container, more) for container in pod["spec"].get(group) or []):
@@ -176,8 +176,11 @@ def _handed_over(
     listed = dict(container["resources"])
     for group in ("limits", "requests"):
         if group in listed:
-            ours = {name for family in families for name in family.resources.all()}
-            kept = {name: text for name, text in (listed.pop(group) or {}).items() if name not in ours}
+            kept = {
+                name: text
+                for name, text in (listed.pop(group) or {}).items()
+                if not any(name in family.resources.all for family in families)
+            }
             if kept:
                 listed[group] = kept
     listed["claims"] = [*(listed.get("claims") or []), {"name": entry["name"]}]

@@ -57,7 +57,7 @@ def refuse_ephemeral(pod: Object, families: Sequence[Family]) -> None:
     """Raise RequestDenied when an ephemeral container names resources of ours: a Pod's claims are fixed."""
     for container in pod["spec"].get("ephemeralContainers") or []:
         for family in families:
-            if names_any(container, family.resources.all()):
+            if names_any(container, family.resources.all):
                 raise RequestDenied(
                     "an ephemeral container gets no share: the claims of a Pod are fixed when it is made",
                     where=f"spec.ephemeralContainers[{container.get('name', '?')}]",

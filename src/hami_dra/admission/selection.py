@@ -133,4 +133,4 @@ def _without_effect(given: Object, family: Family) -> Iterator[str]:
 
 
 def _which(given: Object, family: Family) -> list[str]:
-    return [f"{name}={given[name]}" for name in family.annotations.all()[:4] if name in given]
+    return [f"{name}={given[name]}" for name in family.annotations.all[:4] if name in given]
