@@ -7,7 +7,7 @@ import click
 from hami_dra import http_server, log
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
-from hami_dra.observe import allocation_metrics, web
+from hami_dra.observe import allocation_metrics, lean, web
 from hami_dra.observe.cluster import Cluster, describe
 from hami_dra.observe.waiting import Objects
 
@@ -42,9 +42,9 @@ def monitor(
     client = Client.from_environment(kubeconfig)
     caches = {
         "slices": Cache(client, kinds.RESOURCE_SLICES),
-        "claims": Cache(client, kinds.RESOURCE_CLAIMS),
-        "pods": Cache(client, kinds.PODS, fields="status.phase=Pending"),
-        "nodes": Cache(client, kinds.NODES, labels="gpu=on"),
+        "claims": Cache(client, kinds.RESOURCE_CLAIMS, keep=lean.claim),
+        "pods": Cache(client, kinds.PODS, fields="status.phase=Pending", keep=lean.pod),
+        "nodes": Cache(client, kinds.NODES, labels="gpu=on", keep=lean.node),
         "classes": Cache(client, kinds.DEVICE_CLASSES),
     }
     for cache in caches.values():

@@ -31,16 +31,18 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Room:
-    """What cards have, and what of it is free, by (pool, device)."""
+    """What is free of each card, by (pool, device), and the most that any card has of each capacity."""
 
-    cards: dict[tuple[str, str], Capacity]
     free: dict[tuple[str, str], Capacity]
+    largest: Capacity
 
     @classmethod
     def of(cls, slices: list[Object], claims: list[Object]) -> Room:
         """The room of a cluster with these SLICES when all CLAIMS have taken theirs."""
         cards = _cards(slices)
-        return cls(cards, _free(cards, claims))
+        kinds = {key for card in cards.values() for key in card}
+        largest = {key: max(card.get(key, 0) for card in cards.values()) for key in kinds}
+        return cls(_free(cards, claims), largest)
 
 
 @dataclass(frozen=True)
@@ -124,28 +126,27 @@ def _no_slices(view: View, name: str) -> Explanation | None:
 def _no_room(view: View, name: str) -> Explanation | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
     room = view.room or Room.of(view.slices, view.all_claims)
-    cards, free = room.cards, room.free
     for claim in view.claims:
         if claim.get("status", {}).get("allocation"):
             continue
         for asked in _exact_requests(claim):
-            wanted = asked.get("capacity", {}).get("requests", {})
-            for key, amount in wanted.items():
-                need = quantity.parse_int(amount)
-                most = max((card.get(key, 0) for card in cards.values()), default=0)
+            requests = asked.get("capacity", {}).get("requests", {})
+            wanted = {key: quantity.parse_int(amount) for key, amount in requests.items()}
+            for key, need in wanted.items():
+                most = room.largest.get(key, 0)
                 if need > most:
                     return Explanation(
                         True,
-                        f"{name} waits because it asks for {key} {amount} and the largest card "
+                        f"{name} waits because it asks for {key} {requests[key]} and the largest card "
                         f"has {_show(key, most)}.",
                         "kubectl get resourceslices -o yaml",
                         reason="TooLarge",
                     )
-            if not any(_fits(wanted, left) for left in free.values()):
-                best = max(free.values(), key=lambda left: left.get("memory", 0), default={})
+            if not any(_fits(wanted, left) for left in room.free.values()):
+                best = max(room.free.values(), key=lambda left: left.get("memory", 0), default={})
                 return Explanation(
                     True,
-                    f"{name} waits for room: it asks for {_show_all(wanted)}, and the emptiest card has "
+                    f"{name} waits for room: it asks for {_show_all(requests)}, and the emptiest card has "
                     f"{_show_all(best)} free.",
                     "kubectl get resourceclaims -A",
                     reason="NoRoom",
@@ -199,8 +200,8 @@ def _free(cards: dict[tuple[str, str], Capacity], claims: list[Object]) -> dict[
     return free
 
 
-def _fits(wanted: dict[str, Any], room: Capacity) -> bool:
-    return all(quantity.parse_int(amount) <= room.get(key, 0) for key, amount in wanted.items())
+def _fits(wanted: Capacity, room: Capacity) -> bool:
+    return all(amount <= room.get(key, 0) for key, amount in wanted.items())
 
 
 def _show(key: str, amount: int) -> str:

@@ -1,0 +1,91 @@
+"""What NVML says of (simulated) cards: figures, processes, and a card that is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hami_dra import native_files
+from tests.support.limited import A10, CONTEXT, ROOT, SimulatedShares
+
+pytestmark = pytest.mark.native
+GIB = 1024**3
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[SimulatedShares]:
+    made = SimulatedShares(tmp_path)
+    yield made
+    made.close()
+
+
+def read(node: SimulatedShares, script: str) -> list[Any]:
+    """Run SCRIPT, which prints JSON, in a process of its own with `readings` and `fault`."""
+    library = node.state / "root/usr/lib64/libnvidia-ml.so.1"
+    library.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(native_files.find("sim/libnvidia-ml.so.1"), library)
+    head = f"""
+        import dataclasses, json
+        from pathlib import Path
+        from hami_dra.devices.driver_root import DriverRoot
+        from hami_dra.devices.nvidia_readings import NvidiaReadings
+        root = Path({str(node.state / "root")!r})
+        readings = NvidiaReadings(DriverRoot(root, root))
+        def show(items):
+            print(json.dumps([dataclasses.asdict(item) for item in items]))
+        def fault(line):
+            Path({str(node.state / "sim.faults")!r}).write_text(line)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script)],
+        env=os.environ | node.environment | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_card_tells_its_memory_heat_and_power(node: SimulatedShares) -> None:
+    node.hide("1Gi")
+    ((card,),) = read(node, "show(readings.cards())")
+    assert (card["uuid"], card["index"], card["product"]) == (A10, 0, "NVIDIA A10")
+    assert card["memory_used"] == GIB + CONTEXT
+    assert card["memory"] == 23028 * 1024**2
+    assert card["healthy"]
+    assert 20 < card["temperature"] < 100
+    assert 5 < card["power"] < 400
+    assert card["utilization"] == 0
+
+
+def test_processes_are_told_with_what_they_hold(node: SimulatedShares) -> None:
+    hidden = node.hide("1Gi")
+    ((process,),) = read(node, "show(readings.processes())")
+    assert process == {"uuid": A10, "pid": hidden.pid, "memory": GIB + CONTEXT}
+
+
+def test_a_lost_card_stays_as_not_healthy_until_it_is_back(node: SimulatedShares) -> None:
+    script = f"""
+        show(readings.cards())
+        fault("lost {A10}")
+        show(readings.cards())
+        show(readings.processes())
+        fault("")
+        show(readings.cards())
+    """
+    before, lost, processes, after = read(node, script)
+    assert before[0]["healthy"]
+    assert lost == [
+        before[0] | dict.fromkeys(lost[0].keys() - {"uuid", "index", "product"}) | {"healthy": False}
+    ]
+    assert processes == []
+    assert after[0]["healthy"]
