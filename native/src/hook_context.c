@@ -37,12 +37,12 @@ static bool measured(opening *self) {
     if (self->asked.state != CARD_LIMITED || budget_context_bytes(own->card) || WRONG(FREE_CONTEXT))
         return true;
     uint64_t after = nvml_used_bytes(own->card->device);
-    uint64_t cost = after > self->before ? after - self->before : USUAL_CONTEXT_BYTES;
-    if (cost > 4 * USUAL_CONTEXT_BYTES) return true; /* others have allocated meanwhile */
+    uint64_t price = after > self->before ? after - self->before : USUAL_CONTEXT_BYTES;
+    if (price > 4 * USUAL_CONTEXT_BYTES) return true; /* others have allocated meanwhile */
     uint64_t held = charge_bytes(&own->taken);
-    if (cost > held && budget_extend(own->card, &own->taken, cost - held) != 0) return false;
-    budget_shrink(own->card, &own->taken, cost);
-    budget_learn_context(own->card, cost);
+    if (price > held && budget_extend(own->card, &own->taken, price - held) != 0) return false;
+    budget_shrink(own->card, &own->taken, price);
+    budget_learn_context(own->card, price);
     return true;
 }
 
