@@ -10,6 +10,7 @@
 
 struct sim_gpu {
     char product[96], uuid[80], brand[32], architecture[32], serial[30], pcie_root[32];
+    char mig[96];         /* profiles of its MIG instances ("1g.6gb 2g.12gb"); empty: not in MIG mode */
     int minor, numa_node; /* numa_node -1: none */
     unsigned cc_major, cc_minor, multiprocessors;
     unsigned pci_domain, pci_bus, pci_device, pci_function;

@@ -31,6 +31,7 @@ const struct sim_field sim_gpu_fields[] = {
     GPU("multiprocessors", SIM_UINT, multiprocessors, false),
     GPU("pcieRoot", SIM_TEXT, pcie_root, false),
     GPU("numaNode", SIM_INT, numa_node, false),
+    GPU("migDevices", SIM_TEXT, mig, false),
     GPU("serial", SIM_TEXT, serial, false),
     GPU("contextMiB", SIM_MEBIBYTES, context, false),
     GPU("powerLimitWatts", SIM_UINT, power_limit_watts, false),

@@ -14,7 +14,7 @@ struct sim_gpu *nvml_gpu(nvmlDevice_t device) {
     struct sim_gpu *gpu = (struct sim_gpu *)(void *)device;
     for (int i = 0; node && i < node->config.gpus; i++)
         if (gpu == &node->config.gpu[i]) return gpu;
-    return NULL;
+    return node ? nvml_instance(device) : NULL;
 }
 
 nvmlReturn_t nvml_bad_device(void) {

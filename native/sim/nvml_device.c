@@ -43,6 +43,8 @@ static nvmlReturn_t by_text(const char *text, size_t offset, nvmlDevice_t *devic
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
+    struct sim_gpu *instance = nvml_node() && uuid ? nvml_instance_of_uuid(uuid) : NULL;
+    if (instance && device) return handle_of(instance, device);
     return by_text(uuid, offsetof(struct sim_gpu, uuid), device);
 }
 NVML_API nvmlReturn_t nvmlDeviceGetHandleBySerial(const char *serial, nvmlDevice_t *device) {

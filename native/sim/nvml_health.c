@@ -32,8 +32,6 @@ CONSTANT(nvmlDeviceGetDisplayActive, 0)
 CONSTANT(nvmlDeviceGetDisplayMode, 0)
 CONSTANT(nvmlDeviceGetComputeMode, 0)
 CONSTANT(nvmlDeviceGetMultiGpuBoard, 0)
-CONSTANT(nvmlDeviceGetMaxMigDeviceCount, 0)
-CONSTANT(nvmlDeviceIsMigDeviceHandle, 0)
 CONSTANT(nvmlDeviceGetCurrPcieLinkGeneration, 4)
 CONSTANT(nvmlDeviceGetMaxPcieLinkGeneration, 4)
 CONSTANT(nvmlDeviceGetCurrPcieLinkWidth, 16)
@@ -88,12 +86,6 @@ NVML_API nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, n
     return NVML_SUCCESS;
 }
 
-/* MIG is a property of Ampere data-centre cards; a simulated card has none. */
-NVML_API nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned *current, unsigned *pending) {
-    NVML_ENTER(device, current && pending);
-    (void)gpu;
-    return NVML_ERROR_NOT_SUPPORTED;
-}
 NVML_API nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned link,
                                                nvmlEnableState_t *active) {
     (void)link;

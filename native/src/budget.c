@@ -109,9 +109,15 @@ budget *budget_all(int *count) {
     return budgets;
 }
 
+/* Behind its prefix: a UUID is "GPU-..." or "MIG-...", and CUDA tells the number alone. */
+static const char *number_of(const char *uuid) {
+    const char *dash = strchr(uuid, '-');
+    return dash ? dash + 1 : uuid;
+}
+
 budget *budget_of(const char *uuid) {
     for (int i = 0; i < budget_count; i++)
-        if (strcasecmp(budgets[i].device, uuid) == 0) return &budgets[i];
+        if (strcasecmp(number_of(budgets[i].device), number_of(uuid)) == 0) return &budgets[i];
     return NULL;
 }
 

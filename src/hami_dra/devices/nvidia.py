@@ -10,7 +10,7 @@ from typing import Any
 
 import pynvml
 
-from hami_dra.devices import nvidia_edits
+from hami_dra.devices import nvidia_edits, nvidia_mig
 from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
@@ -75,19 +75,20 @@ class NvidiaBackend:
         self._sysfs = sysfs or (root.path / "sys", Path("/sys"))
 
     def discover(self) -> list[Device]:
-        """See Backend. Cards in MIG mode are left out: their memory belongs to the instances."""
+        """See Backend. Of a card in MIG mode its instances: never both, for they have its memory."""
         with self._nvml():
-            found = [self._device(handle) for handle in _handles() if not _mig_enabled(handle)]
-        return sorted(found, key=_minor)
+            found = [device for handle in _handles() for device in self._devices(handle)]
+        return sorted(found, key=lambda device: (_minor(device), device.detail or nvidia_mig.NONE))
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """See Backend: by reference to the toolkit's specification, else our own."""
         vendor, own = {}, {}
         for device, share in grants:
-            minor = _minor(device)
-            name = self._vendor.device_for(device.uuid, minor, f"/dev/nvidia{minor}")
+            minor, instance = _minor(device), device.detail
+            number = nvidia_mig.NO_NUMBER if instance else minor
+            name = self._vendor.device_for(device.uuid, number, f"/dev/nvidia{minor}")
             if name is None:
-                own[share.key] = nvidia_edits.device(self._root, minor)
+                own[share.key] = nvidia_edits.device(self._root, minor, instance)
             else:
                 vendor[share.key] = (name,)
         return ClaimEdits(nvidia_edits.common(self._root) if own else {}, own, vendor)
@@ -121,6 +122,14 @@ class NvidiaBackend:
             raise DriverError(f"NVML of {self._root.on_host(library)} failed: {problem}") from problem
         finally:
             pynvml.nvmlShutdown()
+
+    def _devices(self, handle: Any) -> Iterator[Device]:
+        card = self._device(handle)
+        if not nvidia_mig.enabled(handle):
+            yield card
+            return
+        for found in nvidia_mig.instances(handle):
+            yield nvidia_mig.device(card, found, capacities(found.memory))
 
     def _device(self, handle: Any) -> Device:
         minor = pynvml.nvmlDeviceGetMinorNumber(handle)
@@ -182,14 +191,6 @@ def bus_id(nvml: str) -> str:
     """NVML's 00000000:65:01.0 as the kernel writes it: 0000:65:01.0, lower case."""
     domain, _, rest = nvml.lower().partition(":")
     return f"{int(domain, 16):04x}:{rest}"
-
-
-def _mig_enabled(handle: Any) -> bool:
-    try:
-        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except pynvml.NVMLError:  # no MIG on this card, or a driver too old to know it
-        return False
-    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _usage(device: Device) -> Usage:

@@ -7,10 +7,12 @@ search (Debian's and Red Hat's), so that no hook has to run ldconfig in the cont
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 from hami_dra.devices.backend import Edits
 from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.devices.nvidia_mig import Instance
 
 # The compute and utility parts of the driver.
 LIBRARIES = (
@@ -44,9 +46,24 @@ def common(root: DriverRoot) -> Edits:
     return {"deviceNodes": [node for name in CONTROL_NODES for node in _nodes(root, name)], "mounts": mounts}
 
 
-def device(root: DriverRoot, minor: int) -> Edits:
-    """The card's own node."""
-    return {"deviceNodes": _nodes(root, f"nvidia{minor}")}
+def device(root: DriverRoot, minor: int, instance: Instance | None = None) -> Edits:
+    """The card's own node; for a MIG instance those of its capabilities, which give access to it, as well."""
+    nodes = _nodes(root, f"nvidia{minor}")
+    if instance is not None:
+        gpu = f"gpu{minor}/mig/gi{instance.gpu}"
+        nodes += _capability(root, f"{gpu}/access")
+        nodes += _capability(root, f"{gpu}/ci{instance.compute}/access")
+    return {"deviceNodes": nodes}
+
+
+def _capability(root: DriverRoot, name: str) -> list[Edits]:
+    """The node /dev/nvidia-caps/nvidia-cap<n> that the driver's list of capabilities has for NAME."""
+    for proc in (root.path / "proc", Path("/proc")):
+        path = proc / "driver/nvidia/capabilities" / name
+        if path.is_file():
+            number = re.search(r"DeviceFileMinor:\s*(\d+)", path.read_text())
+            return _nodes(root, f"nvidia-caps/nvidia-cap{number.group(1)}") if number else []
+    return []
 
 
 def _mount(root: DriverRoot, found: Path, target: str) -> Edits:

@@ -6,6 +6,9 @@ DRIVER = "hami-core-gpu.project-hami.io"
 DEVICE_TYPE = "hami-gpu"
 """Value of the attribute `type` of a card that is shared by memory and cores."""
 
+MIG_TYPE = "hami-mig"
+"""The same of a MIG instance: a card is either published whole or by its instances."""
+
 REQUEST = "gpu"
 """Name of the request in the claims that admission makes."""
 
