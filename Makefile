@@ -61,6 +61,10 @@ types: $(VENV)/.installed ## mypy --strict
 unit: build ## Everything that needs no cluster
 	$(PYTEST) -m "not e2e"
 
+.PHONY: docs
+docs: build ## The documentation site in build/site; every link must lead somewhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .PHONY: test
 test: check e2e ## What CI runs: check, then the rollout and the e2e suite on a real kind cluster
 

@@ -1,0 +1,102 @@
+"""mkdocs hooks: add the pages that are made from code, and order the navigation.
+
+Nothing that is made here is committed, so nothing can be stale: what the site says of values, commands,
+roles, attributes, parameters and checks is read from their source when it is built.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+REPO = Path(__file__).parents[2]
+sys.path[:0] = [str(REPO), str(REPO / "src"), str(Path(__file__).parent)]
+
+import reference  # noqa: E402
+import troubleshooting  # noqa: E402
+
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Start", "", ("index.md", "quick-start.md", "concepts.md")),
+    (
+        "How to",
+        "how-to/",
+        (
+            "how-to/share-a-card.md",
+            "how-to/choose-a-card.md",
+            "how-to/tune-a-share.md",
+            "how-to/limit-on-one-host.md",
+            "monitoring.md",
+            "families.md",
+            "how-to/migrate-from-device-plugin.md",
+            "how-to/migrate-from-upstream-dra.md",
+            "how-to/install-without-internet.md",
+            "how-to/upgrade-and-remove.md",
+            "how-to/ask-for-help.md",
+        ),
+    ),
+    (
+        "Reference",
+        "reference/",
+        (
+            "reference/cli.md",
+            "reference/values.md",
+            "metrics.md",
+            "reference/parameters.md",
+            "profiles.md",
+            "backends.md",
+        ),
+    ),
+    ("Troubleshooting", "troubleshooting/", ("troubleshooting/index.md",)),
+    ("Runbooks", "runbooks/", ("runbooks/index.md",)),
+    ("About", "adr/", ("security.md", "benchmarks.md", "compatibility.md", "interfaces.md", "changelog.md")),
+)
+"""Title, folder whose other pages follow, and the pages that come first, in this order."""
+
+
+def on_config(config: Any) -> Any:
+    """Order the navigation; pages that no section knows go to the last one."""
+    made = generated()
+    known = sorted({*made, *(str(path.relative_to(REPO / "docs")) for path in (REPO / "docs").rglob("*.md"))})
+    placed = {page for _, _, first in SECTIONS for page in first}
+    nav = []
+    for title, folder, first in SECTIONS:
+        rest = [page for page in known if folder and page.startswith(folder) and page not in placed]
+        placed |= set(rest)
+        nav.append({title: [page for page in (*first, *rest) if page in known]})
+    nav[-1]["About"] += [page for page in known if page not in placed]
+    config.nav = nav
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the made pages."""
+    for name, text in generated().items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Links out of docs/, which are good in a checkout, lead to the repository on the site."""
+    folder = (REPO / "docs" / page.file.src_uri).parent
+
+    def outside(link: re.Match[str]) -> str:
+        target = (folder / link[1]).resolve()
+        if target.is_relative_to(REPO / "docs") or not target.exists():
+            return link[0]
+        return f"]({config.repo_url}/blob/main/{target.relative_to(REPO)}"
+
+    return re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
+
+
+def generated() -> dict[str, str]:
+    """Every made page by its path below docs/."""
+    return {
+        **reference.pages(),
+        **troubleshooting.pages(),
+        "security.md": (REPO / "SECURITY.md").read_text(),
+        "changelog.md": (REPO / "CHANGELOG.md").read_text(),
+    }

@@ -1,0 +1,210 @@
+"""Reference pages from their sources: commands, chart values, roles, attributes, parameters of a claim."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from hami_dra.cli.main import COMMANDS, cli
+from hami_dra.model import parameters
+
+REPO = Path(__file__).parents[2]
+CHART = REPO / "charts/hami"
+
+ATTRIBUTES = {
+    "architecture": "generation of the chip",
+    "brand": "NVML's brand",
+    "cudaComputeCapability": "what the chip can do",
+    "cudaDriverVersion": "newest CUDA that the driver serves",
+    "driverVersion": "the driver",
+    "minor": "number in `/dev/nvidia<minor>`",
+    "pcieBusID": "address on the PCI bus",
+    "productName": "as the driver calls it",
+    "resource.kubernetes.io/pcieRoot": "root of its PCI tree; the same for cards that talk to each other "
+    "directly",
+    "type": "`hami-gpu`: a card that is shared by memory and cores",
+    "uuid": "the card's identity; limits are keyed by it",
+    "numaNode": "memory node of the host that it is nearest to",
+}
+
+
+def pages() -> dict[str, str]:
+    """Every page by its path below docs/."""
+    return {
+        "reference/cli.md": _commands(),
+        "reference/values.md": _values(),
+        "reference/roles.md": _roles(),
+        "reference/attributes.md": _attributes(),
+        "reference/parameters.md": _parameters(),
+    }
+
+
+def _commands() -> str:
+    parts = [
+        "# Commands\n",
+        "Everything that `hami` does; `kubectl hami` is the same. Exit codes: 0 fine, 1 found something "
+        "wrong or refused the input, 2 could not look.\n",
+    ]
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None  # noqa: S101  the table's own names
+        context = click.Context(command, info_name=f"hami {name}", terminal_width=88, max_content_width=88)
+        parts.append(f"## {name}\n\n```text\n{_stable(command.get_help(context))}\n```\n")
+        variables = [
+            f"| `{option.opts[-1]}` | `{option.envvar}` |"
+            for option in command.params
+            if isinstance(option, click.Option) and option.envvar
+        ]
+        if variables:
+            parts.append("\n".join(["| option | variable |", "|---|---|", *variables]) + "\n")
+    return "\n".join(parts)
+
+
+def _stable(text: str) -> str:
+    """Defaults that are of this machine."""
+    import os
+
+    return text.replace(f"default: {os.uname().nodename}", "default: this host's name")
+
+
+def _values() -> str:
+    text = (CHART / "charts/hami-dra/values.yaml").read_text()
+    rows = [f"| `{path}` | {_shown(default)} | {about} |" for path, default, about in _leaves(text)]
+    return "\n".join(
+        [
+            "# Chart values",
+            "",
+            "In the chart `hami` all of these stand below `hami-dra:`; `dra.enabled=true` is asked for. A "
+            "key that does not exist is refused, and so are values that contradict each other.",
+            "",
+            "| value | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _leaves(text: str) -> Iterator[tuple[str, Any, str]]:
+    """Path, default and comment of each value. A value without a comment of its own takes its parent's."""
+    root = yaml.compose(text)
+    comments = _comments(text.splitlines())
+
+    def walk(node: Any, path: tuple[str, ...], about: str) -> Iterator[tuple[str, Any, str]]:
+        for key, value in node.value:
+            said = comments.get(key.start_mark.line, "")
+            inner = (*path, key.value)
+            if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
+                yield from walk(value, inner, said or about)
+            else:
+                yield ".".join(inner), yaml.safe_load(yaml.serialize(value)), said or about
+
+    yield from walk(root, (), "")
+
+
+def _comments(lines: list[str]) -> dict[int, str]:
+    """The comment lines right above each line."""
+    found: dict[int, str] = {}
+    said: list[str] = []
+    for number, line in enumerate(lines):
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            said.append(stripped.lstrip("# "))
+        elif stripped:
+            found[number] = " ".join(said)
+            said = []
+        else:
+            said = []
+    return found
+
+
+def _shown(default: Any) -> str:
+    text = json.dumps(default)
+    return f"`{text}`" if len(text) < 60 else "see the file"
+
+
+def _roles() -> str:
+    order = [
+        play.split("/")[-1] for play in re.findall(r"role: (\w+)", (REPO / "playbooks/site.yml").read_text())
+    ]
+    found = sorted((REPO / "roles").iterdir(), key=lambda role: (order + [role.name]).index(role.name))
+    body = [
+        (role / "README.md").read_text().split("\nGenerated by")[0].replace("# ", "## ", 1)
+        for role in found
+        if (role / "README.md").is_file()
+    ]
+    head = "# Roles\n\nOf the Ansible collection, in the order in which `playbooks/site.yml` uses them.\n"
+    return head + "\n" + "\n".join(body)
+
+
+def _attributes() -> str:
+    """From the slice of a simulated A10, so that an attribute that is added shows up, with its type."""
+    command = [sys.executable, "-m", "hami_dra.cli.main", "slice", "--node", "node", "-o", "json"]
+    command += ["--sim", str(REPO / "tests/guide/gpus-a10.yaml")]
+    device = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["spec"][
+        "devices"
+    ][0]
+    unknown = set(device["attributes"]) - set(ATTRIBUTES)
+    if unknown:
+        raise ValueError(f"scripts/docs/reference.py has no words for the attributes {sorted(unknown)}")
+    rows = []
+    for name, value in device["attributes"].items():
+        ((kind, example),) = value.items()
+        rows.append(f"| `{name}` | {kind} | `{example}` | {ATTRIBUTES[name]} |")
+    capacities = [
+        f"| `{name}` | `{entry['value']}` | `{json.dumps(entry.get('requestPolicy', {}))}` |"
+        for name, entry in device["capacity"].items()
+    ]
+    return "\n".join(
+        [
+            "# Attributes and capacities",
+            "",
+            "What claims select by, of an NVIDIA card. Names without a domain are in "
+            "`hami-core-gpu.project-hami.io`. The values are those of a *simulated* A10.",
+            "",
+            "| attribute | type | example | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "## Capacities",
+            "",
+            "| capacity | example | policy of requests |",
+            "|---|---|---|",
+            *capacities,
+            "",
+        ]
+    )
+
+
+def _parameters() -> str:
+    example = (parameters.__doc__ or "").split("\n\n")[1]
+    rows = [
+        f"| `{name}` | {field.expected} | `{getattr(parameters.DEFAULTS, field.attribute)}` |"
+        for name, field in parameters._FIELDS.items()
+    ]
+    block = "\n".join(line.removeprefix("    ") for line in example.splitlines())
+    return "\n".join(
+        [
+            "# Parameters of a claim",
+            "",
+            "In `spec.devices.config[].opaque.parameters` of a ResourceClaim, a template or a DeviceClass.",
+            "",
+            f"```yaml\n{block}\n```",
+            "",
+            "| field | values | default |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "An unknown field or value is refused, with its path. `enforcement: none` counts in a "
+            "DeviceClass only: who may use a class decides whom you trust.",
+            "",
+        ]
+    )

@@ -1,0 +1,86 @@
+"""The site builds, every link leads somewhere, and nothing is loaded from elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from hami_dra.ops.checks import CHECKS
+from tests.cluster.versions import REPO
+
+pytestmark = pytest.mark.native
+
+
+def build(folder, config="mkdocs.yml"):
+    command = [
+        os.path.join(os.path.dirname(sys.executable), "mkdocs"),
+        "build",
+        "--strict",
+        "--site-dir",
+        str(folder),
+    ]
+    environment = dict(os.environ) | {
+        "NO_MKDOCS_2_WARNING": "1",
+        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        [*command, "--config-file", config], cwd=REPO, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    done = build(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_each_check_of_the_doctor_has_its_page_with_its_remedy(site):
+    for check in CHECKS:
+        page = (site / "troubleshooting" / check.id / "index.html").read_text()
+        assert check.id in page
+        assert "Mend it" in page
+
+
+def test_every_page_can_be_reached_from_the_navigation(site):
+    made = {str(path.parent.relative_to(site)) for path in site.rglob("index.html")} - {"."}
+    home = (site / "index.html").read_text()
+    linked = set(re.findall(r'href="([\w./-]+)/"', home))
+    sections = {page.partition("/")[0] for page in made}
+    assert sections <= {link.removeprefix("./").partition("/")[0] for link in linked}
+
+
+def test_no_page_loads_anything_from_elsewhere(site):
+    foreign = set()
+    for page in site.rglob("*.html"):
+        foreign |= set(
+            re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text())
+        )
+    assert {
+        address for address in foreign if not address.startswith("https://hami-dra.github.io/hami-dra/")
+    } == set()
+
+
+def test_the_reference_tells_every_value_and_command(site):
+    values = (site / "reference/values/index.html").read_text()
+    for name in ("webhook.replicas", "certs.mode", "drivers.nvidia.containerDriver"):
+        assert name in values
+    commands = (site / "reference/cli/index.html").read_text()
+    assert "hami doctor" in commands
+    assert "HAMI_STATE_DIR" in commands
+
+
+def test_a_link_that_leads_nowhere_stops_the_build(tmp_path):
+    """The check of the links is itself checked: mkdocs' own severities are easy to lose."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text("[gone](nowhere.md) and [here](#no-such-part)\n")
+    settings = (REPO / "mkdocs.yml").read_text().replace("hooks: [scripts/docs/hooks.py]\n", "")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text(settings)
+    done = build(tmp_path / "site", str(config))
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
+    assert "no-such-part" in done.stderr
