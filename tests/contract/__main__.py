@@ -2,7 +2,8 @@
 
 With a COMMAND the driver is started, and restarted, by the suite, against an API server of the suite's own:
 `{kubeconfig}` in it becomes the path of the kubeconfig. Without one, the driver runs already and
---kubeconfig leads to its cluster, where claims are created in the namespace `default`. docs/conformance.md.
+--kubeconfig leads to its cluster, where claims are created in the namespace `default`. docs/conformance.md
+has more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -19,6 +21,7 @@ import click
 from hami_dra.kube import Client
 from tests.contract.bench import Bench, own_api
 from tests.contract.checks import CHECKS, Check, Skipped
+from tests.support import real_api
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -32,6 +35,12 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--cdi-dir", type=click.Path(path_type=Path), help="Where it writes CDI files.")
 @click.option(
     "--state-dir", type=click.Path(path_type=Path), help="Where its checkpoint is, if not by its socket."
+)
+@click.option(
+    "--api",
+    type=click.Choice(["memory", "real"]),
+    default="memory",
+    help="The suite's own API server: in memory (JSON only, can fail on purpose) or etcd and kube-apiserver.",
 )
 @click.option("--kubeconfig", help="The driver's cluster, without a COMMAND.")
 @click.option("--log", type=_FOLDER, help="File for the output of COMMAND.")
@@ -62,9 +71,14 @@ def _bench(stack: ExitStack, command: tuple[str, ...], options: dict[str, Any]) 
     }
     if not command:
         return Bench(Client.from_environment(options["kubeconfig"]), **common)
-    api, kubeconfig = stack.enter_context(own_api(options["node"]))
+    api = None
+    if options["api"] == "real":
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="contract-api-")))
+        kube, kubeconfig = stack.enter_context(real_api.serving(folder, options["node"]))
+    else:
+        api, kubeconfig = stack.enter_context(own_api(options["node"]))
     words = [word.replace("{kubeconfig}", str(kubeconfig)) for word in command]
-    return Bench(api, api=api, command=words, **common)
+    return Bench(api or kube, api=api, command=words, **common)
 
 
 def _outcome(each: Check, bench: Bench) -> tuple[str, str]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES, KubeClient
 from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
@@ -22,6 +24,8 @@ from tests.support.kubelet import Kubelet
 
 Object = dict[str, Any]
 PATIENCE_S = 30.0
+REFUSALS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+"""Of a whole call; UNAVAILABLE and its kin mean that the driver broke."""
 
 
 @dataclass
@@ -137,13 +141,22 @@ class Bench:
         """The error for a claim with these results, which must not be granted."""
         claim = self.claim(*results)
         try:
-            answer = self.prepare(claim)
-            assert answer.error, f"prepared although {why}"
-            assert not answer.devices, "an error together with devices"
-            return str(answer.error)
+            return self.refused_claim(claim, why)
         finally:
             self.unprepare(claim)
             self.forget(claim)
+
+    def refused_claim(self, claim: Object, why: str) -> str:
+        """The error for a claim that must not be granted: of the claim, or of the whole call."""
+        try:
+            answer = self.prepare(claim)
+        except grpc.RpcError as refused:
+            if refused.code() not in REFUSALS:
+                raise
+            return str(refused.details())
+        assert answer.error, f"prepared although {why}"
+        assert not answer.devices, "an error together with devices"
+        return str(answer.error)
 
 
 def _smallest(capacity: Object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pynvml
 
 from hami_dra.devices import nvidia_edits, nvidia_mig
-from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
+from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
 from hami_dra.devices.vendor_cdi import VendorCdi
@@ -71,11 +71,13 @@ class NvidiaBackend:
     ) -> None:
         self._root = root
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
+        self._common: Edits | None = None
         self._health = NvidiaHealth(ignored_xids)
         self._sysfs = sysfs or (root.path / "sys", Path("/sys"))
 
     def discover(self) -> list[Device]:
         """See Backend. Of a card in MIG mode its instances: never both, for they have its memory."""
+        self._common = None
         with self._nvml():
             found = [device for handle in _handles() for device in self._devices(handle)]
         return sorted(found, key=lambda device: (_minor(device), device.detail or nvidia_mig.NONE))
@@ -91,7 +93,13 @@ class NvidiaBackend:
                 own[share.key] = nvidia_edits.device(self._root, minor, instance)
             else:
                 vendor[share.key] = (name,)
-        return ClaimEdits(nvidia_edits.common(self._root) if own else {}, own, vendor)
+        return ClaimEdits(self._common_edits() if own else {}, own, vendor)
+
+    def _common_edits(self) -> Edits:
+        """Looked up once between two discoveries: a hundred places are searched."""
+        if self._common is None:
+            self._common = nvidia_edits.common(self._root)
+        return self._common
 
     def health(self, devices: Sequence[Device]) -> list[Problem]:
         """See Backend: events of the driver and what it says of each card (`nvidia_health`)."""

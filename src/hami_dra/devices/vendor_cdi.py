@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,11 @@ class VendorCdi:
 
     def _specs(self) -> list[dict[str, Any]]:
         files = [
-            path
+            folder / name
             for folder in self._folders
-            for path in sorted(folder.glob("*"))
-            if path.suffix in (".yaml", ".json") and not path.name.startswith("k8s.")
+            if folder.is_dir()
+            for name in sorted(os.listdir(folder))
+            if name.endswith((".yaml", ".json")) and not name.startswith((".", "k8s."))
         ]
         return [spec for path in files if (spec := self._load(path)).get("kind") == self._kind]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hami_dra.model.device import CORES, MEMORY
@@ -68,7 +68,8 @@ class PreparedClaim:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""
-        return asdict(self)
+        shares = [{**vars(share), "parameters": vars(share.parameters)} for share in self.shares]
+        return {**vars(self), "shares": shares}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PreparedClaim:

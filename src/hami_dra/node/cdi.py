@@ -72,7 +72,7 @@ class CdiFolder:
     def write(self, uid: str, spec: dict[str, Any]) -> None:
         """Write or replace the specification of a claim."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path(uid), json.dumps(spec, indent=1).encode())
+        write_whole(self._path(uid), json.dumps(spec).encode())
 
     def remove(self, uid: str) -> None:
         """Remove it; fine when it is gone."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim
-from hami_dra.node.files import write_whole
+from hami_dra.node.files import Sync, write_whole
 
 VERSION = 1
 
@@ -27,19 +27,25 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: tuple[bytes | None, Claims] = (None, {})  # read or written last, and what it says
 
     def load(self) -> Claims:
         """Return the prepared claims, none when there is no file; StateError when it is damaged."""
         try:
-            return decode(self._path.read_bytes())
+            data = self._path.read_bytes()
+            if data != self._known[0]:
+                self._known = (data, decode(data))
+            return dict(self._known[1])
         except FileNotFoundError:
             return {}
         except StateError as problem:
             raise StateError(f"{self._path}: {problem}") from problem
 
-    def save(self, claims: Mapping[str, PreparedClaim]) -> None:
-        """Write all of them, durably."""
-        write_whole(self._path, encode(claims), mode=0o600, durable=True)
+    def save(self, claims: Mapping[str, PreparedClaim], sync: Sync = Sync.NEW) -> None:
+        """Write all of them. SYNC: whether a power cut may bring back the file before."""
+        data = encode(claims)
+        write_whole(self._path, data, mode=0o600, sync=sync)
+        self._known = (data, dict(claims))
 
     def set_aside(self) -> Path:
         """Move a damaged file out of the way, for a person to look at; return where it is now."""

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
+
+
+class Sync(Enum):
+    """What is there after a power cut: anything, the old or the new content whole, or surely the new one."""
+
+    NO = 0
+    WHOLE = 1
+    NEW = 2
 
 
 def _temporary(path: Path) -> Path:
@@ -16,18 +25,18 @@ def remove_whole(path: Path) -> None:
     _temporary(path).unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Replace PATH by rename. DURABLE: survives a power cut (file and folder synced). One writer only."""
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644, sync: Sync = Sync.NO) -> None:
+    """Replace PATH by rename; after a power cut what SYNC says. One writer only."""
     temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # the umask must not decide
         file.write(data)
-        if durable:
+        if sync is not Sync.NO:
             file.flush()
             os.fsync(descriptor)
     os.rename(temporary, path)
-    if durable:
+    if sync is Sync.NEW:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

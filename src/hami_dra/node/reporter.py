@@ -11,6 +11,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,49 +28,61 @@ log = structlog.get_logger(__name__)
 
 SAY_AGAIN_S = 300.0
 """kubelet asks every few seconds for a claim that it cannot have: once in a while is enough."""
+SETTLED_S = 3.0
+"""A status that is written at once would compete with the Pod's start for the API server."""
 MOST_WAITING = 1000
 
 
 class Reporter:
-    """`prepared` and `refused` return at once; `run` does the work."""
+    """`prepared`, `unprepared` and `refused` return at once; `run` does the work."""
 
-    def __init__(self, kube: KubeClient, driver: str) -> None:
+    def __init__(self, kube: KubeClient, driver: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._driver = driver
-        self._work: queue.Queue[Callable[[], None]] = queue.Queue(MOST_WAITING)
+        self._clock = clock
+        self._refused: queue.Queue[Callable[[], None]] = queue.Queue(MOST_WAITING)
         self._said: dict[tuple[str, str], float] = {}
+        self._ready: dict[str, tuple[float, ClaimRef, Sequence[Granted]]] = {}  # by uid, oldest first
         self._writes_status = True
 
     def run(self, stop: threading.Event) -> None:
         """Write what is reported until STOP is set."""
         while not stop.is_set():
-            try:
-                work = self._work.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            try:
-                work()
-            except errors.KubeError as problem:
-                log.info("not reported to the API", error=str(problem))
+            with suppress(queue.Empty):
+                self._try(self._refused.get(timeout=0.5))
+            self.write_due()
+
+    def write_due(self) -> None:
+        """Write the status of claims that have been ready for a while."""
+        for uid, (due, ref, granted) in list(self._ready.items()):
+            if due > self._clock():
+                return
+            if self._ready.pop(uid, None) is not None:
+                self._try(partial(self._write_status, ref, granted))
 
     def prepared(self, ref: ClaimRef, granted: Sequence[Granted]) -> None:
-        """Say in `status.devices` that the claim's devices are ready."""
-        if self._writes_status:
-            self._later(lambda: self._write_status(ref, granted))
+        """Say in `status.devices` that the claim's devices are ready, once its Pod has had time to start."""
+        if self._writes_status and len(self._ready) < MOST_WAITING:
+            self._ready[ref.uid] = (self._clock() + SETTLED_S, ref, granted)
+
+    def unprepared(self, ref: ClaimRef) -> None:
+        """Nothing is to be said of the claim any more."""
+        self._ready.pop(ref.uid, None)
 
     def refused(self, ref: ClaimRef, reason: str, message: str) -> None:
         """Say on the Pods that wait for the claim why it was refused."""
-        now = time.monotonic()
+        now = self._clock()
         self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S}
         if (ref.uid, reason) not in self._said:
             self._said[ref.uid, reason] = now
-            self._later(lambda: self._tell_pods(ref, reason, message))
+            with suppress(queue.Full):
+                self._refused.put_nowait(partial(self._tell_pods, ref, reason, message))
 
-    def _later(self, work: Callable[[], None]) -> None:
+    def _try(self, work: Callable[[], None]) -> None:
         try:
-            self._work.put_nowait(work)
-        except queue.Full:
-            log.warning("too much to report, one left out")
+            work()
+        except errors.KubeError as problem:
+            log.info("not reported to the API", error=str(problem))
 
     def _tell_pods(self, ref: ClaimRef, reason: str, message: str) -> None:
         claim = self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)

@@ -97,6 +97,7 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
 
     def release(ref: ClaimRef, context: grpc.ServicerContext) -> None:
         driver.unprepare(ref, _time_left(context))
+        reporter.unprepared(ref)
         log.info("unprepared", namespace=ref.namespace, claim=ref.name, uid=ref.uid)
 
     return handlers(

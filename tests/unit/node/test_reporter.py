@@ -37,9 +37,21 @@ def ref(kube: FakeKube) -> ClaimRef:
     return ClaimRef("default", "half", stored["metadata"]["uid"])
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def reporter(kube: FakeKube) -> Iterator[Reporter]:
-    one, stop = Reporter(kube, DRIVER), threading.Event()
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def reporter(kube: FakeKube, clock: Clock) -> Iterator[Reporter]:
+    one, stop = Reporter(kube, DRIVER, clock), threading.Event()
     thread = threading.Thread(target=one.run, args=(stop,))
     thread.start()
     yield one
@@ -47,10 +59,13 @@ def reporter(kube: FakeKube) -> Iterator[Reporter]:
     thread.join()
 
 
-def settled(reporter: Reporter) -> None:
+def settled(reporter: Reporter, clock: Clock) -> None:
+    """What was reported is written, and what was prepared has been so for a while."""
+    clock.now += 10
     done = threading.Event()
-    reporter._later(done.set)
+    reporter._refused.put(done.set)
     assert done.wait(5)
+    reporter.write_due()
 
 
 def events(kube: FakeKube) -> list[Any]:
@@ -58,12 +73,12 @@ def events(kube: FakeKube) -> list[Any]:
 
 
 def test_every_pod_of_a_refused_claim_gets_one_event_for_one_cause(
-    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:
     for _ in range(3):
         reporter.refused(ref, "OverCommitted", "given away more than once")
     reporter.refused(ref, "UnknownDevice", "no such device")
-    settled(reporter)
+    settled(reporter, clock)
     assert sorted(events(kube)) == [
         ("first", "OverCommitted"),
         ("first", "UnknownDevice"),
@@ -73,10 +88,10 @@ def test_every_pod_of_a_refused_claim_gets_one_event_for_one_cause(
 
 
 def test_a_prepared_claim_says_which_device_is_ready(
-    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:
     reporter.prepared(ref, [GRANTED])
-    settled(reporter)
+    settled(reporter, clock)
     (device,) = kube.get(RESOURCE_CLAIMS, "half", "default")["status"]["devices"]
     assert {key: device[key] for key in ("driver", "pool", "device", "shareID")} == {
         "driver": DRIVER,
@@ -88,19 +103,19 @@ def test_a_prepared_claim_says_which_device_is_ready(
 
 
 def test_a_cluster_that_forbids_the_status_is_asked_once(
-    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:
     kube.fail_next = [errors.Denied("forbidden", status=403)]
     reporter.prepared(ref, [GRANTED])
-    settled(reporter)
+    settled(reporter, clock)
     before = len(kube.calls)
     reporter.prepared(ref, [GRANTED])
-    settled(reporter)
+    settled(reporter, clock)
     assert len(kube.calls) == before
 
 
 def test_an_api_server_that_is_away_holds_up_nobody(
-    reporter: Reporter, kube: FakeKube, ref: ClaimRef
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:
     kube.fail_next = [errors.Unavailable("away")] * 3
     started = time.monotonic()
@@ -108,3 +123,12 @@ def test_an_api_server_that_is_away_holds_up_nobody(
         reporter.prepared(ref, [GRANTED])
     assert time.monotonic() - started < 2
     reporter.refused(ref, "OverCommitted", "")
+
+
+def test_a_claim_that_went_at_once_is_not_written_about(
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
+) -> None:
+    reporter.prepared(ref, [GRANTED])
+    reporter.unprepared(ref)
+    settled(reporter, clock)
+    assert "devices" not in kube.get(RESOURCE_CLAIMS, "half", "default")["status"]

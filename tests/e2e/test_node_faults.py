@@ -1,0 +1,136 @@
+"""Pods on a node where plugin, kubelet or containerd is killed, or that is rebooted, in the middle of things.
+
+`HAMI_FAULTS=200` sets the number of random faults (6 otherwise), `HAMI_PODS=100` the number of Pods that go
+through one node (8 otherwise).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import faults
+from tests.e2e.kubectl import Kubectl, Object, claim, eventually, pod
+
+RANDOM_FAULTS = int(os.environ.get("HAMI_FAULTS", "6"))
+PODS = int(os.environ.get("HAMI_PODS", "8"))
+PATIENCE_S = 180.0
+
+
+def add(kubectl: Kubectl, name: str, node: str, memory: str = "64Mi") -> None:
+    kubectl.apply(claim(name, memory, None), pod(name, claim=name, node=node))
+
+
+def phase(kubectl: Kubectl, name: str) -> str:
+    """Running only when its container is Ready; empty when the Pod is gone."""
+    found = [item for item in kubectl.list("pods") if item["metadata"]["name"] == name]
+    if not found:
+        return ""
+    status: Object = found[0]["status"]
+    ready = all(each["ready"] for each in status.get("containerStatuses") or [{"ready": False}])
+    return "Running" if status["phase"] == "Running" and ready else f"not ready ({status['phase']})"
+
+
+def identity(kubectl: Kubectl, name: str) -> tuple[set[str], set[str]]:
+    """Uid of the claim, and its share."""
+    body = kubectl.get("resourceclaim", name)
+    results = body.get("status", {}).get("allocation", {}).get("devices", {}).get("results", [])
+    return {body["metadata"]["uid"]}, {each["shareID"] for each in results}
+
+
+def restarts(kubectl: Kubectl, name: str) -> int:
+    return sum(each["restartCount"] for each in kubectl.get("pod", name)["status"]["containerStatuses"])
+
+
+@pytest.fixture
+def stays(namespace: Kubectl, gpu_node: str) -> Iterator[str]:
+    """A Pod that must never notice."""
+    add(namespace, "stays", gpu_node)
+    namespace.wait_running("stays")
+    yield "stays"
+    eventually(lambda: phase(namespace, "stays") == "Running", "the Pod that must not notice", PATIENCE_S)
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_killed_in_the_middle_of_prepare_and_unprepare_every_pod_ends_as_it_should(
+    namespace: Kubectl, gpu_node: str, stays: str, fault: str
+) -> None:
+    chance = random.Random(fault)
+    add(namespace, "comes", gpu_node)
+    time.sleep(chance.uniform(0.0, 0.6))
+    faults.FAULTS[fault](gpu_node)
+    eventually(lambda: phase(namespace, "comes") == "Running", "the Pod", PATIENCE_S)
+    uids, shares = identity(namespace, "comes")
+    namespace("delete", "pod", "comes", "--grace-period=1", "--wait=false")
+    time.sleep(chance.uniform(0.0, 1.5))
+    faults.FAULTS[fault](gpu_node)
+    eventually(lambda: phase(namespace, "comes") == "", "the end of the Pod", PATIENCE_S)
+    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+    assert phase(namespace, stays) == "Running"
+    assert restarts(namespace, stays) == 0
+
+
+def test_random_faults_while_pods_come_and_go(namespace: Kubectl, gpu_node: str, stays: str) -> None:
+    chance = random.Random(20)
+    here: list[str] = []
+    gone: tuple[set[str], set[str]] = set(), set()
+    for number in range(RANDOM_FAULTS):
+        name = f"pod{number}"
+        add(namespace, name, gpu_node)
+        here.append(name)
+        if len(here) > 4:
+            old = here.pop(chance.randrange(4))
+            for known, found in zip(gone, identity(namespace, old), strict=True):
+                known.update(found)
+            namespace("delete", "pod", old, "--grace-period=1", "--wait=false")
+        time.sleep(chance.uniform(0.0, 2.0))
+        faults.FAULTS[chance.choice(sorted(faults.FAULTS))](gpu_node)
+    for name in here:
+        eventually(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
+    living = {item["metadata"]["name"] for item in namespace.list("pods")}
+    eventually(
+        lambda: {item["metadata"]["name"] for item in namespace.list("pods")} == {*here, stays},
+        f"the Pods that were deleted to go (there were {living})",
+        PATIENCE_S,
+    )
+    eventually(lambda: not faults.left_on(gpu_node, *gone), "nothing left over", PATIENCE_S)
+
+
+def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
+    cluster, namespace: Kubectl, gpu_node: str, stays: str
+) -> None:
+    add(namespace, "comes", gpu_node)
+    time.sleep(0.3)
+    faults.reboot(gpu_node)
+    for name in ("comes", stays):
+        eventually(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
+    nodes = Kubectl(cluster, "default")
+    eventually(lambda: "files of" in nodes.events(gpu_node), "the Event on the Node", PATIENCE_S)
+    uids, shares = identity(namespace, "comes")
+    namespace.delete_pod("comes")
+    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+
+
+def test_pods_with_claims_through_one_node_at_once(namespace: Kubectl, gpu_node: str) -> None:
+    names = [f"pod{number}" for number in range(PODS)]
+    for name in names:
+        add(namespace, name, gpu_node)
+    wait = f"--timeout={PATIENCE_S + 3 * PODS:.0f}s"
+    namespace("wait", "--for=condition=Ready", "pods", "--all", wait)
+    every = [identity(namespace, name) for name in names]
+    namespace("delete", "pods", "--all", "--grace-period=1", "--wait=true", wait)
+    uids, shares = (set().union(*each) for each in zip(*every, strict=True))
+    assert len(shares) == PODS
+    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+
+
+def test_pods_with_claims_through_one_node_in_sequence(namespace: Kubectl, gpu_node: str) -> None:
+    for number in range(PODS):
+        add(namespace, f"pod{number}", gpu_node, memory="20Gi")  # each needs what the one before it had
+        namespace.wait_running(f"pod{number}")
+        namespace.delete_pod(f"pod{number}")
+        namespace("delete", "resourceclaim", f"pod{number}")
