@@ -138,6 +138,7 @@ def test_every_share_gets_edits_that_a_container_runtime_takes(backend: Backend,
         (share,) = (share for _, share in grants)
         assert set(edits.shares) | set(edits.vendor) == {share.key}
         spec = specification(backend, grants, edits)
+        assert all(entry["containerEdits"] for entry in spec["devices"]), "runtimes refuse empty edits"
         for part in (spec["containerEdits"], *(entry["containerEdits"] for entry in spec["devices"])):
             assert set(part) <= {"deviceNodes", "mounts", "env", "hooks"}
             paths = [node["path"] for node in part.get("deviceNodes", [])]

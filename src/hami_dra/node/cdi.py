@@ -7,6 +7,7 @@ faster to write.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,18 @@ def specification(
         "devices": [
             {
                 "name": device_name(claim.uid, share),
-                "containerEdits": _merged(edits.shares.get(share.key, {}), limits.get(share.key, {})),
+                "containerEdits": _merged(edits.shares.get(share.key, {}), limits.get(share.key, {}))
+                or _mark(share),
             }
             for share in claim.shares
         ],
     }
+
+
+def _mark(share: Share) -> Edits:
+    """For a share that needs no edits of its own: runtimes refuse a specification with a device without any."""
+    name = re.sub(r"\W", "_", share.device).upper()
+    return {"env": [f"HAMI_DEVICE_{name}={share.share_id or share.uuid}"]}
 
 
 def limiter_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
