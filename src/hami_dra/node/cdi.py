@@ -53,7 +53,7 @@ def specification(
 
 
 def _mark(share: Share) -> Edits:
-    """For a share that needs no edits of its own: runtimes refuse a specification with a device without any."""
+    """For a share without edits of its own: runtimes refuse a specification with a device that has none."""
     name = re.sub(r"\W", "_", share.device).upper()
     return {"env": [f"HAMI_DEVICE_{name}={share.share_id or share.uuid}"]}
 
