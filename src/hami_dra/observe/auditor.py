@@ -129,6 +129,8 @@ class Auditor:
         found = processes.tenants(self._readings.processes(), self._proc)
         shares = {share.share_id: share for share in self._sample()}
         grants = self._grants() if found else []
+        if found and shares and not grants:
+            raise errors.StateError("kubelet does not say which container holds which share")
         findings = judge(found, lambda uid: self._shares_of(uid, grants, shares))
         for finding in self._confirmation.round(findings):
             self._report(finding)

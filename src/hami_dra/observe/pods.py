@@ -6,14 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, KubeClient
 from hami_dra.kube.client import Object
 from hami_dra.model import errors
 from hami_dra.observe.holders import Grant
-
-log = structlog.get_logger(__name__)
 
 ASK_AGAIN_AFTER_S = 30.0
 """For a uid that no claim of ours names: a Pod without a share is looked up no more often."""
@@ -36,7 +32,7 @@ class PodDirectory:
         self._unknown: dict[str, float] = {}
 
     def name(self, uid: str) -> PodName:
-        """The Pod's names."""
+        """The Pod's names. errors.KubeError: it is not known, and the API server cannot be asked."""
         if uid not in self._names and self._unknown.get(uid, 0.0) < time.monotonic():
             self._names = self._reserved()
             self._unknown = {each: until for each, until in self._unknown.items() if each not in self._names}
@@ -60,8 +56,7 @@ class PodDirectory:
         for namespace, claim in sorted({(grant.namespace, grant.claim) for grant in self._grants()}):
             try:
                 found = self._kube.get(RESOURCE_CLAIMS, claim, namespace)
-            except errors.KubeError as problem:
-                log.debug("cannot read a claim", claim=f"{namespace}/{claim}", problem=str(problem))
+            except errors.NotFound:
                 continue
             for holder in found.get("status", {}).get("reservedFor") or []:
                 names[holder.get("uid", "")] = PodName(namespace, holder["name"])

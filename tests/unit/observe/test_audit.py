@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from hami_dra.kube import EVENTS, PODS, RESOURCE_CLAIMS
+from hami_dra.model.errors import StateError, Unavailable
 from hami_dra.model.ledger import Slot
 from hami_dra.model.names import MIB
 from hami_dra.model.reading import DriverProcess
@@ -149,16 +152,19 @@ class Audited:
     def __init__(self, folder: Path, node: SimulatedShares, kube: FakeKube, policy: str = "warn") -> None:
         self.kube, self.driver, self._proc = kube, Driver(), folder / "proc"
         self._uid = kube.list(PODS)[0][0]["metadata"]["uid"]
-        grants = [Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one")]
+        self.grants = [Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one")]
         self.auditor = Auditor(
             "n1",
             policy,  # type: ignore[arg-type]
             self.driver,
             lambda: list(shares.read(node.state)),
-            lambda: grants,
+            lambda: self.grants,
             kube,
             self._proc,
         )
+
+    def kubelet_is_silent(self) -> None:
+        self.grants.clear()
 
     def sees(self, pid: int, memory: int) -> None:
         own = self._proc / str(pid)
@@ -238,3 +244,44 @@ def test_a_process_that_got_the_pid_of_the_culprit_is_left_alone(tmp_path, node,
 
 def test_memory_that_is_booked_never_becomes_a_finding_by_its_size():
     assert kinds([process(memory=9000 * MIB)], share((7, 9000 * MIB))) == []
+
+
+@pytest.mark.native
+def test_when_kubelet_or_the_api_cannot_be_asked_nobody_is_accused(tmp_path, node, kube, monkeypatch):
+    booked = node.hold("one", "1Gi")
+    audited = Audited(tmp_path, node, kube)
+    audited.sees(booked.pid, GIB + CONTEXT)
+
+    def down(*_: Any) -> Any:
+        raise Unavailable("the API server is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(kube, "get", down)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                audited.rounds(1)
+    audited.kubelet_is_silent()
+    with pytest.raises(StateError, match="which container holds which share"):
+        audited.rounds(1)
+    assert "kind=" not in "".join(audited.auditor.text())
+    assert audited.events() == []
+
+
+@pytest.mark.native
+def test_rounds_that_cannot_look_are_counted_and_do_not_end_the_audit(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube)
+    audited.sees(node.hide("1Gi").pid, GIB)
+    audited.kubelet_is_silent()
+    stop = threading.Event()
+    thread = threading.Thread(target=audited.auditor.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while audited.auditor.counts.failed < 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    audited.grants.append(Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one"))
+    while not audited.events() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stop.set()
+    thread.join()
+    assert audited.auditor.counts.failed >= 1
+    assert len(audited.events()) == 1
