@@ -1,6 +1,9 @@
-"""`text | toml_set(table, key, value)`: change one value of a TOML file that somebody else owns.
+"""Change one value of a TOML file that somebody else owns, and tell what that changed in effect.
 
-The rest of the file stays as it is, byte for byte: comments, order and spacing are the owner's.
+    text   | toml_set(table, key, value)         the text with the value; the rest stays byte for byte
+    text   | toml_plan(table, key, value, file)  the same as `{"text": ..., "problem": ...}`
+    before | toml_differences(after)             dotted keys whose values differ, of two `config dump`s
+    text   | toml_value(key, key, ...)           one value, or nothing
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
-Value = str | int | bool
+Value = str | int | bool | list[str]
 
 
 def toml_set(text: str, table: str, key: str, value: Value) -> str:
@@ -38,6 +41,33 @@ def toml_set(text: str, table: str, key: str, value: Value) -> str:
             f"{key} in [{table}] cannot be changed line by line; set it to {json.dumps(value)} by hand"
         )
     return result
+
+
+def toml_plan(text: str, table: str, key: str, value: Value, file: str) -> dict[str, str]:
+    """`toml_set` whose error is one line for a person in `problem`; `text` is then the text as it was."""
+    try:
+        return {"text": toml_set(text, table, key, value), "problem": ""}
+    except ValueError as problem:
+        return {"text": text, "problem": f"{file}: {problem}"}
+
+
+def toml_differences(before: str, after: str) -> list[str]:
+    """Keys whose values differ in two documents, for example `plugins.io.containerd.grpc.v1.cri.enable_cdi`."""
+    return sorted(_differences(tomllib.loads(before), tomllib.loads(after), ""))
+
+
+def _differences(before: Any, after: Any, path: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for key in before.keys() | after.keys():
+            found += _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if before == after else [path]
+
+
+def toml_value(text: str, *path: str) -> Any:
+    """The value at a path of keys; None when there is none."""
+    return _lookup(tomllib.loads(text), list(path))
 
 
 def _edited(lines: list[str], start: int, key: str, line: str) -> list[str]:
@@ -104,4 +134,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file by name."""
-        return {"toml_set": toml_set}
+        return {
+            "toml_set": toml_set,
+            "toml_plan": toml_plan,
+            "toml_differences": toml_differences,
+            "toml_value": toml_value,
+        }

@@ -1,14 +1,8 @@
 """The release module decides by the objects that would change, and shows no secret."""
 
-import importlib.util
-from pathlib import Path
+from tests.ansible.loading import plugin
 
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("helm_release", ROOT / "plugins/modules/helm_release.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-helm = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(helm)
+helm = plugin("modules/helm_release.py")
 
 OBJECT = "---\n# Source: hami/templates/a.yaml\nkind: Service\nmetadata:\n  name: a\n"
 SECRET = "---\nkind: Secret\nmetadata:\n  name: s\ndata:\n  tls.key: cHJpdmF0ZQ==\n"

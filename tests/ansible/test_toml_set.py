@@ -1,20 +1,15 @@
 """The filter that edits containerd's configuration leaves everything else as its owner wrote it."""
 
-import importlib.util
 import tomllib
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("toml_filter", ROOT / "plugins/filter/toml.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-MODULE = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(MODULE)
-toml_set = MODULE.toml_set
+from tests.ansible.loading import plugin
+
+toml = plugin("filter/toml.py")
+toml_set = toml.toml_set
 
 CRI = 'plugins."io.containerd.grpc.v1.cri"'
 CONTAINERD_17 = """\
@@ -96,3 +91,23 @@ def test_no_other_value_changes(values):
     except tomllib.TOMLDecodeError:
         return
     assert tomllib.loads(toml_set(text, "t", "enable_cdi", True)) == {"t": before["t"] | {"enable_cdi": True}}
+
+
+def test_a_plan_names_the_file_and_leaves_a_broken_text_alone():
+    plan = toml.toml_plan("[broken\n", "a", "b", True, "/etc/containerd/config.toml")
+    assert plan["text"] == "[broken\n"
+    assert plan["problem"].startswith("/etc/containerd/config.toml: the file is not TOML: ")
+    assert "line 1" in plan["problem"]
+    assert toml.toml_plan("", "a", "b", True, "x") == {"text": "[a]\nb = true\n", "problem": ""}
+
+
+def test_only_what_differs_in_effect_is_told():
+    before = "version = 2\n[plugins.a]\nx = 1\ny = [1, 2]\n"
+    after = "version = 2\n[plugins.a]\ny = [1, 2]\nx = 2\n[plugins.b]\nz = true\n"
+    assert toml.toml_differences(before, before) == []
+    assert toml.toml_differences(before, after) == ["plugins.a.x", "plugins.b"]
+
+
+def test_a_value_is_found_by_its_path():
+    assert toml.toml_value(CONTAINERD_17, "plugins", "io.containerd.grpc.v1.cri", "sandbox_image") is not None
+    assert toml.toml_value(CONTAINERD_17, "plugins", "other") is None

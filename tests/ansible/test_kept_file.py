@@ -1,0 +1,110 @@
+"""What was there before comes back byte for byte, unless somebody else changed the file since."""
+
+import pytest
+
+from tests.ansible.loading import plugin
+
+kept = plugin("modules/kept_file.py")
+
+
+@pytest.fixture
+def keep(tmp_path):
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "config"
+    file.write_bytes(b"old \xff bytes")
+    file.chmod(0o640)
+    return file
+
+
+def write(path, keep, content, check=False):
+    return kept.write(path, keep, content, check)
+
+
+def restore(path, keep, check=False):
+    changed, ours, _ = kept.restore(path, keep, check)
+    return changed, ours
+
+
+def test_the_original_comes_back_with_its_mode(path, keep):
+    assert write(path, keep, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert restore(path, keep) == (True, True)
+    assert path.read_bytes() == b"old \xff bytes"
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert list(keep.iterdir()) == []
+
+
+def test_a_file_that_was_not_there_goes_again(tmp_path, keep):
+    path = tmp_path / "folder" / "drop-in"
+    path.parent.mkdir()
+    write(path, keep, b"new")
+    restore(path, keep)
+    assert not path.exists()
+
+
+def test_the_same_content_is_no_change(path, keep):
+    assert not write(path, keep, b"old \xff bytes")
+    assert not keep.exists()
+
+
+def test_a_second_change_of_ours_still_goes_back_to_the_first_original(path, keep):
+    write(path, keep, b"one")
+    write(path, keep, b"two")
+    restore(path, keep)
+    assert path.read_bytes() == b"old \xff bytes"
+
+
+def test_a_file_that_its_owner_changed_since_is_left_alone(path, keep):
+    write(path, keep, b"ours")
+    path.write_bytes(b"theirs")
+    assert restore(path, keep) == (False, False)
+    assert path.read_bytes() == b"theirs"
+
+
+def test_what_the_owner_changed_is_the_original_of_our_next_change(path, keep):
+    write(path, keep, b"ours")
+    path.write_bytes(b"theirs")
+    write(path, keep, b"theirs and ours")
+    restore(path, keep)
+    assert path.read_bytes() == b"theirs"
+
+
+def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monkeypatch):
+    real = kept.replace
+
+    def stop(target, *rest):
+        if target == path:
+            raise KeyboardInterrupt
+        real(target, *rest)
+
+    monkeypatch.setattr(kept, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, keep, b"ours")
+    monkeypatch.setattr(kept, "replace", real)
+    assert path.read_bytes() == b"old \xff bytes"
+    assert restore(path, keep) == (True, True)
+    assert path.read_bytes() == b"old \xff bytes"
+
+
+def test_check_mode_only_says_what_would_change(path, keep):
+    assert write(path, keep, b"new", check=True)
+    assert not keep.exists()
+    write(path, keep, b"new")
+    assert restore(path, keep, check=True) == (True, True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_leaves_the_file_and_no_rubbish(path, keep, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, keep, b"new")
+    assert path.read_bytes() == b"old \xff bytes"
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith(".hami-")] == []
