@@ -55,6 +55,7 @@ kept:
 """
 
 import base64  # noqa: E402
+import contextlib  # noqa: E402
 import hashlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
@@ -88,6 +89,7 @@ def record_path(keep: Path, path: Path) -> Path:
 def new_record(path: Path, before: bytes | None, content: bytes) -> Record:
     """What is needed to go back: the original with owner and mode, and what counts as still ours."""
     record: Record = {"path": str(path), "written": digest(content), "original": None}
+    record["folders"] = [str(folder) for folder in path.parents if not folder.exists()]
     if before is not None:
         status = path.stat()
         record["original"] = base64.b64encode(before).decode()
@@ -148,10 +150,19 @@ def restore(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | No
     if not check:
         if original is None:
             path.unlink(missing_ok=True)
+            remove_empty(record["folders"])
         elif now != original:
             replace(path, original, record["mode"], (record["uid"], record["gid"]))
         target.unlink()
+        remove_empty([str(keep)])
     return True, True, original
+
+
+def remove_empty(folders: list[str]) -> None:
+    """Remove the folders, the innermost first, that were made for the file and hold nothing else now."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def main() -> None:

@@ -36,15 +36,22 @@ def test_the_original_comes_back_with_its_mode(path, keep):
     assert restore(path, keep) == (True, True)
     assert path.read_bytes() == b"old \xff bytes"
     assert path.stat().st_mode & 0o7777 == 0o640
-    assert list(keep.iterdir()) == []
+    assert not keep.exists()
 
 
 def test_a_file_that_was_not_there_goes_again(tmp_path, keep):
-    path = tmp_path / "folder" / "drop-in"
-    path.parent.mkdir()
+    path = tmp_path / "new" / "folder" / "drop-in"
     write(path, keep, b"new")
     restore(path, keep)
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_made_for_a_file_stays_when_somebody_else_uses_it(tmp_path, keep):
+    path = tmp_path / "new" / "drop-in"
+    write(path, keep, b"new")
+    (path.parent / "theirs").touch()
+    restore(path, keep)
+    assert [file.name for file in path.parent.iterdir()] == ["theirs"]
 
 
 def test_the_same_content_is_no_change(path, keep):
