@@ -1,9 +1,9 @@
 """Change one value of a TOML file that somebody else owns, and tell what that changed in effect.
 
-    text   | toml_set(table, key, value)         the text with the value; the rest stays byte for byte
-    text   | toml_plan(table, key, value, file)  the same as `{"text": ..., "problem": ...}`
-    before | toml_differences(after)             dotted keys whose values differ, of two `config dump`s
-    text   | toml_value(key, key, ...)           one value, or nothing
+text   | toml_set(table, key, value)         the text with the value; the rest stays byte for byte
+text   | toml_plan(table, key, value, file)  the same as `{"text": ..., "problem": ...}`
+before | toml_differences(after)             dotted keys whose values differ, of two `config dump`s
+text   | toml_value(key, key, ...)           one value, or nothing
 """
 
 from __future__ import annotations
