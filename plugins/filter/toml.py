@@ -52,7 +52,7 @@ def toml_plan(text: str, table: str, key: str, value: Value, file: str) -> dict[
 
 
 def toml_differences(before: str, after: str) -> list[str]:
-    """Keys whose values differ in two documents, for example `plugins.io.containerd.grpc.v1.cri.enable_cdi`."""
+    """Dotted keys, such as `plugins.io.containerd.grpc.v1.cri.enable_cdi`, whose values differ."""
     return sorted(_differences(tomllib.loads(before), tomllib.loads(after), ""))
 
 
