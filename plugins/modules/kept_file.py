@@ -12,6 +12,7 @@ description:
     example kubelet would read a copy.
   - With O(state=restored) the original comes back when the file is still the one that was written; a file
     that somebody changed since then is left alone.
+  - With O(state=undone) the file gets what it had before the last write, for a change that did not work out.
 author: The hami-dra authors
 attributes:
   check_mode:
@@ -27,7 +28,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [written, restored]
+    choices: [written, undone, restored]
     default: written
 """
 
@@ -127,6 +128,7 @@ def write(path: Path, keep: Path, content: bytes, check: bool) -> bool:
     if known is not None and known["written"] == digest(before):
         # Ours already: the original is the one from before our first change.
         record = known | {"written": digest(content)}
+        record["previous"] = base64.b64encode(before or b"").decode()
     keep.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace(target, json.dumps(record).encode(), 0o600)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +138,22 @@ def write(path: Path, keep: Path, content: bytes, check: bool) -> bool:
         status = path.stat()
         replace(path, content, status.st_mode & 0o7777, (status.st_uid, status.st_gid))
     return True
+
+
+def undo(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | None]:
+    """Take the last write back; as `restore` where that was the first one."""
+    target, now = record_path(keep, path), read(path)
+    record: Record = json.loads(target.read_text()) if target.is_file() else {}
+    if "previous" not in record:
+        return restore(path, keep, check)
+    previous = base64.b64decode(record.pop("previous"))
+    if record["written"] != digest(now):
+        return False, False, now
+    if not check:
+        status = path.stat()
+        replace(path, previous, status.st_mode & 0o7777, (status.st_uid, status.st_gid))
+        replace(target, json.dumps(record | {"written": digest(previous)}).encode(), 0o600)
+    return True, True, previous
 
 
 def restore(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | None]:
@@ -172,7 +190,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "keep": {"type": "path", "default": "/var/lib/hami/kept"},
             "content": {"type": "str"},
-            "state": {"type": "str", "choices": ["written", "restored"], "default": "written"},
+            "state": {"type": "str", "choices": ["written", "undone", "restored"], "default": "written"},
         },
         required_if=[("state", "written", ["content"])],
         supports_check_mode=True,
@@ -184,7 +202,8 @@ def main() -> None:
             content = module.params["content"].encode()
             changed, ours, after = write(path, keep, content, module.check_mode), True, content
         else:
-            changed, ours, after = restore(path, keep, module.check_mode)
+            back = undo if module.params["state"] == "undone" else restore
+            changed, ours, after = back(path, keep, module.check_mode)
     except OSError as problem:
         module.fail_json(msg=f"{path}: {problem.strerror}; nothing was changed there")
     diff = {

@@ -81,6 +81,29 @@ def test_what_the_owner_changed_is_the_original_of_our_next_change(path, keep):
     assert path.read_bytes() == b"theirs"
 
 
+def test_undoing_a_second_change_goes_back_to_the_first_and_still_knows_the_original(path, keep):
+    write(path, keep, b"one")
+    write(path, keep, b"two")
+    assert kept.undo(path, keep, False) == (True, True, b"one")
+    assert path.read_bytes() == b"one"
+    assert kept.undo(path, keep, False)[2] == b"old \xff bytes"
+    assert not keep.exists()
+
+
+def test_undoing_the_only_change_is_putting_the_original_back(path, keep):
+    write(path, keep, b"one")
+    assert kept.undo(path, keep, False) == (True, True, b"old \xff bytes")
+    assert kept.undo(path, keep, False)[:2] == (False, False)
+
+
+def test_what_somebody_changed_after_us_is_not_undone(path, keep):
+    write(path, keep, b"one")
+    write(path, keep, b"two")
+    path.write_bytes(b"theirs")
+    assert kept.undo(path, keep, False)[:2] == (False, False)
+    assert path.read_bytes() == b"theirs"
+
+
 def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monkeypatch):
     real = kept.replace
 
