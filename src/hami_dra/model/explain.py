@@ -14,6 +14,7 @@ from hami_dra.model import names, quantity
 
 Object = dict[str, Any]
 Capacity = dict[str, int]
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,21 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Room:
-    """What is free of each card, by (pool, device), and the most that any card has of each capacity."""
+    """What cards of all families have, and what is free of them, by (driver, pool, device)."""
 
-    free: dict[tuple[str, str], Capacity]
-    largest: Capacity
+    cards: dict[Key, Capacity]
+    free: dict[Key, Capacity]
 
     @classmethod
     def of(cls, slices: list[Object], claims: list[Object]) -> Room:
         """The room of a cluster with these SLICES when all CLAIMS have taken theirs."""
         cards = _cards(slices)
-        kinds = {key for card in cards.values() for key in card}
-        largest = {key: max(card.get(key, 0) for card in cards.values()) for key in kinds}
-        return cls(_free(cards, claims), largest)
+        return cls(cards, _free(cards, claims))
+
+    def of_class(self, device_class: str) -> Room:
+        """The room of one family, where its class is named as its driver, else all of it."""
+        cards = {key: card for key, card in self.cards.items() if key[0] == device_class}
+        return Room(cards, {key: self.free[key] for key in cards}) if cards else self
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _no_claim(view: View, name: str) -> Explanation | None:
 
 
 def _no_slices(view: View, name: str) -> Explanation | None:
-    if any(item["spec"]["driver"] == names.DRIVER for item in view.slices):
+    if any(names.is_ours(item["spec"]["driver"]) for item in view.slices):
         return None
     labelled = any(node["metadata"].get("labels", {}).get("gpu") == "on" for node in view.nodes)
     if not labelled:
@@ -125,15 +129,16 @@ def _no_slices(view: View, name: str) -> Explanation | None:
 
 def _no_room(view: View, name: str) -> Explanation | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
-    room = view.room or Room.of(view.slices, view.all_claims)
+    all_room = view.room or Room.of(view.slices, view.all_claims)
     for claim in view.claims:
         if claim.get("status", {}).get("allocation"):
             continue
         for asked in _exact_requests(claim):
+            room = all_room.of_class(asked.get("deviceClassName", ""))
             requests = asked.get("capacity", {}).get("requests", {})
             wanted = {key: quantity.parse_int(amount) for key, amount in requests.items()}
             for key, need in wanted.items():
-                most = room.largest.get(key, 0)
+                most = max((card.get(key, 0) for card in room.cards.values()), default=0)
                 if need > most:
                     return Explanation(
                         True,
@@ -173,27 +178,27 @@ def _exact_requests(claim: Object) -> Iterable[Object]:
             yield request["exactly"]
 
 
-def _cards(slices: list[Object]) -> dict[tuple[str, str], Capacity]:
+def _cards(slices: list[Object]) -> dict[Key, Capacity]:
     cards = {}
     for item in slices:
         spec = item["spec"]
-        if spec["driver"] != names.DRIVER:
+        if not names.is_ours(spec["driver"]):
             continue
         for device in spec.get("devices") or []:
             capacity = device.get("capacity") or {}
-            cards[spec["pool"]["name"], device["name"]] = {
+            cards[spec["driver"], spec["pool"]["name"], device["name"]] = {
                 key: quantity.parse_int(entry["value"]) for key, entry in capacity.items()
             }
     return cards
 
 
-def _free(cards: dict[tuple[str, str], Capacity], claims: list[Object]) -> dict[tuple[str, str], Capacity]:
+def _free(cards: dict[Key, Capacity], claims: list[Object]) -> dict[Key, Capacity]:
     free = {card: dict(capacity) for card, capacity in cards.items()}
     for claim in claims:
         allocation = claim.get("status", {}).get("allocation") or {}
         for result in allocation.get("devices", {}).get("results") or []:
-            room = free.get((result["pool"], result["device"]))
-            if room is None or result["driver"] != names.DRIVER:
+            room = free.get((result["driver"], result["pool"], result["device"]))
+            if room is None:
                 continue
             for key, amount in (result.get("consumedCapacity") or {}).items():
                 room[key] = room.get(key, 0) - quantity.parse_int(amount)

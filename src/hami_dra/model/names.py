@@ -3,6 +3,9 @@
 DRIVER = "hami-core-gpu.project-hami.io"
 """DRA driver, DeviceClass, and the domain of our attributes."""
 
+DOMAIN = ".project-hami.io"
+"""How the drivers of all families end, NVIDIA's as well."""
+
 DEVICE_TYPE = "hami-gpu"
 """Value of the attribute `type` of a card that is shared by memory and cores."""
 
@@ -19,3 +22,8 @@ ASKED_CORES = "hami.io/gpucores"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "hami-dra"}
 
 MIB = 1024 * 1024
+
+
+def is_ours(driver: str) -> bool:
+    """Whether a DRA driver is one of our families."""
+    return driver.endswith(DOMAIN)

@@ -13,7 +13,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Card:
-    """A published card. `memory` in bytes, `cores` in percent (100 is the whole card)."""
+    """A published card of any family. `memory` in bytes, `cores` in percent (100 is the whole card).
+
+    `counted`: what the whole card publishes as cores, where a family counts them.
+    """
 
     node: str
     pool: str
@@ -23,6 +26,8 @@ class Card:
     product: str
     memory: int
     cores: int
+    driver: str = names.DRIVER
+    counted: int = 100
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,22 @@ def cards(slices: Iterable[Object]) -> list[Card]:
     found = [
         _card(item["spec"], device)
         for item in slices
-        if item["spec"]["driver"] == names.DRIVER
+        if names.is_ours(item["spec"]["driver"])
         for device in item["spec"].get("devices") or []
     ]
-    return sorted(found, key=lambda card: (card.node, card.index))
+    return sorted(found, key=lambda card: (card.node, card.driver != names.DRIVER, card.driver, card.index))
 
 
 def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[Allocation]:
     """What is allocated of the cards, each share once."""
-    by_device = {(card.pool, card.device): card for card in published}
+    by_device = {(card.driver, card.pool, card.device): card for card in published}
     found = []
     for claim in claims:
         status = claim.get("status") or {}
         allocation = status.get("allocation") or {}
         for result in allocation.get("devices", {}).get("results") or []:
-            card = by_device.get((result["pool"], result["device"]))
-            if result["driver"] != names.DRIVER or card is None or result.get("adminAccess"):
+            card = by_device.get((result["driver"], result["pool"], result["device"]))
+            if card is None or result.get("adminAccess"):
                 continue
             taken = result.get("consumedCapacity") or {}
             found.append(
@@ -68,7 +73,7 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
                     claim=claim["metadata"]["name"],
                     share_id=result.get("shareID") or "",
                     memory=quantity.parse_int(taken.get("memory", 0)),
-                    cores=quantity.parse_int(taken.get("cores", 0)),
+                    cores=quantity.parse_int(taken.get("cores", 0)) * 100 // card.counted,
                     pods=tuple(holder["name"] for holder in status.get("reservedFor") or []),
                 )
             )
@@ -82,13 +87,17 @@ def _card(spec: Object, device: Object) -> Card:
     def text(name: str) -> str:
         return str(attributes.get(name, {}).get("string", ""))
 
+    cores = quantity.parse_int(capacity.get("cores", {}).get("value", 0))
+    number = attributes.get("minor") or attributes.get("index") or {}
     return Card(
         node=spec.get("nodeName", ""),
         pool=spec["pool"]["name"],
         device=device["name"],
         uuid=text("uuid"),
-        index=int(attributes.get("minor", {}).get("int", 0)),
+        index=int(number.get("int", 0)),
         product=text("productName"),
         memory=quantity.parse_int(capacity.get("memory", {}).get("value", 0)),
-        cores=quantity.parse_int(capacity.get("cores", {}).get("value", 0)),
+        cores=100 if cores else 0,
+        driver=spec["driver"],
+        counted=cores or 100,
     )

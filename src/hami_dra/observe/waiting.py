@@ -92,4 +92,4 @@ def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
         if choice
     }
     converted = names.CONVERTED_LABEL in (pod["metadata"].get("labels") or {})
-    return converted or names.DRIVER in asked or bool(asked - known)
+    return converted or any(map(names.is_ours, asked)) or bool(asked - known)

@@ -83,3 +83,32 @@ def test_a_file_that_describes_no_cards_stops_with_one_line(tmp_path: Path, text
 def test_a_file_that_is_not_there_is_named() -> None:
     done = hami_slice(Path("nowhere.yaml"))
     assert (done.returncode, "nowhere.yaml: no such file" in done.stderr) == (1, True)
+
+
+def slices_of(*options: str) -> list[dict[str, Any]]:
+    code = "from hami_dra.cli.main import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent / "src")}
+    command = [sys.executable, "-c", code, "slice", "--node", "n1", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def test_a_simulated_host_shows_a_slice_for_each_of_its_families() -> None:
+    found = {item["spec"]["driver"]: item["spec"] for item in slices_of("--tree", str(TESTS / "trees/mixed"))}
+    assert {driver.partition(".")[0]: len(spec["devices"]) for driver, spec in found.items()} == {
+        "hami-core-gpu": 2,
+        "amd": 4,
+        "ascend": 8,
+        "neuron": 8,
+    }
+    assert {(spec["nodeName"], spec["pool"]["name"]) for spec in found.values()} == {("n1", "n1")}
+
+
+def test_one_family_can_be_asked_for_alone_and_one_of_ones_own() -> None:
+    tree = str(TESTS / "trees/others")
+    (vastai,) = slices_of("--tree", tree, "--family", "vastai")
+    assert [device["name"] for device in vastai["spec"]["devices"]] == ["va-0", "va-1"]
+    examples = str(TESTS.parent / "docs/examples")
+    (acme,) = slices_of("--tree", tree, "--family", "acme", "--profiles", examples)
+    assert (acme["spec"]["driver"], acme["spec"].get("devices")) == ("acme.project-hami.io", [])

@@ -98,3 +98,18 @@ def test_the_schedulers_words_are_told_after_its_events_are_gone():
     found = explain(dataclasses.replace(WAITING, pod=pod))
     assert found.reason == "Scheduler"
     assert "Insufficient cpu" in found.sentence
+
+
+def test_room_is_that_of_the_family_that_is_asked_for():
+    npu = "ascend.project-hami.io"
+    device = {"name": "ascend-0", "capacity": {"memory": {"value": "64Gi"}}}
+    npus = {"spec": {"driver": npu, "pool": {"name": "a"}, "devices": [device]}}
+    asked = claim("96Gi", device_class=npu)
+    del asked["spec"]["devices"]["requests"][0]["exactly"]["capacity"]["requests"]["cores"]
+    classes = [{"metadata": {"name": npu}}]
+    view = dataclasses.replace(WAITING, claims=[asked], slices=[slice_of("a"), npus], classes=classes)
+    said = explain(view)
+    assert (said.reason, "the largest card has 64Gi" in said.sentence) == ("TooLarge", True)
+    large = claim("48Gi")
+    said = explain(dataclasses.replace(view, claims=[large], classes=WAITING.classes))
+    assert said.reason == "TooLarge", "an NPU's memory is no room for a GPU's share"

@@ -1,0 +1,107 @@
+"""The resource names of every family that we ship become claims of its class, by its profile alone."""
+
+import pytest
+
+from hami_dra.admission.families import NVIDIA, of_profiles
+from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.devices import families
+from hami_dra.model.errors import RequestDenied
+from tests.unit.admission.pods import pod
+
+MI = 1024**2
+GOOD, REFUSED = families.profiles(families.known())
+SETTINGS = Settings((NVIDIA, *of_profiles(GOOD)))
+
+
+def asked(limits, annotations=None):
+    """The device request of a Pod with one container."""
+    source = pod({name: str(amount) for name, amount in limits.items()})
+    if annotations:
+        source["metadata"]["annotations"] = annotations
+    (claim,) = convert(source, "ml", SETTINGS, Surroundings()).claims.values()
+    (request,) = claim["devices"]["requests"]
+    return request["exactly"]
+
+
+def selectors(device):
+    return [each["cel"]["expression"] for each in device["selectors"]]
+
+
+def test_no_shipped_profile_is_refused():
+    assert REFUSED == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "driver", "capacity"),
+    [
+        ("huawei.com/: Ascend910B3=1 Ascend910B3-memory=32768", "ascend", {"memory": 32768 * MI}),
+        ("huawei.com/: Ascend310P-memory=6144", "ascend", {"memory": 6144 * MI}),
+        ("huawei.com/: Ascend910A=1", "ascend", {}),
+        ("amd.com/: gpu=1 gpumem=1024 gpucores=30", "amd", {"memory": 1024 * MI, "cores": 30}),
+        ("amd.com/: gpu=1", "amd", {"cores": 100}),
+        ("aws.amazon.com/: neuron=1", "neuron", {}),
+        ("aws.amazon.com/: neuroncore=1", "neuron", {"cores": 1}),
+        (
+            "cambricon.com/: vmlu=1 mlu.smlu.vmemory=20 mlu.smlu.vcore=10",
+            "cambricon",
+            {"memory": 20 * 256 * MI, "cores": 10},
+        ),
+        ("hygon.com/: dcunum=1 dcumem=2000 dcucores=60", "hygon", {"memory": 2000 * MI, "cores": 60}),
+        ("iluvatar.ai/: BI-V150-vgpu=1 BI-V150.vMem=4", "iluvatar", {"memory": 1024 * MI, "cores": 0}),
+        ("mthreads.com/: vgpu=1 sgpu-memory=2", "mthreads", {"memory": 1024 * MI}),
+        ("enflame.com/: drs-gcu=1 gcu-memory=512", "enflame", {"memory": 512 * MI}),
+        ("metax-tech.com/: gpu=1", "metax", {}),
+        ("kunlunxin.com/: xpu=1", "kunlunxin", {}),
+        ("birentech.com/: gpu=1", "biren", {}),
+        ("vastaitech.com/: va=1", "vastai", {}),
+    ],
+)
+def test_a_pod_of_each_family_becomes_a_claim_of_its_class(limits, driver, capacity):
+    domain, *named = limits.split()
+    amounts = dict(each.split("=") for each in named)
+    device = asked({domain.rstrip(":") + name: amount for name, amount in amounts.items()})
+    assert device["deviceClassName"] == f"{driver}.project-hami.io"
+    wanted = {name: str(amount) for name, amount in capacity.items()}
+    assert device.get("capacity", {}).get("requests", {}) == wanted
+    assert selectors(device)[0].endswith(f'type == "hami-{driver}"')
+
+
+def test_a_chips_own_resource_means_that_chip():
+    expressions = selectors(asked({"huawei.com/Ascend910B3": 1}))
+    assert 'productName.lowerAscii().contains("ascend910b3")' in expressions[1]
+
+
+def test_uuid_and_type_are_chosen_by_the_familys_annotations():
+    expressions = selectors(
+        asked({"amd.com/gpu": 1}, {"amd.com/use-gputype": "MI300", "amd.com/nouse-gpu-uuid": "GPU-1"})
+    )
+    assert any('contains("mi300")' in expression for expression in expressions)
+    assert any(expression.startswith("!") and "GPU-1" in expression for expression in expressions)
+    assert len(selectors(asked({"amd.com/gpu": 1}, {"nvidia.com/use-gputype": "A10"}))) == 1
+
+
+def test_several_devices_of_a_family_are_different_ones():
+    source = pod({"huawei.com/Ascend910B3": "2"})
+    (claim,) = convert(source, "ml", SETTINGS, Surroundings()).claims.values()
+    assert claim["devices"]["constraints"][0]["distinctAttribute"] == "ascend.project-hami.io/uuid"
+
+
+def test_containers_of_one_pod_may_have_different_families():
+    source = pod({"nvidia.com/gpu": "1"})
+    source["spec"]["containers"].append(
+        {"name": "npu", "image": "x", "resources": {"limits": {"huawei.com/Ascend910B3": "1"}}}
+    )
+    made = convert(source, "ml", SETTINGS, Surroundings())
+    classes = {
+        name: claim["devices"]["requests"][0]["exactly"]["deviceClassName"]
+        for name, claim in made.claims.items()
+    }
+    assert classes == {
+        "ml-train-cuda": "hami-core-gpu.project-hami.io",
+        "ml-train-npu": "ascend.project-hami.io",
+    }
+
+
+def test_one_container_with_two_families_is_refused_with_what_to_do():
+    with pytest.raises(RequestDenied, match="keep one"):
+        asked({"nvidia.com/gpu": 1, "huawei.com/Ascend910B3": 1})
