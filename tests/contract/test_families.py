@@ -149,6 +149,24 @@ def test_compute_units_stay_with_their_share_over_a_restart_and_a_reboot(
     gpus.close()
 
 
+def test_a_damaged_checkpoint_gives_nobody_the_compute_units_of_a_running_container(
+    start_all: StartAll, config: Config, add: Add
+) -> None:
+    first = start_all(trees.backend("amd"))
+    gpus = kubelet_of(config, AMD)
+    gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
+    gpus.prepare(gone, kept)
+    gpus.unprepare(gone)
+    gpus.close()
+    first.stop()
+    (config.state / "families" / AMD / "checkpoint.json").write_text("}")
+    start_all(trees.backend("amd"))
+    gpus = kubelet_of(config, AMD)
+    gpus.prepare(kept)
+    assert "HSA_CU_MASK=0:76-151" in specification(config, AMD, kept)["containerEdits"]["env"]
+    gpus.close()
+
+
 class SlowDriver(CardBackend):
     """Its driver answers from the second time on."""
 

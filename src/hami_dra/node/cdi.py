@@ -44,12 +44,18 @@ def specification(
         "devices": [
             {
                 "name": device_name(claim.uid, share),
+                **_noted_units(driver, share),
                 "containerEdits": _merged(edits.shares.get(share.key, {}), limits.get(share.key, {}))
                 or _mark(share),
             }
             for share in claim.shares
         ],
     }
+
+
+def _noted_units(driver: str, share: Share) -> dict[str, Any]:
+    """The units that containers were told, so that a checkpoint that is made anew gives them to no other."""
+    return {"annotations": {f"{driver}/units": json.dumps(share.units)}} if share.units else {}
 
 
 def _mark(share: Share) -> Edits:
@@ -76,6 +82,7 @@ class CdiFolder:
     def __init__(self, folder: Path, driver: str) -> None:
         self._folder = folder
         self._prefix = f"k8s.{driver}-claim_"
+        self._units = f"{driver}/units"
 
     def write(self, uid: str, spec: dict[str, Any]) -> None:
         """Write or replace the specification of a claim."""
@@ -89,6 +96,19 @@ class CdiFolder:
     def uids(self) -> set[str]:
         """The claims that have a specification."""
         return {path.stem.removeprefix(self._prefix) for path in self._folder.glob(f"{self._prefix}*.yaml")}
+
+    def units(self, uid: str) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Units by device name of the specification, as `specification` noted them; empty without any."""
+        try:
+            devices = json.loads(self._path(uid).read_bytes())["devices"]
+            noted = {each["name"]: (each.get("annotations") or {}).get(self._units) for each in devices}
+            return {
+                name: {capacity: tuple(numbers) for capacity, numbers in json.loads(text).items()}
+                for name, text in noted.items()
+                if text
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     def _path(self, uid: str) -> Path:
         return self._folder / f"{self._prefix}{uid}.yaml"

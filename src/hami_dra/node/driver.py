@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +173,29 @@ class NodeDriver:
     def _from_api(self) -> Claims:
         """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""
         claims: Claims = {}
-        for item in self._kube.list(RESOURCE_CLAIMS)[0]:
+        noted = self.cdi.uids()
+        # Those that containers hold come first: what they were told is theirs, the others get what is left.
+        for item in sorted(
+            self._kube.list(RESOURCE_CLAIMS)[0], key=lambda item: item["metadata"]["uid"] not in noted
+        ):
             meta = item["metadata"]
             ref = ClaimRef(meta["namespace"], meta["name"], meta["uid"])
             if not results(item, self._family.driver, self._node):
                 continue
             try:
-                claims[ref.uid] = prepare.plan(ref, item, self._node, self._family, claims.values())
+                planned = prepare.plan(ref, item, self._node, self._family, claims.values())
+                claims[ref.uid] = self._with_noted_units(planned)
             except errors.PrepareError as problem:
                 log.warning("claim left out of the rebuilt checkpoint", claim=str(ref), error=str(problem))
         return claims
+
+    def _with_noted_units(self, claim: PreparedClaim) -> PreparedClaim:
+        noted = self.cdi.units(claim.uid)
+        shares = (
+            replace(share, units=noted.get(cdi.device_name(claim.uid, share), share.units))
+            for share in claim.shares
+        )
+        return replace(claim, shares=tuple(shares))
 
 
 def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:
