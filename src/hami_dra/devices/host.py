@@ -32,8 +32,11 @@ class Host:
     _said: dict[tuple[str, ...], tuple[float, str | None]] = field(default_factory=dict)
 
     def find(self, path: str) -> Path | None:
-        """Where we see PATH, links resolved; None when it is not there."""
-        return self.root.resolve(path)
+        """Where we see PATH, links resolved; None when it is not there, or not ours to look at."""
+        try:
+            return self.root.resolve(path)
+        except OSError:
+            return None
 
     def glob(self, pattern: str) -> Iterator[str]:
         """The host's paths that match, in order of name with numbers counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from hami_dra.devices import template
 from hami_dra.devices.backend import ClaimEdits, Grant
+from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.generic import GenericBackend
 from hami_dra.devices.generic_edits import ranges
 from hami_dra.devices.host import Host
@@ -176,3 +178,21 @@ def test_numbers_are_written_as_ranges() -> None:
 def test_braces_without_a_name_stay() -> None:
     assert template.fill(r"\d{4} {a} {b.mib}", {"a": "x", "b.mib": "y"}) == r"\d{4} x y"
     assert template.fill_or_nothing("{a}:{b}", {"a": "x", "b": ""}) == ""
+
+
+def test_a_program_of_the_host_runs_in_the_hosts_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/tool").write_text("")
+    started: list[list[str]] = []
+
+    def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        started.append(argv)
+        return subprocess.CompletedProcess(argv, 0, stdout="said")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert Host(DriverRoot(tmp_path, Path("/"))).run(("tool", "-q")) == "said"
+    assert started == [["chroot", str(tmp_path), "/usr/bin/tool", "-q"]]
+    assert Host(DriverRoot(tmp_path, tmp_path), simulated=True).run(("tool", "-q")) == "said"
+    assert started[1] == [str(tmp_path / "usr/bin/tool"), "-q"]
