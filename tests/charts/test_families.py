@@ -125,6 +125,13 @@ def test_families_without_nvidia_have_all_that_they_need(render: Render) -> None
     assert [item["metadata"]["name"] for item in rendered.kind("DeviceClass")] == [NPU]
 
 
+def test_their_plugin_is_scraped_as_the_others_are(render: Render) -> None:
+    scraped = "hami-dra.prometheus.podMonitor.enabled=true"
+    assert len(render("--set", scraped).kind("PodMonitor")) == 2
+    monitors = render("--set", f"{scraped},{VALUE}.enabled={{ascend}}").kind("PodMonitor")
+    assert DAEMON_SET[1] in {item["metadata"]["name"] for item in monitors}
+
+
 def test_a_family_that_nobody_knows_is_refused_by_name(refusal: Any) -> None:
     assert "families" in refusal("--set", f"{VALUE}.enabled={{acme}}")
 
