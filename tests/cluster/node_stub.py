@@ -82,6 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """The few paths that the roles ask for."""
 
     def do_GET(self):
+        self.path = self.path.partition("?")[0]
         if self.path in ("/livez", "/readyz", "/healthz"):
             return self.answer("ok")
         if self.path == "/metrics":
@@ -103,6 +104,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(file.read_text()) if file.is_file() else self.send_error(404)
 
     def do_PUT(self):
+        self.path = self.path.partition("?")[0]
         file = STORE / f"{self.path.rpartition('/')[2]}.json"
         file.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
         self.answer(file.read_text())

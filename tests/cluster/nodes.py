@@ -163,7 +163,7 @@ def _kubeconfig(address: str) -> str:
         "apiVersion: v1\nkind: Config\ncurrent-context: stub\n"
         f"clusters: [{{name: stub, cluster: {{server: 'https://{address}:6443',"
         " insecure-skip-tls-verify: true}}]\n"
-        "users: [{name: stub, user: {}}]\n"
+        "users: [{name: stub, user: {token: none}}]\n"
         "contexts: [{name: stub, context: {cluster: stub, user: stub}}]\n"
     )
 
