@@ -1,4 +1,8 @@
-"""`pods | sharing_pods(claims, driver)`: the Pods that use a claim of the driver, and how often they restarted."""
+"""Who uses a share.
+
+pods   | sharing_pods(claims, driver)   the Pods that use a claim of the driver, and their restarts
+claims | claims_in_use(driver)          names of the claims that somebody holds
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ Object = dict[str, Any]
 
 
 def sharing_pods(pods: list[Object], claims: list[Object], driver: str) -> list[Object]:
-    """`{"name": "namespace/name", "uid", "restarts"}` of each Pod that an allocated claim of DRIVER is reserved for."""
+    """`{"name": "namespace/name", "uid", "restarts"}` of each Pod that a claim of DRIVER is reserved for."""
     users = {
         user["uid"]
         for claim in claims
@@ -20,7 +24,9 @@ def sharing_pods(pods: list[Object], claims: list[Object], driver: str) -> list[
         {
             "name": f"{pod['metadata']['namespace']}/{pod['metadata']['name']}",
             "uid": pod["metadata"]["uid"],
-            "restarts": sum(status["restartCount"] for status in pod["status"].get("containerStatuses") or []),
+            "restarts": sum(
+                status["restartCount"] for status in pod["status"].get("containerStatuses") or []
+            ),
         }
         for pod in pods
         if pod["metadata"]["uid"] in users

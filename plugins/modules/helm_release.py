@@ -123,14 +123,17 @@ def main() -> None:
             "timeout": text | {"default": "5m"},
         },
         supports_check_mode=True,
+        # Values may hold credentials: they go neither into the system's log nor into what -vvv prints.
+        no_log=True,
     )
+    values = module.params["values"]
+    module.params["values"] = "hidden: may hold credentials"
     helm = module.get_bin_path("helm", required=True)
     options = module.params
     where = f"release {options['namespace']}/{options['name']}"
 
     def run(arguments: list[str]) -> str:
-        values = json.dumps(options["values"])
-        code, out, error = module.run_command([helm, *arguments], data=values)
+        code, out, error = module.run_command([helm, *arguments], data=json.dumps(values))
         if code != 0:
             module.fail_json(msg=f"{where}: {short(error)}")
         return str(out)

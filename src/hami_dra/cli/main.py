@@ -30,6 +30,7 @@ COMMANDS = {
     "plugin": ("hami_dra.cli.plugin", "plugin", "Serve the DRA kubelet plugin (DaemonSet)."),
     "webhook": ("hami_dra.cli.webhook", "webhook", "Serve admission and the claim controller (Deployment)."),
     "monitor": ("hami_dra.cli.monitor", "monitor", "Serve allocation metrics (Deployment)."),
+    "in-use": ("hami_dra.cli.in_use", "in_use", ""),
     "node-facts": ("hami_dra.cli.node_facts", "node_facts", ""),
 }
 

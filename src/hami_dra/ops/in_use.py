@@ -1,0 +1,39 @@
+"""Which claims of ours somebody holds: the plugin must stay as long as one does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hami_dra.kube.client import Object
+
+OURS = ".project-hami.io"
+"""End of the name of every driver of ours, whatever the family of accelerators."""
+
+NAMED = 3
+
+
+def claims(items: Iterable[Object]) -> list[str]:
+    """`namespace/name` of each allocated claim of ours that is reserved for a Pod."""
+    return [
+        f"{item['metadata'].get('namespace', 'default')}/{item['metadata']['name']}"
+        for item in items
+        if item.get("status", {}).get("reservedFor")
+        and any(driver.endswith(OURS) for driver in _drivers(item))
+    ]
+
+
+def refusal(items: Iterable[Object]) -> str:
+    """Why the release must not go now, in one line; empty when it may."""
+    used = claims(items)
+    if not used:
+        return ""
+    rest = f" and {len(used) - NAMED} more" if len(used) > NAMED else ""
+    return (
+        f"{len(used)} claims are in use: {', '.join(used[:NAMED])}{rest}; their Pods could not end without "
+        "the plugin: delete them first, or uninstall with --no-hooks"
+    )
+
+
+def _drivers(item: Object) -> list[str]:
+    devices = (item["status"].get("allocation") or {}).get("devices") or {}
+    return [result["driver"] for result in devices.get("results") or []]
