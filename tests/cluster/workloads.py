@@ -1,6 +1,6 @@
 """`python -m tests.cluster.workloads [look]`: start the guide's two workloads, or look into them.
 
-`look` requires that both still have their 10 GiB, and that the limit holds: an allocation beyond it is refused.
+`look` requires that both still have their 10 GiB, and that an allocation beyond them is refused.
 """
 
 from __future__ import annotations
