@@ -23,7 +23,7 @@ def in_use(kubeconfig: str | None, context: str | None) -> None:
     from hami_dra.kube import RESOURCE_CLAIMS, Client
     from hami_dra.ops import in_use
 
-    claims = Client.from_environment(kubeconfig, context).list(RESOURCE_CLAIMS)
+    claims, _ = Client.from_environment(kubeconfig, context).list(RESOURCE_CLAIMS)
     if problem := in_use.refusal(claims):
         click.echo(problem, err=True)
         sys.exit(1)
