@@ -6,15 +6,18 @@ from admission through the scheduler to the kubelet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hami_dra.model import names, quantity
+from hami_dra.model.published import Card
+from hami_dra.model.room import Room, Wish, wishes
 
 Object = dict[str, Any]
-Capacity = dict[str, int]
-Key = tuple[str, str, str]
+
+GATE = "DRAConsumableCapacity"
 
 
 @dataclass(frozen=True)
@@ -28,25 +31,6 @@ class Explanation:
     sentence: str
     next: str = ""
     reason: str = "Other"
-
-
-@dataclass(frozen=True)
-class Room:
-    """What cards of all families have, and what is free of them, by (driver, pool, device)."""
-
-    cards: dict[Key, Capacity]
-    free: dict[Key, Capacity]
-
-    @classmethod
-    def of(cls, slices: list[Object], claims: list[Object]) -> Room:
-        """The room of a cluster with these SLICES when all CLAIMS have taken theirs."""
-        cards = _cards(slices)
-        return cls(cards, _free(cards, claims))
-
-    def of_class(self, device_class: str) -> Room:
-        """The room of one family, where its class is named as its driver, else all of it."""
-        cards = {key: card for key, card in self.cards.items() if key[0] == device_class}
-        return Room(cards, {key: self.free[key] for key in cards}) if cards else self
 
 
 @dataclass(frozen=True)
@@ -70,7 +54,8 @@ def explain(view: View) -> Explanation:
     phase = pod.get("status", {}).get("phase", "Pending")
     if phase != "Pending":
         return Explanation(False, f"{name} does not wait: it is {phase}.", reason="NotWaiting")
-    for cause in (_no_request, _no_class, _no_claim, _no_slices, _no_room, _prepare_failed):
+    view = view if view.room else replace(view, room=Room.of(view.slices, view.all_claims))
+    for cause in CAUSES:
         found = cause(view, name)
         if found:
             return found
@@ -84,21 +69,50 @@ def explain(view: View) -> Explanation:
 def _no_request(view: View, name: str) -> Explanation | None:
     if view.pod["spec"].get("resourceClaims"):
         return None
+    left = sorted(
+        resource
+        for container in view.pod["spec"].get("containers") or []
+        for resource in (container.get("resources") or {}).get("limits") or {}
+        if resource.startswith("nvidia.com/")
+    )
+    if left:
+        namespace, pod = name.split("/")
+        return Explanation(
+            True,
+            f"{name} waits because {left[0]} was not made a claim: no webhook saw it when it was created.",
+            f"hami doctor, then kubectl -n {namespace} get pod {pod} -o yaml | kubectl replace --force -f -",
+            reason="NotConverted",
+        )
     sentence = f"{name} asks for no claim, so it waits for something else."
     return Explanation(True, sentence, _describe(view.pod))
 
 
+def _gate_off(view: View, name: str) -> Explanation | None:
+    """The API server drops what it does not know, the scheduler says so."""
+    ours = [card for card in _room(view).cards if card.driver == names.DRIVER]
+    dropped = bool(ours) and not any(card.shared for card in ours)
+    said = GATE in (_last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "")
+    if not (dropped or said):
+        return None
+    where = "the API server" if dropped else "the scheduler"
+    return Explanation(
+        True,
+        f"{name} waits because the feature gate {GATE} is off in {where}.",
+        "ansible-playbook playbooks/site.yml --tags control_plane,kubelet",
+        reason="FeatureGate",
+    )
+
+
 def _no_class(view: View, name: str) -> Explanation | None:
     known = {item["metadata"]["name"] for item in view.classes}
-    for claim in view.claims:
-        for asked in _exact_requests(claim):
-            if asked["deviceClassName"] not in known:
-                return Explanation(
-                    True,
-                    f"{name} waits because DeviceClass {asked['deviceClassName']} does not exist.",
-                    "kubectl get deviceclass",
-                    reason="NoDeviceClass",
-                )
+    for wish in _open_wishes(view):
+        if wish.device_class not in known:
+            return Explanation(
+                True,
+                f"{name} waits because DeviceClass {wish.device_class} does not exist.",
+                "kubectl get deviceclass",
+                reason="NoDeviceClass",
+            )
     return None
 
 
@@ -106,7 +120,14 @@ def _no_claim(view: View, name: str) -> Explanation | None:
     wanted = [entry["name"] for entry in view.pod["spec"]["resourceClaims"]]
     if len(view.claims) >= len(wanted):
         return None
-    refused = _last_message(view.events, "ClaimRefused", "FailedResourceClaimCreation")
+    refused = _last_message(view.events, "ClaimRefused", "FailedResourceClaimCreation") or ""
+    if "exceeded quota" in refused:
+        return Explanation(
+            True,
+            f"{name} waits because its claim is beyond the namespace's quota: {refused}.",
+            f"kubectl -n {name.split('/')[0]} describe resourcequota",
+            reason="Quota",
+        )
     reason = f": {refused}" if refused else " yet"
     return Explanation(
         True,
@@ -127,36 +148,78 @@ def _no_slices(view: View, name: str) -> Explanation | None:
     return Explanation(True, sentence, "hami doctor", reason="NoCard")
 
 
-def _no_room(view: View, name: str) -> Explanation | None:
-    """Compare what the claims ask for with the largest card, and with what is free."""
-    all_room = view.room or Room.of(view.slices, view.all_claims)
-    for claim in view.claims:
-        if claim.get("status", {}).get("allocation"):
+def _no_match(view: View, name: str) -> Explanation | None:
+    """No card of the type or UUID that the claim names, were it ever so empty."""
+    published = [card for card in _room(view).cards if names.is_ours(card.driver)]
+    for alternatives in _open_requests(view):
+        if any(wish.matches(card) for wish in alternatives for card in published):
             continue
-        for asked in _exact_requests(claim):
-            room = all_room.of_class(asked.get("deviceClassName", ""))
-            requests = asked.get("capacity", {}).get("requests", {})
-            wanted = {key: quantity.parse_int(amount) for key, amount in requests.items()}
-            for key, need in wanted.items():
-                most = max((card.get(key, 0) for card in room.cards.values()), default=0)
-                if need > most:
-                    return Explanation(
-                        True,
-                        f"{name} waits because it asks for {key} {requests[key]} and the largest card "
-                        f"has {_show(key, most)}.",
-                        "kubectl get resourceslices -o yaml",
-                        reason="TooLarge",
-                    )
-            if not any(_fits(wanted, left) for left in room.free.values()):
-                best = max(room.free.values(), key=lambda left: left.get("memory", 0), default={})
+        for choice in alternatives[0].choices:
+            if not any(choice.accepts(card) for card in published):
+                kind = "type" if choice.attribute == "productName" else "UUID"
+                there = ", ".join(sorted({card.text(choice.attribute) for card in published}))
+                wanted = (
+                    " or ".join(choice.values) if choice.keep else f"other than {' or '.join(choice.values)}"
+                )
                 return Explanation(
                     True,
-                    f"{name} waits for room: it asks for {_show_all(requests)}, and the emptiest card has "
-                    f"{_show_all(best)} free.",
-                    "kubectl get resourceclaims -A",
-                    reason="NoRoom",
+                    f"{name} waits because no card is of {kind} {wanted}; there are {there or 'none'}.",
+                    "kubectl get resourceslices -o yaml",
+                    reason="NoMatch",
                 )
     return None
+
+
+def _no_room(view: View, name: str) -> Explanation | None:
+    """Compare what the claims ask for with the largest card, and with what is free."""
+    room, published = _room(view), _room(view).cards
+    for claim in _open_claims(view):
+        requests = wishes(claim)
+        for alternatives in requests:
+            matching = [card for card in published if any(wish.matches(card) for wish in alternatives)]
+            if matching and not any(wish.large_enough(card) for wish in alternatives for card in matching):
+                return _too_large(name, alternatives[0], matching)
+            if matching and not any(room.has(card, wish) for wish in alternatives for card in matching):
+                return _full(name, alternatives[0], matching, room)
+        count = sum(alternatives[0].count for alternatives in requests)
+        nodes = Counter(card.pool for card in published if any(one.matches(card) for one in requests[0]))
+        if requests and count > max(nodes.values(), default=0):
+            return Explanation(
+                True,
+                f"{name} waits because it asks for {count} cards, and no node has more than "
+                f"{max(nodes.values(), default=0)} that match.",
+                "kubectl get resourceslices -o yaml",
+                reason="TooLarge",
+            )
+    return None
+
+
+def _too_large(name: str, wish: Wish, matching: Sequence[Card]) -> Explanation:
+    most_memory, most_cores = max(card.memory for card in matching), max(card.cores for card in matching)
+    asked, largest = (
+        (f"memory {_bytes(wish.memory)}", _bytes(most_memory))
+        if (wish.memory or 0) > most_memory
+        else (f"cores {wish.cores}", str(most_cores))
+    )
+    return Explanation(
+        True,
+        f"{name} waits because it asks for {asked} and the largest card has {largest}.",
+        "kubectl get resourceslices -o yaml",
+        reason="TooLarge",
+    )
+
+
+def _full(name: str, wish: Wish, matching: Sequence[Card], room: Room) -> Explanation:
+    memory, cores = max(map(room.free, matching))
+    asked = f"cores {wish.cores}, " if wish.cores else ""
+    asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
+    return Explanation(
+        True,
+        f"{name} waits for room: it asks for {asked}, and the emptiest card has "
+        f"cores {cores}, memory {_bytes(memory)} free.",
+        "kubectl get resourceclaims -A",
+        reason="NoRoom",
+    )
 
 
 def _prepare_failed(view: View, name: str) -> Explanation | None:
@@ -172,50 +235,25 @@ def _prepare_failed(view: View, name: str) -> Explanation | None:
     )
 
 
-def _exact_requests(claim: Object) -> Iterable[Object]:
-    for request in claim["spec"]["devices"].get("requests") or []:
-        if "exactly" in request:
-            yield request["exactly"]
+def _open_claims(view: View) -> list[Object]:
+    return [claim for claim in view.claims if not (claim.get("status") or {}).get("allocation")]
 
 
-def _cards(slices: list[Object]) -> dict[Key, Capacity]:
-    cards = {}
-    for item in slices:
-        spec = item["spec"]
-        if not names.is_ours(spec["driver"]):
-            continue
-        for device in spec.get("devices") or []:
-            capacity = device.get("capacity") or {}
-            cards[spec["driver"], spec["pool"]["name"], device["name"]] = {
-                key: quantity.parse_int(entry["value"]) for key, entry in capacity.items()
-            }
-    return cards
+def _open_requests(view: View) -> list[list[Wish]]:
+    return [alternatives for claim in _open_claims(view) for alternatives in wishes(claim)]
 
 
-def _free(cards: dict[Key, Capacity], claims: list[Object]) -> dict[Key, Capacity]:
-    free = {card: dict(capacity) for card, capacity in cards.items()}
-    for claim in claims:
-        allocation = claim.get("status", {}).get("allocation") or {}
-        for result in allocation.get("devices", {}).get("results") or []:
-            room = free.get((result["driver"], result["pool"], result["device"]))
-            if room is None:
-                continue
-            for key, amount in (result.get("consumedCapacity") or {}).items():
-                room[key] = room.get(key, 0) - quantity.parse_int(amount)
-    return free
+def _open_wishes(view: View) -> list[Wish]:
+    return [wish for alternatives in _open_requests(view) for wish in alternatives]
 
 
-def _fits(wanted: Capacity, room: Capacity) -> bool:
-    return all(amount <= room.get(key, 0) for key, amount in wanted.items())
+def _room(view: View) -> Room:
+    assert view.room is not None  # noqa: S101 - explain found it
+    return view.room
 
 
-def _show(key: str, amount: int) -> str:
-    return quantity.format_bytes(amount) if key == "memory" else str(amount)
-
-
-def _show_all(amounts: dict[str, Any]) -> str:
-    parts = (f"{key} {_show(key, quantity.parse_int(value))}" for key, value in sorted(amounts.items()))
-    return ", ".join(parts) or "a whole card"
+def _bytes(amount: int | None) -> str:
+    return quantity.format_bytes(amount or 0)
 
 
 def _last_message(events: list[Object], *reasons: str) -> str | None:
@@ -232,3 +270,17 @@ def _unschedulable(pod: Object) -> str | None:
 
 def _describe(pod: Object) -> str:
     return f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}"
+
+
+Cause = Callable[[View, str], Explanation | None]
+
+CAUSES: tuple[Cause, ...] = (
+    _no_request,
+    _no_class,
+    _gate_off,
+    _no_claim,
+    _no_slices,
+    _no_match,
+    _no_room,
+    _prepare_failed,
+)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hami_dra.model import explain, names
+from hami_dra.model.room import Room
 
 Object = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Objects:
 def find(objects: Objects) -> list[Waiting]:
     """Pods with a claim of ours that wait, those that wait longest first."""
     claims = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in objects.claims}
-    room = explain.Room.of(objects.slices, objects.claims)
+    room = Room.of(objects.slices, objects.claims)
     found = [
         _waiting(pod, own, objects, room)
         for pod in objects.pods
@@ -47,7 +48,7 @@ def find(objects: Objects) -> list[Waiting]:
     return sorted((each for each in found if each), key=lambda waiting: waiting.since)
 
 
-def _waiting(pod: Object, claims: list[Object], objects: Objects, room: explain.Room) -> Waiting | None:
+def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) -> Waiting | None:
     view = explain.View(
         pod=pod,
         claims=claims,

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from hami_dra.model import names
+from hami_dra.model.choice import Choice
 from hami_dra.model.explain import View, explain
 
 CARD = {"memory": {"value": "23028Mi"}, "cores": {"value": "100"}}
@@ -36,7 +37,13 @@ def claim(memory="10Gi", cores="50", allocated_to=None, device_class=names.DRIVE
 
 
 def slice_of(node):
-    device = {"name": "hami-gpu-0", "capacity": CARD}
+    attributes = {"productName": "NVIDIA A10", "uuid": f"GPU-{node}", "type": "hami-gpu"}
+    device = {
+        "name": "hami-gpu-0",
+        "allowMultipleAllocations": True,
+        "attributes": {key: {"string": value} for key, value in attributes.items()},
+        "capacity": CARD,
+    }
     return {"spec": {"driver": names.DRIVER, "pool": {"name": node}, "devices": [device]}}
 
 
@@ -85,6 +92,148 @@ def test_each_cause_has_its_own_sentence_reason_and_a_next_command(change, reaso
     assert found.next
     for word in words:
         assert word in found.sentence
+
+
+def with_choice(*choices, memory="1Gi"):
+    made = claim(memory=memory)
+    expressions = [choice.expression(names.DRIVER) for choice in choices]
+    made["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [
+        {"cel": {"expression": expression}} for expression in expressions
+    ]
+    return made
+
+
+def percentage(*memories):
+    made = claim()
+    (request,) = made["spec"]["devices"]["requests"]
+    exactly = request.pop("exactly")
+    request["firstAvailable"] = [
+        exactly | {"name": f"size-{at}", "capacity": {"requests": {"memory": memory}}}
+        for at, memory in enumerate(memories)
+    ]
+    return made
+
+
+def event(reason, message):
+    return {"reason": reason, "message": message}
+
+
+def dropped(node):
+    made = slice_of(node)
+    del made["spec"]["devices"][0]["allowMultipleAllocations"]
+    return made
+
+
+UNCONVERTED = {"containers": [{"resources": {"limits": {"nvidia.com/gpumem": "1024"}}}]}
+TWO_CARDS = claim(memory="1Gi")
+TWO_CARDS["spec"]["devices"]["requests"] *= 2
+WHOLE = claim()
+del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "words", "command"),
+    [
+        (
+            {"claims": [with_choice(Choice("productName", ("H100",), True))]},
+            "NoMatch",
+            ["no card is of type h100; there are NVIDIA A10"],
+            "kubectl get resourceslices",
+        ),
+        (
+            {"claims": [with_choice(Choice("productName", ("a10",), False))]},
+            "NoMatch",
+            ["no card is of type other than a10"],
+            "kubectl get resourceslices",
+        ),
+        (
+            {"claims": [with_choice(Choice("uuid", ("GPU-x", "GPU-y"), True))]},
+            "NoMatch",
+            ["no card is of UUID GPU-x or GPU-y; there are GPU-a"],
+            "kubectl get resourceslices",
+        ),
+        (
+            {
+                "claims": [],
+                "events": [event("ClaimRefused", "exceeded quota: gpus, requested: 1, limited: 0")],
+            },
+            "Quota",
+            ["beyond the namespace's quota", "exceeded quota: gpus"],
+            "kubectl -n ml describe resourcequota",
+        ),
+        (
+            {"claims": [], "events": [event("FailedResourceClaimCreation", "x exceeded quota: gpus")]},
+            "Quota",
+            ["exceeded quota: gpus"],
+            "describe resourcequota",
+        ),
+        (
+            {"slices": [dropped("a")]},
+            "FeatureGate",
+            ["DRAConsumableCapacity is off in the API server"],
+            "site.yml",
+        ),
+        (
+            {"events": [event("FailedScheduling", "the DRAConsumableCapacity feature is disabled")]},
+            "FeatureGate",
+            ["off in the scheduler"],
+            "site.yml",
+        ),
+        (
+            {"pod": {"metadata": {"name": "train", "namespace": "ml"}, "spec": UNCONVERTED}},
+            "NotConverted",
+            ["nvidia.com/gpumem was not made a claim"],
+            "replace --force",
+        ),
+        (
+            {"claims": [TWO_CARDS]},
+            "TooLarge",
+            ["asks for 2 cards, and no node has more than 1"],
+            "kubectl get resourceslices",
+        ),
+        (
+            {"claims": [percentage("20Gi", "80Gi")], "all_claims": [claim(memory="10Gi", allocated_to="a")]},
+            "NoRoom",
+            ["memory 20Gi", "memory 12788Mi free"],
+            "kubectl get resourceclaims -A",
+        ),
+        (
+            {"claims": [WHOLE], "all_claims": [claim(memory="1Mi", cores="0", allocated_to="a")]},
+            "NoRoom",
+            ["asks for a whole card", "memory 23027Mi free"],
+            "kubectl get resourceclaims -A",
+        ),
+        (
+            {"claims": [claim(cores="60")], "all_claims": [claim(memory="1Gi", allocated_to="a")]},
+            "NoRoom",
+            ["asks for cores 60", "cores 50, memory"],
+            "kubectl get resourceclaims -A",
+        ),
+    ],
+    ids=[
+        *("type", "excluded type", "uuid", "quota", "quota of a template", "gate", "gate in the scheduler"),
+        *("not converted", "two cards", "percentage", "whole card", "cores"),
+    ],
+)
+def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, command):
+    found = explain(dataclasses.replace(WAITING, **change))
+    assert (found.waiting, found.reason) == (True, reason)
+    for word in words:
+        assert word in found.sentence
+    assert command in found.next
+
+
+def test_a_percentage_that_fits_one_kind_of_card_does_not_wait_for_room():
+    found = explain(dataclasses.replace(WAITING, claims=[percentage("1Gi", "80Gi")]))
+    assert found.reason == "Other"
+
+
+def test_selectors_of_a_users_own_are_taken_for_true():
+    own = claim()
+    own["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [
+        {"cel": {"expression": "device.x > '\\x41'"}}
+    ]
+    assert explain(dataclasses.replace(WAITING, claims=[own])).reason == "Other"
 
 
 def test_a_running_pod_does_not_wait():

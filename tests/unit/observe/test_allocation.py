@@ -9,6 +9,7 @@ GIB = 1024**3
 def slice_of(node):
     device = {
         "name": "hami-gpu-0",
+        "allowMultipleAllocations": True,
         "attributes": {
             "uuid": {"string": "GPU-1"},
             "minor": {"int": 0},

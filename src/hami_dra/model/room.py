@@ -1,0 +1,99 @@
+"""Whether a claim finds cards: which match what it asks for, and what is free on them.
+
+A sketch of the scheduler's allocator that is enough to say what is missing: it knows the selectors that
+admission writes, takes every other expression for true, and leaves constraints but distinct cards aside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hami_dra.model import names, quantity
+from hami_dra.model.choice import Choice, parse
+from hami_dra.model.published import Card, cards
+
+Object = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One alternative of one request. Amounts in bytes and percent; `memory` None: the whole card."""
+
+    device_class: str
+    count: int
+    memory: int | None
+    cores: int
+    choices: tuple[Choice, ...]
+
+    def matches(self, card: Card) -> bool:
+        """Whether CARD may serve it when it is empty and large enough."""
+        # A family's class is named as its driver; another class may be of any family.
+        own = card.driver == self.device_class if names.is_ours(self.device_class) else names.is_ours(card.driver)
+        return own and all(choice.accepts(card) for choice in self.choices)
+
+    def large_enough(self, card: Card) -> bool:
+        """Whether CARD has the amounts at all."""
+        return (self.memory or 0) <= card.memory and self.cores <= max(card.cores, 0 if self.cores else 100)
+
+
+@dataclass(frozen=True)
+class Room:
+    """The published cards, and what is allocated of each."""
+
+    cards: Sequence[Card]
+    used: dict[Key, Counter[str]]
+
+    @classmethod
+    def of(cls, slices: Sequence[Object], claims: Sequence[Object]) -> Room:
+        """The room of a cluster with these SLICES when all CLAIMS have taken theirs."""
+        return cls(cards(slices), _used(claims))
+
+    def free(self, card: Card) -> tuple[int, int]:
+        """Bytes and percent that nobody has taken of CARD."""
+        taken = self.used.get((card.driver, card.pool, card.name), Counter())
+        return card.memory - taken["memory"], card.cores - taken["cores"]
+
+    def has(self, card: Card, wish: Wish) -> bool:
+        """Whether CARD serves WISH now."""
+        memory, cores = self.free(card)
+        asked = card.memory if wish.memory is None else wish.memory
+        return wish.matches(card) and asked <= memory and wish.cores <= cores
+
+
+def wishes(claim: Object) -> list[list[Wish]]:
+    """For each request of a claim its alternatives."""
+    requests = claim["spec"]["devices"].get("requests") or []
+    return [
+        [_wish(one) for one in request.get("firstAvailable") or [request["exactly"]]] for request in requests
+    ]
+
+
+def _used(claims: Sequence[Object]) -> dict[Key, Counter[str]]:
+    found: dict[Key, Counter[str]] = {}
+    for claim in claims:
+        for result in _results(claim):
+            taken = found.setdefault((result["driver"], result["pool"], result["device"]), Counter())
+            for capacity, amount in (result.get("consumedCapacity") or {}).items():
+                taken[capacity] += quantity.parse_int(amount)
+    return found
+
+
+def _wish(asked: Object) -> Wish:
+    amounts = (asked.get("capacity") or {}).get("requests") or {}
+    expressions = [selector["cel"]["expression"] for selector in asked.get("selectors") or []]
+    return Wish(
+        device_class=asked["deviceClassName"],
+        count=asked.get("count", 1),
+        memory=quantity.parse_int(amounts["memory"]) if "memory" in amounts else None,
+        cores=quantity.parse_int(amounts.get("cores", 0)),
+        choices=tuple(choice for text in expressions if (choice := parse(text))),
+    )
+
+
+def _results(claim: Object) -> Iterator[Object]:
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    yield from (allocation.get("devices") or {}).get("results") or []
