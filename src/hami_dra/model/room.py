@@ -32,7 +32,11 @@ class Wish:
     def matches(self, card: Card) -> bool:
         """Whether CARD may serve it when it is empty and large enough."""
         # A family's class is named as its driver; another class may be of any family.
-        own = card.driver == self.device_class if names.is_ours(self.device_class) else names.is_ours(card.driver)
+        own = (
+            card.driver == self.device_class
+            if names.is_ours(self.device_class)
+            else names.is_ours(card.driver)
+        )
         return own and all(choice.accepts(card) for choice in self.choices)
 
     def large_enough(self, card: Card) -> bool:
