@@ -72,6 +72,16 @@ test: check e2e ## What CI runs: check, then the rollout and the e2e suite on a 
 e2e: build ## Create the cluster, roll out twice with Ansible, run the e2e suite, remove the cluster
 	scripts/run-e2e
 
+# --- Release ---------------------------------------------------------------------------------------
+
+.PHONY: release
+release: build ## Wheel, sdist, chart, collection, image, SBOM and checksums in dist/, reproducible
+	$(BIN)/python scripts/release/build.py
+
+.PHONY: version
+version: $(VENV)/.installed ## Stamp VERSION=x.y.z everywhere; it is kept in src/hami_dra/__init__.py
+	$(BIN)/python scripts/release/stamp.py $(VERSION)
+
 # --- Demo ------------------------------------------------------------------------------------------
 
 .PHONY: demo
