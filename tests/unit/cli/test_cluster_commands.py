@@ -142,3 +142,11 @@ def test_verify_wants_every_promise_kept_and_admission_that_converts(hami, kube,
     assert "slices" in [
         each["promise"] for each in json.loads(hami("verify", "-o", "json").output) if each["problem"]
     ]
+
+
+def test_in_use_names_the_claims_that_pods_hold(hami, kube):
+    done = hami("in-use")
+    assert done.exit_code == 1
+    assert "default/default-train-c" in done.output
+    kube.delete(kinds.RESOURCE_CLAIMS, "default-train-c", "default")
+    assert hami("in-use").exit_code == 0
