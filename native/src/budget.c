@@ -223,6 +223,22 @@ int budget_log_level(void) {
     return level;
 }
 
+int budget_holders(const budget *self, ledger_holder *holders, int most) {
+    int count = 0;
+    for (int i = 0; i < self->count; i++) {
+        int begin = count, found = ledger_holders(&self->shares[i]->book, holders + count, most - count);
+        count += found < most - count ? found : most - count;
+        for (int at = begin; at < count; at++) /* a process may hold memory of several shares */
+            for (int earlier = 0; earlier < begin; earlier++)
+                if (holders[earlier].pid == holders[at].pid) {
+                    holders[earlier].bytes += holders[at].bytes;
+                    holders[at--] = holders[--count];
+                    break;
+                }
+    }
+    return count;
+}
+
 uint64_t budget_context_bytes(const budget *self) {
     ledger *book = &self->shares[0]->book;
     return ledger_attach(book) == 0 ? atomic_load(&book->file->context_bytes) : 0;

@@ -66,6 +66,9 @@ void budget_attach(void);
 /* The log level that the shares ask for, the highest; -1 when none does. */
 int budget_log_level(void);
 
+/* The live processes that hold memory of the card through its shares; how many of at most MOST. */
+int budget_holders(const budget *self, ledger_holder *holders, int most);
+
 /* What a context of this card costs as far as known, in bytes; 0 unknown. */
 uint64_t budget_context_bytes(const budget *self);
 void budget_learn_context(const budget *self, uint64_t bytes);

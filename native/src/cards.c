@@ -29,6 +29,7 @@ static void load(void) {
     const char *folder = getenv("HAMI_SHARES_DIR");
     char why[512] = "";
     state = budget_load(folder && *folder ? folder : DEFAULT_FOLDER, why, sizeof why);
+    log_set_level(budget_log_level());
     if (state == SHARES_BROKEN) log_error("no GPU memory can be used here: %s", why);
     if (state == SHARES_USABLE) pthread_atfork(NULL, NULL, forked);
 }

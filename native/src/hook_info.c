@@ -1,4 +1,4 @@
-/* What a program is told about memory: its share is the card, what the share has left is free. */
+/* What CUDA tells a program about memory: its share is the card, what the share has left is free. */
 #include "cards.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -47,38 +47,5 @@ CUresult cuDeviceTotalMem(unsigned int *size, CUdevice device) {
     budget *card = NULL;
     if (result == CUDA_SUCCESS && card_of_device(device, &card) == CARD_LIMITED)
         *size = in_32_bits(least(budget_limit(card), *size));
-    return result;
-}
-
-static card_state card_of_handle(nvmlDevice_t device, budget **card) {
-    static nvmlReturn_t (*get_uuid)(nvmlDevice_t, char *, unsigned int);
-    if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");
-    char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
-    if (!get_uuid || get_uuid(device, uuid, sizeof uuid) != NVML_SUCCESS) return CARD_FREE;
-    return card_of_uuid(uuid, card);
-}
-
-nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
-    nvmlDeviceGetMemoryInfo_type real = REAL(nvmlDeviceGetMemoryInfo);
-    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
-    nvmlReturn_t result = real(device, memory);
-    budget *card = NULL;
-    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
-    memory->total = least(budget_limit(card), memory->total);
-    memory->used = least(budget_usage(card), memory->total);
-    memory->free = memory->total - memory->used;
-    return result;
-}
-
-nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
-    nvmlDeviceGetMemoryInfo_v2_type real = REAL(nvmlDeviceGetMemoryInfo_v2);
-    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
-    nvmlReturn_t result = real(device, memory);
-    budget *card = NULL;
-    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
-    memory->total = least(budget_limit(card), memory->total);
-    memory->reserved = 0; /* the driver's own part is not the share's */
-    memory->used = least(budget_usage(card), memory->total);
-    memory->free = memory->total - memory->used;
     return result;
 }

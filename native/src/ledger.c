@@ -298,6 +298,23 @@ uint64_t ledger_usage(ledger *self) {
     return used;
 }
 
+int ledger_holders(ledger *self, ledger_holder *holders, int most) {
+    int found = 0;
+    pthread_mutex_lock(&self->mutex);
+    if (open_for_locks(self) == 0) {
+        reap(self);
+        int slots = slots_in_use(self);
+        for (int slot = 0; slot < slots; slot++) {
+            ledger_slot *each = &self->file->slots[slot];
+            uint64_t held = count_slot(each).granted;
+            if (held && found < most) holders[found] = (ledger_holder){atomic_load(&each->pid), held};
+            found += held > 0;
+        }
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return found;
+}
+
 /*
  * The child's copy of the descriptor stays open until it ends or becomes another program, as its copies of
  * the driver's descriptors do: as long as these live the driver keeps the parent's memory, even when the

@@ -35,5 +35,13 @@ void ledger_refund(ledger *self, uint64_t size);
 /* Bytes that live processes hold together; 0 when the ledger cannot be mapped. Takes no slot. */
 uint64_t ledger_usage(ledger *self);
 
+/* The live processes that hold memory, by their number in their own PID namespace; how many there are, of
+ * which at most MOST are told. */
+typedef struct {
+    uint32_t pid;
+    uint64_t bytes;
+} ledger_holder;
+int ledger_holders(ledger *self, ledger_holder *holders, int most);
+
 /* In the child of a fork: the slot is the parent's; the child takes its own when it needs one. */
 void ledger_forked(ledger *self);

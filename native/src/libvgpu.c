@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "cards.h"
 #include "hooks.h"
 #include "log.h"
 
@@ -18,10 +19,16 @@ __attribute__((destructor)) static void leave(void) {
     log_message("Exit cleanup complete for PID %d", getpid());
 }
 
+/*
+ * The slots are taken before the driver opens its files. When the process dies the kernel lets go of files in
+ * the order of their numbers, and releases the last first: so the driver's go before the lock that says that
+ * we are alive, and nobody is given memory that the driver has not yet freed.
+ */
 CUresult cuInit(unsigned int flags) {
     cuInit_type real = REAL(cuInit);
     if (!real) return CUDA_ERROR_NOT_FOUND;
     greet();
+    if (cards_are_limited()) budget_attach();
     return real(flags);
 }
 

@@ -7,10 +7,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* LIBCUDA_LOG_LEVEL, else messages for a person and errors for a file. */
+static _Atomic int share_level = -1;
+
+void log_set_level(int level) { share_level = level; }
+
+/* LIBCUDA_LOG_LEVEL, else what the share says, else messages for a person and errors for a file. */
 static int wanted_level(void) {
     const char *level = getenv("LIBCUDA_LOG_LEVEL");
     if (level && *level) return atoi(level);
+    if (share_level >= 0) return share_level;
     return isatty(STDERR_FILENO) ? LOG_MESSAGE : LOG_ERROR;
 }
 

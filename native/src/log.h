@@ -10,6 +10,9 @@
 #define __FILE_NAME__ (__builtin_strrchr(__FILE__, '/') ? __builtin_strrchr(__FILE__, '/') + 1 : __FILE__)
 #endif
 
+/* What the shares of this container ask for; -1: nothing. */
+void log_set_level(int level);
+
 enum { LOG_ERROR = 1, LOG_MESSAGE = 2 };
 
 __attribute__((format(printf, 4, 5))) void log_write(int level, const char *file, int line,

@@ -5,15 +5,21 @@
  * RTLD_NEXT find our exports anyway, or mean to pass them by, and depend on who asks, so they are tail calls.
  */
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "hook_lookup.h"
 #include "hooks.h"
+#include "libc_symbols.h"
 
 typedef void *(*dlsym_type)(void *, const char *);
 typedef void *(*dlvsym_type)(void *, const char *, const char *);
+
+void *preload_dlsym(void *handle, const char *name);
+void *preload_dlvsym(void *handle, const char *name, const char *version);
 
 enum library { LIBRARY_CUDA, LIBRARY_NVML };
 
@@ -27,23 +33,16 @@ static struct {
 #include "hooks.def"
 };
 
-/* glibc's own functions, past every interposer of the same name. The version in which libc has them differs
- * by architecture and by age: libdl's before 2.34, libc's after. */
-static void *from_libc(const char *name) {
-    static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17", "GLIBC_2.0"};
-    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-        void *found = __extension__ dlvsym(RTLD_NEXT, name, versions[i]);
-        if (found) return found;
+/* Found at the first lookup; the library is complete before any program of it runs. */
+#define REAL_OF_LIBC(name)                                                                                   \
+    static name##_type real_##name(void) {                                                                   \
+        static _Atomic(void *) found;                                                                        \
+        void *function = atomic_load_explicit(&found, memory_order_acquire);                                 \
+        if (!function) atomic_store(&found, function = libc_symbol(#name));                                  \
+        return (name##_type)function;                                                                        \
     }
-    return NULL;
-}
-
-static dlsym_type real_dlsym(void) {
-    static _Atomic(void *) found;
-    void *function = atomic_load_explicit(&found, memory_order_acquire);
-    if (!function) atomic_store(&found, function = from_libc("dlsym"));
-    return (dlsym_type)function;
-}
+REAL_OF_LIBC(dlsym)
+REAL_OF_LIBC(dlvsym)
 
 /* The loaded driver library; loaded only when the program has it already or calls into it. */
 static void *driver_handle(enum library library) {
@@ -78,12 +77,22 @@ static int hook_named(const char *name) {
     return -1;
 }
 
-void *wrapper_of_address(void *function) {
+/* All real functions are looked up once: those that this driver lacks would be again and again. */
+static void resolve_all(void) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
-        if (hooks[hook].library == LIBRARY_CUDA && real_function(hook) == function)
+        if (hooks[hook].library == LIBRARY_CUDA) real_function(hook);
+}
+
+void *wrapper_of_address(void *function) {
+    static pthread_once_t resolved = PTHREAD_ONCE_INIT;
+    pthread_once(&resolved, resolve_all);
+    for (int hook = 0; hook < HOOK_COUNT; hook++)
+        if (hooks[hook].library == LIBRARY_CUDA && atomic_load(&hooks[hook].real) == function)
             return hooks[hook].wrapper;
     return NULL;
 }
+
+bool is_wrapped(const char *name) { return hook_named(name) >= 0; }
 
 void *wrapper_of_name(const char *name, void *function) {
     int hook = hook_named(name);
@@ -93,20 +102,45 @@ void *wrapper_of_name(const char *name, void *function) {
 }
 
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */
-static void *lookup_on_handle(void *handle, const char *name) {
-    void *real = real_dlsym()(handle, name);
+static void *exchange(const char *name, void *real) {
     int hook = real ? hook_named(name) : -1;
     if (hook < 0) return real;
     if (real != hooks[hook].wrapper && !atomic_load(&hooks[hook].real)) atomic_store(&hooks[hook].real, real);
     return hooks[hook].wrapper;
 }
 
-static bool is_driver_name(const char *name) {
-    return name && ((name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0);
+static bool is_ours(const void *handle, const char *name) {
+    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name &&
+           ((name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0);
 }
 
-__attribute__((visibility("default"))) void *dlsym(void *handle, const char *name) {
-    if (handle == RTLD_DEFAULT || handle == RTLD_NEXT || !is_driver_name(name))
-        return real_dlsym()(handle, name); /* a tail call: libc looks at who called */
-    return lookup_on_handle(handle, name);
+/*
+ * Tail calls, as libc looks at who called. Without libc's functions, which is never seen with glibc, nothing
+ * is found. They are exported under each version that programs ask for: 2.2.5 (x86-64) and 2.17 (aarch64) are
+ * libdl's, 2.34 is libc's (libvgpu.map).
+ */
+void *preload_dlsym(void *handle, const char *name) {
+    dlsym_type real = real_dlsym();
+    if (!real) return NULL;
+    if (!is_ours(handle, name)) return real(handle, name);
+    return exchange(name, real(handle, name));
 }
+
+void *preload_dlvsym(void *handle, const char *name, const char *version) {
+    dlvsym_type real = real_dlvsym();
+    if (!real) return NULL;
+    if (!is_ours(handle, name)) return real(handle, name, version);
+    return exchange(name, real(handle, name, version));
+}
+
+#define EXPORT(function, form, version)                                                                      \
+    extern __typeof__(preload_##function) preload_##function##form                                           \
+        __attribute__((alias("preload_" #function), visibility("default")));                                 \
+    __asm__(".symver preload_" #function #form ", " #function version)
+
+EXPORT(dlsym, _x86, "@GLIBC_2.2.5");
+EXPORT(dlsym, _arm, "@GLIBC_2.17");
+EXPORT(dlsym, _new, "@@GLIBC_2.34");
+EXPORT(dlvsym, _x86, "@GLIBC_2.2.5");
+EXPORT(dlvsym, _arm, "@GLIBC_2.17");
+EXPORT(dlvsym, _new, "@@GLIBC_2.34");

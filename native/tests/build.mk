@@ -2,7 +2,7 @@
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
 POLICY      := src/ledger.c src/limits.c src/budget.c src/charges.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors storm oracle)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors storm lookup arguments oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
@@ -17,7 +17,7 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 
-$(TEST_OUT)/storm: tests/storm.c $(TEST_DEPS)
+$(addprefix $(TEST_OUT)/,storm lookup arguments): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)

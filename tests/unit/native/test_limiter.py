@@ -22,10 +22,10 @@ def share(tmp_path):
     return add_share(tmp_path / "shares", "one", 10 * GIB)
 
 
-def add_share(folder, name, memory, uuid=UUID):
+def add_share(folder, name, memory, uuid=UUID, more=""):
     own = folder / name
     own.mkdir(parents=True)
-    (own / "limits").write_text(f"version=1\nshare={name}\ndevice={uuid}\nmemory={memory}\ncores=50\n")
+    (own / "limits").write_text(f"version=1\nshare={name}\ndevice={uuid}\nmemory={memory}\ncores=50\n{more}")
     (own / "ledger").write_bytes(bytes(ledger.SIZE))
     return folder
 
@@ -159,6 +159,51 @@ def test_a_card_without_a_share_gives_no_memory(tmp_path, limited):
     assert f"holds no share of {UUID}" in err
 
 
+def test_a_process_list_names_the_processes_of_the_share_and_no_others(share, tmp_path, limited):
+    other = add_share(tmp_path / "elsewhere", "other", 10 * GIB)
+    ours = limited(share, "hami-fill", "--total", "1Gi", "--hold", 30)
+    theirs = limited(other, "hami-fill", "--total", "2Gi", "--hold", 30)
+    waits_for(ours, "OK")
+    waits_for(theirs, "OK")
+    query = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    _, seen, _ = ends(limited(share, *query))
+    assert seen.split(", ") == [str(ours.pid), f"{1024 + CONTEXT_MIB}\n"]
+    _, everything, _ = ends(limited(tmp_path / "none", *query))
+    assert len(everything.splitlines()) == 2
+    for process in (ours, theirs):
+        process.kill()
+        process.communicate()
+
+
+def test_an_oversubscribed_share_serves_from_host_memory_what_does_not_fit(tmp_path, limited):
+    shares = add_share(tmp_path / "shares", "one", 2 * GIB, more="oversubscribe=1\n")
+    code, out, _ = ends(limited(shares, "hami-fill", "--total", "5Gi"))
+    assert code == 0, out
+    assert "cuMemGetInfo: 0 MiB free of 2048 MiB" in out
+
+
+def test_the_log_level_of_a_share_holds_where_the_environment_says_nothing(tmp_path, limited):
+    silent = add_share(tmp_path / "silent", "one", GIB, uuid="GPU-0", more="log_level=0\n")
+    _, _, said = ends(limited(silent, "hami-fill", "--total", "1Gi"))
+    assert "HAMI-core" not in said
+    loud = add_share(tmp_path / "loud", "one", GIB, more="log_level=2\n")
+    _, _, said = ends(limited(loud, "hami-fill", "--total", "1Mi"))
+    assert "Cleanup on exit" in said
+    _, _, said = ends(limited(loud, "hami-fill", "--total", "1Mi", LIBCUDA_LOG_LEVEL="0"))
+    assert said == ""
+
+
+def test_every_way_to_find_the_drivers_functions_ends_at_the_limiter(share, limited, programs):
+    limiter = str(native_files.find("libvgpu.so"))
+    code, out, err = ends(limited(share, str(programs / "lookup"), LIMITER=limiter))
+    assert (code, out) == (0, "found\n"), err
+
+
+def test_calls_that_are_wrong_empty_or_too_large_end_as_the_driver_ends_them(share, limited, programs):
+    code, out, err = ends(limited(share, str(programs / "arguments")))
+    assert (code, out) == (0, "as the driver\n"), err
+
+
 def test_the_guides_lines_are_said_only_where_somebody_reads_them(share, limited):
     _, _, quiet = ends(limited(share, "nvidia-smi"))
     _, _, loud = ends(limited(share, "nvidia-smi", LIBCUDA_LOG_LEVEL="2"))
@@ -189,13 +234,15 @@ def test_symbols_for_the_next_library_are_found_as_without_the_limiter(share, li
     assert (code, out.strip()) == (0, "True False"), err
 
 
-def test_the_library_asks_for_no_glibc_newer_than_2_17(tmp_path):
+def test_the_library_asks_for_no_glibc_newer_than_2_17():
     symbols = subprocess.run(
         ["objdump", "-T", native_files.find("libvgpu.so")], capture_output=True, text=True, check=True
     ).stdout
     versions = {
         tuple(int(part) for part in word.strip("()").removeprefix("GLIBC_").split("."))
-        for word in symbols.split()
+        for line in symbols.splitlines()
+        if "*UND*" in line
+        for word in line.split()
         if word.strip("()").startswith("GLIBC_2")
     }
     assert max(versions) <= (2, 17)

@@ -1,0 +1,162 @@
+/*
+ * What NVML, and so nvidia-smi, tells: the share is the card, and of its processes only those are listed that
+ * draw on the same shares. The driver lists a whole node's by numbers that mean nothing in a container, or
+ * none there; the ledger knows them by their own.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cards.h"
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static card_state card_of_handle(nvmlDevice_t device, budget **card) {
+    static nvmlReturn_t (*get_uuid)(nvmlDevice_t, char *, unsigned int);
+    if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");
+    char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
+    if (!get_uuid || get_uuid(device, uuid, sizeof uuid) != NVML_SUCCESS) return CARD_FREE;
+    return card_of_uuid(uuid, card);
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    nvmlDeviceGetMemoryInfo_type real = REAL(nvmlDeviceGetMemoryInfo);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, memory);
+    budget *card = NULL;
+    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
+    memory->total = least(budget_limit(card), memory->total);
+    memory->used = least(budget_usage(card), memory->total);
+    memory->free = memory->total - memory->used;
+    return result;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
+    nvmlDeviceGetMemoryInfo_v2_type real = REAL(nvmlDeviceGetMemoryInfo_v2);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, memory);
+    budget *card = NULL;
+    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
+    memory->total = least(budget_limit(card), memory->total);
+    memory->reserved = 0; /* the driver's own part is not the share's */
+    memory->used = least(budget_usage(card), memory->total);
+    memory->free = memory->total - memory->used;
+    return result;
+}
+
+/* --- processes ------------------------------------------------------------------------------------------ */
+
+enum { MOST_PROCESSES = LEDGER_SLOTS };
+
+typedef struct {
+    ledger_holder each[MOST_PROCESSES];
+    int count;
+} process_list;
+
+/* A share may be used from several PID namespaces; what cannot be seen from here cannot be named here. */
+static bool is_visible(uint32_t pid) { return pid && (kill((pid_t)pid, 0) == 0 || errno == EPERM); }
+
+/* To be freed; NULL without host memory. */
+static process_list *find_processes(const budget *card) {
+    process_list *found = malloc(sizeof *found);
+    int all = found ? budget_holders(card, found->each, MOST_PROCESSES) : 0;
+    if (found) found->count = 0;
+    for (int i = 0; i < all; i++)
+        if (is_visible(found->each[i].pid)) found->each[found->count++] = found->each[i];
+    return found;
+}
+
+static bool lists(const process_list *processes, unsigned int pid) {
+    for (int i = 0; i < processes->count; i++)
+        if (processes->each[i].pid == pid) return true;
+    return false;
+}
+
+/* Both forms of an entry; the wide one goes on with MIG instances. */
+static void write_process(void *infos, bool wide, int at, const ledger_holder *process) {
+    if (wide)
+        ((nvmlProcessInfo_v2_t *)infos)[at] =
+            (nvmlProcessInfo_v2_t){process->pid, process->bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+    else
+        ((nvmlProcessInfo_v1_t *)infos)[at] = (nvmlProcessInfo_v1_t){process->pid, process->bytes};
+}
+
+static nvmlReturn_t tell_processes(const budget *card, unsigned int *count, void *infos, bool wide) {
+    process_list *processes = find_processes(card);
+    if (!processes) return NVML_ERROR_MEMORY;
+    unsigned int room = *count;
+    *count = (unsigned int)processes->count;
+    bool fits = *count <= room && (infos || *count == 0);
+    for (int i = 0; fits && i < processes->count; i++) write_process(infos, wide, i, &processes->each[i]);
+    free(processes);
+    return fits ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
+}
+
+/* The driver's own list is not told where there is a limit. */
+#define COMPUTE_PROCESSES(symbol, type, wide)                                                                \
+    nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *infos) {                             \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;                                                     \
+        budget *card = NULL;                                                                                 \
+        if (!count || card_of_handle(device, &card) != CARD_LIMITED) return real(device, count, infos);      \
+        return tell_processes(card, count, infos, wide);                                                     \
+    }
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t, false)
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t, true)
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_v3_t, true)
+
+/* Graphics, MPS clients and samples of use: of what the driver lists, what is ours. */
+static unsigned int keep_ours(const budget *card, void *entries, unsigned int count, size_t size,
+                              size_t pid_at) {
+    process_list *processes = find_processes(card);
+    unsigned int kept = 0;
+    for (unsigned int i = 0; processes && entries && i < count; i++) {
+        char *entry = (char *)entries + i * size;
+        unsigned int pid;
+        memcpy(&pid, entry + pid_at, sizeof pid);
+        if (lists(processes, pid)) memmove((char *)entries + kept++ * size, entry, size);
+    }
+    free(processes);
+    return kept;
+}
+
+#define OTHER_PROCESSES(symbol, type)                                                                        \
+    nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *infos) {                             \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;                                                     \
+        nvmlReturn_t result = real(device, count, infos);                                                    \
+        budget *card = NULL;                                                                                 \
+        if (result == NVML_SUCCESS && *count && card_of_handle(device, &card) == CARD_LIMITED)               \
+            *count = keep_ours(card, infos, *count, sizeof *infos, offsetof(type, pid));                     \
+        return result;                                                                                       \
+    }
+OTHER_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
+OTHER_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2, nvmlProcessInfo_v2_t)
+OTHER_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3, nvmlProcessInfo_v3_t)
+OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses, nvmlProcessInfo_v1_t)
+OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2, nvmlProcessInfo_v2_t)
+OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlProcessInfo_v3_t)
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+                                             unsigned int *count, unsigned long long last_seen) {
+    nvmlDeviceGetProcessUtilization_type real = REAL(nvmlDeviceGetProcessUtilization);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, samples, count, last_seen);
+    budget *card = NULL;
+    if (result != NVML_SUCCESS || !samples || card_of_handle(device, &card) != CARD_LIMITED) return result;
+    *count = keep_ours(card, samples, *count, sizeof *samples, offsetof(nvmlProcessUtilizationSample_t, pid));
+    return *count ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {
+    nvmlDeviceGetRunningProcessDetailList_type real = REAL(nvmlDeviceGetRunningProcessDetailList);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, list);
+    budget *card = NULL;
+    if (result == NVML_SUCCESS && card_of_handle(device, &card) == CARD_LIMITED)
+        list->numProcArrayEntries = keep_ours(card, list->procArray, list->numProcArrayEntries,
+                                              sizeof *list->procArray, offsetof(nvmlProcessDetail_v1_t, pid));
+    return result;
+}
