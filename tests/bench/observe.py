@@ -37,7 +37,7 @@ class Driver:
 
     def cards(self) -> list[CardReading]:
         return [
-            CardReading(f"GPU-{i}", i, "NVIDIA A10", True, 1 << 30, 23 << 30, 0.5, 40, 80.0)
+            CardReading(f"GPU-{i}", i, "NVIDIA A10", True, 1 << 30, 23 << 30, 0.5, 0.1, 40, 80.0)
             for i in range(CARDS)
         ]
 

@@ -73,6 +73,7 @@ def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
         memory_used=int(memory.used),
         memory=int(memory.total),
         utilization=None if rates is None else rates.gpu / 100,
+        memory_bus=None if rates is None else rates.memory / 100,
         temperature=_maybe(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
         power=None if milliwatts is None else milliwatts / 1000,
     )

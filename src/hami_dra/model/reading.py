@@ -16,6 +16,7 @@ class CardReading:
     memory_used: int | None = None
     memory: int | None = None
     utilization: float | None = None
+    memory_bus: float | None = None
     temperature: float | None = None
     power: float | None = None
 

@@ -1,7 +1,7 @@
 """The metric families of the monitor: what is allocated, free and waited for in the whole cluster. Pure.
 
 Names and labels of cards and shares are those of upstream's DRA monitor; units are bytes and ratios 0..1. The
-older names, in MiB and percent, are kept for dashboards that use them.
+names of HAMi's scheduler, and the older ones in MiB and percent, are kept for dashboards that use them.
 """
 
 from __future__ import annotations
@@ -107,6 +107,34 @@ WAITING_PODS: Table[Waiting] = Table(
     ),
 )
 
+CLASSIC_CARDS: Table[CardUse] = Table(
+    subject="a card, under the names of HAMi's scheduler",
+    labels=("node", "device_uuid", "device_index", "device_type"),
+    row=lambda u: (u.card.node, u.card.uuid, str(u.card.index), u.card.product),
+    families=(
+        Family("hami_gpu_memory_limit_bytes", "Memory of the card.", lambda u: u.card.memory),
+        Family("hami_gpu_core_limit_ratio", "Compute of the card (1).", lambda u: u.card.cores / 100),
+        Family("hami_gpu_shared_count", "Shares of the card that are allocated.", lambda u: len(u.shares)),
+        Family("hami_gpu_memory_allocated_bytes", "Memory that is allocated.", lambda u: u.memory),
+        Family("hami_gpu_core_allocated_ratio", "Compute that is allocated.", lambda u: u.cores / 100),
+        Family(
+            "hami_node_gpu_memory_allocated_ratio",
+            "Part of the card's memory that is allocated.",
+            lambda u: u.memory / u.card.memory if u.card.memory else None,
+        ),
+    ),
+)
+
+CLASSIC_SHARES: Table[PodShare] = Table(
+    subject="what a Pod holds of a card, under the names of HAMi's scheduler",
+    labels=SHARES.labels,
+    row=SHARES.row,
+    families=(
+        Family("hami_vgpu_memory_allocated_bytes", "Memory that a Pod holds.", lambda s: s.memory),
+        Family("hami_vgpu_core_allocated_ratio", "Compute that a Pod holds.", lambda s: s.cores / 100),
+    ),
+)
+
 LEGACY_CARDS: Table[CardUse] = Table(
     subject="a card, under the older names",
     labels=("nodeid", "deviceuuid", "deviceidx", "devicename", "devicebrand", "deviceproductname"),
@@ -116,6 +144,7 @@ LEGACY_CARDS: Table[CardUse] = Table(
         Family("GPUDeviceMemoryLimit", "Memory of the card in MiB.", lambda u: u.card.memory / MIB),
         Family("GPUDeviceCoreAllocated", "Allocated compute of the card in percent.", lambda u: u.cores),
         Family("GPUDeviceMemoryAllocated", "Allocated memory of the card in MiB.", lambda u: u.memory / MIB),
+        Family("GPUDeviceSharedNum", "Shares of the card that are allocated.", lambda u: len(u.shares)),
     ),
 )
 
@@ -126,6 +155,8 @@ LEGACY_SHARES: Table[PodShare] = Table(
     families=(
         Family("vGPUDeviceCoreAllocated", "Compute in percent that a Pod holds.", lambda s: s.cores),
         Family("vGPUDeviceMemoryAllocated", "Memory in MiB that a Pod holds.", lambda s: s.memory / MIB),
+        Family("vGPUCoreAllocated", "The same as vGPUDeviceCoreAllocated.", lambda s: s.cores),
+        Family("vGPUMemoryAllocated", "Memory in bytes that a Pod holds.", lambda s: s.memory),
     ),
 )
 
@@ -140,5 +171,7 @@ def text(cluster: Cluster, *, legacy: bool) -> Iterator[str]:
     longest = sorted(cluster.waiting, key=lambda waiting: waiting.since)[:LONGEST]
     yield from render(WAITING_PODS, longest)
     if legacy:
+        yield from render(CLASSIC_CARDS, cluster.cards)
+        yield from render(CLASSIC_SHARES, cluster.shares)
         yield from render(LEGACY_CARDS, cluster.cards)
         yield from render(LEGACY_SHARES, cluster.shares)

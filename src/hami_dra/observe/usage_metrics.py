@@ -119,6 +119,11 @@ CARDS: Table[CardUse] = Table(
         Family(
             "hami_host_gpu_utilization_ratio", "Compute of the card in use.", lambda u: u.card.utilization
         ),
+        Family(
+            "hami_host_gpu_memory_controller_utilization_ratio",
+            "Part of the time in which the card's memory was read or written.",
+            lambda u: u.card.memory_bus,
+        ),
         Family("hami_host_gpu_temperature_celsius", "Temperature of the card.", lambda u: u.card.temperature),
         Family("hami_host_gpu_power_watts", "Power that the card draws.", lambda u: u.card.power),
         Family(

@@ -76,3 +76,14 @@ def test_the_older_names_come_in_mib_and_percent_when_asked_for():
     (allocated,) = [value for name, value in series.items() if name.startswith("vGPUDeviceMemoryAllocated")]
     assert float(allocated) == 10240
     assert not [name for name in scrape([slice_of("a")], [claim("one")]) if name.startswith("vGPU")]
+
+
+def test_dashboards_of_hamis_scheduler_find_their_names_in_base_units():
+    series = scrape([slice_of("a")], [claim("one")], legacy=True)
+    card = '{node="a",device_uuid="GPU-1",device_index="0",device_type="NVIDIA A10"}'
+    assert float(series[f"hami_gpu_memory_allocated_bytes{card}"]) == 10 * GIB
+    assert float(series[f"hami_node_gpu_memory_allocated_ratio{card}"]) == 0.5
+    assert float(series[f"hami_gpu_shared_count{card}"]) == 1
+    held = '{namespace="ml",pod="one",node="a",device_uuid="GPU-1"}'
+    assert float(series[f"hami_vgpu_core_allocated_ratio{held}"]) == 0.5
+    assert not [name for name in scrape([slice_of("a")], [claim("one")]) if name.startswith("hami_gpu_")]

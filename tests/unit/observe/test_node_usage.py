@@ -16,7 +16,7 @@ from tests.support.limited import A10, CONTEXT, SimulatedShares
 
 pytestmark = pytest.mark.native
 GIB = 1024**3
-CARD = CardReading(A10, 0, "NVIDIA A10", True, 3 * GIB, 23 * GIB, 0.25, 41, 88.5)
+CARD = CardReading(A10, 0, "NVIDIA A10", True, 3 * GIB, 23 * GIB, 0.25, 0.1, 41, 88.5)
 
 
 class Driver:
