@@ -5,6 +5,7 @@ Paths of profiles are the host's (`/dev/kfd`); links are followed inside the roo
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -91,16 +92,6 @@ class Host:
         return done.stdout
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> list[tuple[str, int]]:
     """davinci2 before davinci10."""
-    parts: list[tuple[int, str]] = []
-    number = ""
-    for letter in text:
-        if letter.isdigit():
-            number += letter
-            continue
-        if number:
-            parts.append((int(number), ""))
-            number = ""
-        parts.append((-1, letter))
-    return [*parts, (int(number), "")] if number else parts
+    return [(word, int(number or -1)) for word, number in re.findall(r"(\D*)(\d*)", text)]
