@@ -72,6 +72,14 @@ test: check e2e ## What CI runs: check, then the rollout and the e2e suite on a 
 e2e: build ## Create the cluster, roll out twice with Ansible, run the e2e suite, remove the cluster
 	scripts/run-e2e
 
+.PHONY: storm
+storm: build ## 10 000 claims through one plugin: memory, descriptors and threads stay (minutes)
+	HAMI_CYCLES=10000 $(PYTEST) tests/contract/test_storm.py
+
+.PHONY: faults
+faults: build ## On the running demo cluster: 200 random faults, 100 Pods through one node (an hour)
+	HAMI_FAULTS=200 HAMI_PODS=100 $(PYTEST) -m e2e tests/e2e/test_node_faults.py
+
 # --- Release ---------------------------------------------------------------------------------------
 
 .PHONY: release

@@ -26,6 +26,7 @@ NOT_RUN = {
     "ssh": "needs nodes behind SSH; the same playbook runs in molecule's scenario `kind` through podman",
     "installed": "changes the release that other tests use; tests/charts runs the same install line",
     "other-software": "needs HAMi's device plugin or upstream's DRA mode in the cluster",
+    "template": "a line to fill in; tests/contract/test_conformance.py runs it for our plugin",
     "gpu": "needs an NVIDIA driver; the same command runs with --sim beside it",
     "registry": "needs a registry and the files of a release; tests/release makes these files",
     "remedy": "mends a fault that the test cluster does not have; tests/unit/ops plants each",

@@ -144,6 +144,11 @@ class FakeKube:
             raise said
         return said
 
+    def forget_history(self) -> None:
+        """Keep no events but the last: a watch cannot begin before it any more."""
+        with self._lock:
+            del self._log[:-1]
+
     def end_watches(self) -> None:
         """Close every open watch, as a restarting API server does."""
         with self._lock:

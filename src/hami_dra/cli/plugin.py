@@ -82,6 +82,12 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="XID errors that leave a card healthy: those that programs cause.",
 )
+@click.option(
+    "--publish-serial/--no-publish-serial",
+    envvar="HAMI_PUBLISH_SERIAL",
+    default=False,
+    help="Also publish the serial numbers of cards.",
+)
 @click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
 @click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
 @click.option(
@@ -159,6 +165,7 @@ def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member
         driver_root,
         cdi=(options["cdi_static_dir"], options["cdi_dir"]),
         ignored_xids=_numbers(options["ignored_xids"]),
+        serial=options["publish_serial"],
     )
     readings = NvidiaReadings(driver_root)
     grants = PodResources(options["pod_resources"]).grants

@@ -10,7 +10,7 @@ from typing import Any
 
 import pynvml
 
-from hami_dra.devices import nvidia_edits, nvidia_mig
+from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_topology
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
@@ -55,7 +55,8 @@ class NvidiaBackend:
     """`Backend` for the cards of one driver root.
 
     CDI: folders with specifications of the NVIDIA toolkit, used where they have a card. SYSFS: folders to
-    look for the PCI tree in, in order. IGNORED_XIDS: errors that leave a card well.
+    look for the PCI tree in, in order. IGNORED_XIDS: errors that leave a card well. SERIAL: publish
+    serial numbers too.
     """
 
     driver = DRIVER
@@ -68,8 +69,10 @@ class NvidiaBackend:
         cdi: Sequence[Path] = (),
         sysfs: tuple[Path, ...] = (),
         ignored_xids: Iterable[int] = IGNORED_XIDS,
+        serial: bool = False,
     ) -> None:
         self._root = root
+        self._serial = serial
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
         self._common: Edits | None = None
         self._health = NvidiaHealth(ignored_xids)
@@ -142,7 +145,7 @@ class NvidiaBackend:
     def _device(self, handle: Any) -> Device:
         minor = pynvml.nvmlDeviceGetMinorNumber(handle)
         uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-        pci = bus_id(_text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        pci = nvidia_topology.bus_id(_text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
         major, minor_capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
         attributes: dict[str, Attribute] = {
@@ -157,6 +160,7 @@ class NvidiaBackend:
             "type": DEVICE_TYPE,
             "uuid": uuid,
         }
+        attributes |= nvidia_topology.attributes(handle, pci, self._sysfs, serial=self._serial)
         if root := self._pcie_root(pci):
             attributes["resource.kubernetes.io/pcieRoot"] = root
         # The number of /dev/nvidia<minor> keeps the name stable over restarts.
@@ -193,12 +197,6 @@ def _handles() -> Iterator[Any]:
             yield pynvml.nvmlDeviceGetHandleByIndex(index)
         except pynvml.NVMLError_GpuIsLost:
             continue
-
-
-def bus_id(nvml: str) -> str:
-    """NVML's 00000000:65:01.0 as the kernel writes it: 0000:65:01.0, lower case."""
-    domain, _, rest = nvml.lower().partition(":")
-    return f"{int(domain, 16):04x}:{rest}"
 
 
 def _usage(device: Device) -> Usage:

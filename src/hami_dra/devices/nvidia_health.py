@@ -84,11 +84,13 @@ class NvidiaHealth:
         except pynvml.NVMLError as problem:
             self._events.pop(device.uuid, None)  # when it is back, it has been reset
             return [Problem(device.name, "lost", f"NVML: {problem}")]
-        action = _recovery_action(handle)
-        event = self._events.get(device.uuid)
+        card = _card(handle)
+        uuid = _text(pynvml.nvmlDeviceGetUUID(card))
+        action = _recovery_action(card)
+        event = self._events.get(uuid)
         if event and action == pynvml.NVML_GPU_RECOVERY_ACTION_NONE and now - event.at >= SETTLE_S:
             log.info("the driver says that the card has recovered", device=device.name, after=event.key)
-            del self._events[device.uuid]
+            del self._events[uuid]
             event = None
         found = [Problem(device.name, event.key, event.message, event.value)] if event else []
         if action:
@@ -104,7 +106,7 @@ class NvidiaHealth:
         self._watched = uuids
         for uuid in uuids:
             try:
-                handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+                handle = _card(pynvml.nvmlDeviceGetHandleByUUID(uuid))
                 wanted = EVENTS & pynvml.nvmlDeviceGetSupportedEventTypes(handle)
                 pynvml.nvmlDeviceRegisterEvents(handle, wanted, self._set)
             except pynvml.NVMLError as problem:  # some cards have no events; polling still sees them lost
@@ -129,6 +131,13 @@ class NvidiaHealth:
             log.info("XID of a program", uuid=uuid, xid=code)
         elif event.eventType == pynvml.nvmlEventTypeXidCriticalError:
             self._events[uuid] = _Event("xid", str(code), f"XID {code}, see the kernel log", now)
+
+
+def _card(handle: Any) -> Any:
+    """The card of an instance (MIG): events and recovery are the whole card's. A card is its own."""
+    if pynvml.nvmlDeviceIsMigDeviceHandle(handle):
+        return pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+    return handle
 
 
 def _recovery_action(handle: Any) -> int | None:

@@ -6,6 +6,7 @@ a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Un
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from hami_dra.node.shares import ShareFolders
 from hami_dra.node.state_lock import StateLock
 
 log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 PATIENCE_S = 30.0
 """For what may mend itself; a gRPC call ends earlier when kubelet's 45 s are near."""
@@ -81,17 +84,19 @@ class NodeDriver:
         What may mend itself (the API server, the state's lock) is tried again WITHIN_S, since kubelet waits
         long before it calls again.
         """
+        _refuse_odd_names(ref)
         end = time.monotonic() + within_s
         claim = self._claim(ref, within_s)
         with self._lock.held(end):
             claims = self.load()
-            planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
+            planned = _plan(ref, claim, self._node, self._family, claims)
             if claims.get(ref.uid) != planned:
                 self._save(claims | {ref.uid: planned})
             return self._carry_out(planned)
 
     def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
         """Remove what the claim has here, by its uid; fine when there is nothing."""
+        _refuse_odd_names(ref)
         with self._lock.held(time.monotonic() + within_s):
             self.forget({ref.uid})
 
@@ -196,6 +201,23 @@ class NodeDriver:
             for share in claim.shares
         )
         return replace(claim, shares=tuple(shares))
+
+
+def _refuse_odd_names(ref: ClaimRef) -> None:
+    """They become names of files and paths of the API."""
+    for name in (ref.uid, ref.name, ref.namespace):
+        if not _NAME.fullmatch(name):
+            raise errors.PrepareError(f"{ref}: {name!r} is no name of an object", reason="BadRequest")
+
+
+def _plan(
+    ref: ClaimRef, claim: dict[str, Any], node: str, family: prepare.Family, claims: Claims
+) -> PreparedClaim:
+    try:
+        return prepare.plan(ref, claim, node, family, claims.values())
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
+        text = f"{ref}: what the API server answers is no claim: {problem!r}"
+        raise errors.PrepareError(text, reason="BadAllocation") from problem
 
 
 def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:

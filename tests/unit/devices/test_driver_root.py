@@ -8,7 +8,8 @@ import pytest
 
 from hami_dra.devices import nvidia_edits
 from hami_dra.devices.driver_root import DriverRoot
-from hami_dra.devices.nvidia import NvidiaBackend, bus_id
+from hami_dra.devices.nvidia import NvidiaBackend
+from hami_dra.devices.nvidia_topology import bus_id
 from hami_dra.model.errors import DriverError
 
 

@@ -1,0 +1,78 @@
+"""Where an NVIDIA card sits and what it is linked to, for claims that want cards close to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pynvml
+
+from hami_dra.model.device import Attribute
+
+MOST_LINKS = 18  # NVML_NVLINK_MAX_LINKS
+
+
+def attributes(handle: Any, pci: str, sysfs: Sequence[Path], *, serial: bool) -> dict[str, Attribute]:
+    """PCI: the kernel's address. SYSFS: folders to look for the PCI tree in. SERIAL: publish that too."""
+    found: dict[str, Attribute | None] = {
+        "resource.kubernetes.io/pciBusID": pci,
+        "numaNode": _numa_node(handle, pci, sysfs),
+        "nvlinkPeers": ",".join(_peers(handle)) or None,
+        "migMode": _mig_mode(handle),
+        "serial": _serial(handle) if serial else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _numa_node(handle: Any, pci: str, sysfs: Sequence[Path]) -> int | None:
+    """The node whose memory and processors are near; the kernel says -1 where there is only one."""
+    for folder in sysfs:
+        file = folder / "bus/pci/devices" / pci / "numa_node"
+        if file.is_file():
+            node = int(file.read_text())
+            return node if node >= 0 else None
+    try:
+        return int(pynvml.nvmlDeviceGetNumaNodeId(handle))
+    except pynvml.NVMLError:
+        return None
+
+
+def _peers(handle: Any) -> list[str]:
+    """PCI addresses (without domain 0000:) of what active NVLinks lead to: cards, or a fabric's switches."""
+    found = {address.removeprefix("0000:") for address in _links(handle)}
+    return sorted(found)[:6]  # an attribute has 64 characters
+
+
+def _links(handle: Any) -> Iterator[str]:
+    for link in range(MOST_LINKS):
+        try:
+            if pynvml.nvmlDeviceGetNvLinkState(handle, link):
+                yield bus_id(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId))
+        except pynvml.NVMLError:  # no such link, or a card without NVLink
+            return
+
+
+def _mig_mode(handle: Any) -> str | None:
+    try:
+        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    except pynvml.NVMLError:  # not a card that can be cut
+        return None
+    return "enabled" if current == pynvml.NVML_DEVICE_MIG_ENABLE else "disabled"
+
+
+def _serial(handle: Any) -> str | None:
+    try:
+        return _text(pynvml.nvmlDeviceGetSerial(handle))
+    except pynvml.NVMLError:
+        return None
+
+
+def bus_id(nvml: str) -> str:
+    """NVML's 00000000:65:01.0 as the kernel writes it: 0000:65:01.0, lower case."""
+    domain, _, rest = nvml.lower().partition(":")
+    return f"{int(domain, 16):04x}:{rest}"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
