@@ -31,11 +31,17 @@ class Reading:
 
 
 def read(path: Path) -> Reading:
-    """Read the ledger at PATH. OSError: the share is gone. ValueError: not a ledger of this version."""
+    """Read the ledger at PATH. OSError: the share is gone. ValueError: not a ledger of this version.
+
+    Its tail, of slots that nobody ever took, is not read: few shares have more than a handful of processes.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.pread(descriptor, ledger.SIZE, 0)
-        header, slots = ledger.header(data), ledger.slots(data)
+        header = ledger.header(os.pread(descriptor, ledger.HINT_AT, 0))
+        taken = os.pread(descriptor, header.high * ledger.SLOT_BYTES, ledger.HEADER)
+        if len(taken) != header.high * ledger.SLOT_BYTES:
+            raise ValueError(f"{path} is shorter than a ledger")
+        slots = ledger.taken(taken)
         living = tuple(slot for index, slot in enumerate(slots) if slot.pid and _locked(descriptor, index))
         return Reading(header.compute_ns, header.throttled_ns, tuple(slots), living)
     finally:
