@@ -166,13 +166,13 @@ class Audited:
     def kubelet_is_silent(self) -> None:
         self.grants.clear()
 
-    def sees(self, pid: int, memory: int) -> None:
+    def sees(self, pid: int, memory: int, uuid: str = A10) -> None:
         own = self._proc / str(pid)
         own.mkdir(parents=True)
         (own / "cgroup").write_text(f"0::/kubepods/burstable/pod{self._uid}/{CONTAINER}\n")
         (own / "status").write_text(f"Name:\tx\nNSpid:\t{pid}\n")
         (own / "stat").write_text(Path(f"/proc/{pid}/stat").read_text())
-        self.driver.found.append(DriverProcess(A10, pid, memory))
+        self.driver.found.append(DriverProcess(uuid, pid, memory))
 
     def rounds(self, count: int = 2) -> str:
         for _ in range(count):
@@ -285,3 +285,14 @@ def test_rounds_that_cannot_look_are_counted_and_do_not_end_the_audit(tmp_path, 
     thread.join()
     assert audited.auditor.counts.failed >= 1
     assert len(audited.events()) == 1
+
+
+@pytest.mark.native
+def test_a_pod_without_a_share_of_the_card_is_told_and_never_stopped(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube, "stop")
+    monitor = node.hide("1Gi")
+    audited.sees(monitor.pid, GIB, "GPU-of-nobody")
+    text = audited.rounds(3)
+    assert 'kind="without-share"' in text
+    assert audited.events()[0].endswith("of which its Pod has no share.")
+    assert monitor.poll() is None
