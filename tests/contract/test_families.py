@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hami_dra.model.errors import DriverError
 from hami_dra.node import process
 from hami_dra.node.plugin import Config
 from hami_dra.node.process import Member, Process
+from hami_dra.observe.device_usage import DeviceUsage
 from tests.contract.conftest import Add
 from tests.contract.test_left_overs import check, free_port
 from tests.contract.test_restarts import until
@@ -38,11 +40,8 @@ def start_all(config: Config, kube: FakeKube) -> Iterator[StartAll]:
     running: list[Process] = []
 
     def run(*backends: Backend, **options: Any) -> Process:
-        members = [
-            Member(each, config.state if each.driver == GPU else config.state / "families" / each.driver)
-            for each in backends
-        ]
-        one = Process(replace(config, **options), kube, members)
+        members = [Member(each, _state(config, each.driver)) for each in backends]
+        one = Process(replace(config, **options), kube, members, DeviceUsage(NODE, backends).text)
         one.start()
         running.append(one)
         return one
@@ -50,6 +49,10 @@ def start_all(config: Config, kube: FakeKube) -> Iterator[StartAll]:
     yield run
     for one in running:
         one.stop()
+
+
+def _state(config: Config, driver: str) -> Path:
+    return config.state if driver == GPU else config.state / "families" / driver
 
 
 def kubelet_of(config: Config, driver: str) -> Kubelet:
@@ -165,6 +168,18 @@ def test_a_damaged_checkpoint_gives_nobody_the_compute_units_of_a_running_contai
     gpus.prepare(kept)
     assert "HSA_CU_MASK=0:76-151" in specification(config, AMD, kept)["containerEdits"]["env"]
     gpus.close()
+
+
+def test_metrics_of_all_families_stand_on_one_port(start_all: StartAll) -> None:
+    port = free_port()
+    start_all(trees.backend("amd"), trees.backend("ascend"), metrics_port=port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'device_type="AMD Instinct MI300X"' in text
+    assert 'device_type="Ascend910B3"' in text
+    assert "hami_node_slice_publishes_total" in text
+    types = [line for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(types) == len(set(types)), "a type that is told twice makes a scrape fail"
 
 
 class SlowDriver(CardBackend):

@@ -19,9 +19,11 @@ from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.devices.nvidia_readings import NvidiaReadings
 from hami_dra.kube import Client, KubeClient
 from hami_dra.model.errors import UserError
+from hami_dra.model.names import DRIVER
 from hami_dra.node.plugin import Config, Plugin
 from hami_dra.node.process import Member, Process
 from hami_dra.observe.auditor import Auditor
+from hami_dra.observe.device_usage import DeviceUsage
 from hami_dra.observe.kubelet import PodResources
 from hami_dra.observe.node_usage import NodeUsage
 
@@ -141,7 +143,8 @@ def plugin(**options: Any) -> None:
         (only,) = members
         serve(Plugin(config, kube, only.backend, metrics=only.metrics, parts=only.parts))
     else:
-        serve(Process(config, kube, members))
+        others = [each.backend for each in members if each.backend.driver != DRIVER]
+        serve(Process(config, kube, members, DeviceUsage(config.node, others).text))
 
 
 def _members(wanted: list[str], config: Config, options: dict[str, Any], kube: KubeClient) -> list[Member]:

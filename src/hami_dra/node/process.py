@@ -40,12 +40,14 @@ class Member:
 
 
 class Process:
-    """The plugins of MEMBERS; used as a `Plugin` is."""
+    """The plugins of MEMBERS; used as a `Plugin` is. METRICS: what /metrics answers beside theirs."""
 
-    def __init__(self, config: Config, kube: KubeClient, members: Sequence[Member]) -> None:
+    def __init__(
+        self, config: Config, kube: KubeClient, members: Sequence[Member], metrics: Callable[[], str] = str
+    ) -> None:
         self._config = config
         self._kube = kube
-        self._members = members
+        self._texts = [*(member.metrics for member in members), metrics]
         self._waiting = list(members)
         self._plugins: list[Plugin] = []
         self._ended = threading.Event()
@@ -99,7 +101,7 @@ class Process:
             self._waiting.remove(member)
 
     def _metrics(self) -> bytes:
-        return prometheus_client.generate_latest() + "".join(one.metrics() for one in self._members).encode()
+        return prometheus_client.generate_latest() + "".join(text() for text in self._texts).encode()
 
     def _serve_health(self, port: int) -> grpc.Server:
         server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])

@@ -2,6 +2,7 @@
 
 from hami_dra.node.slices import resource_slice
 from hami_dra.observe.allocation import allocations, cards
+from hami_dra.observe.device_usage import DeviceUsage
 from tests.support import trees
 from tests.support.cards import A10, NODE, claim, share
 
@@ -27,3 +28,24 @@ def test_cores_that_a_family_counts_are_told_in_percent():
     half = share(device="neuron-1") | {"driver": NEURON, "consumedCapacity": {"cores": "1"}}
     (told,) = allocations(cards(published()), [claim("half", half)])
     assert (told.card.cores, told.cores, told.memory) == (100, 50, 0)
+
+
+def test_what_a_family_says_of_its_devices_stands_under_the_cards_names(tmp_path):
+    tree = trees.copy_of(trees.MIXED, tmp_path)
+    (tree / "sys/bus/pci/devices/0000:25:00.0/vendor").write_text("gone")
+    text = DeviceUsage("n1", [trees.backend("amd", tree)]).text()
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    first, second = (
+        f'{{node="n1",device_index="{index}",device_uuid="{uuid}",device_type="AMD Instinct MI300X"}}'
+        for index, uuid in ((128, "GPU-0027525460aa64c2"), (136, "GPU-0027525460aa64c3"))
+    )
+    assert float(samples[f"hami_host_gpu_memory_used_bytes{first}"]) == 300000000
+    assert float(samples[f"hami_host_gpu_utilization_ratio{second}"]) == 0.1
+    assert float(samples[f"hami_host_gpu_healthy{first}"]) == 1
+    assert float(samples[f"hami_host_gpu_healthy{second}"]) == 0
+
+
+def test_a_family_that_says_nothing_of_use_still_tells_its_devices():
+    text = DeviceUsage("n1", [trees.backend("ascend")]).text()
+    assert text.count("hami_host_gpu_healthy{") == 8
+    assert "hami_host_gpu_memory_used_bytes{" not in text
