@@ -28,9 +28,17 @@ def namespace(cluster):
     name = f"e2e-{secrets.token_hex(3)}"
     kubectl("create", "namespace", name)
     yield Kubectl(cluster, name)
+    _clear(Kubectl(cluster, name))
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _clear(kubectl: Kubectl) -> None:
+    """Wait until the cards are free for the next test; the rest of a namespace may take its time."""
+    controllers = "deployments,statefulsets,daemonsets,cronjobs,jobs"
+    kubectl("delete", controllers, "--all", "--cascade=foreground", "--timeout=120s")
     # `sleep` as a container's first process ignores SIGTERM: do not wait out its grace period.
-    Kubectl(cluster, name)("delete", "pods", "--all", "--grace-period=1", "--wait=false")
-    kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s")
+    kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout=120s")
+    kubectl("delete", "resourceclaims", "--all", "--timeout=120s")
 
 
 @pytest.fixture(scope="session")
