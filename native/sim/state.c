@@ -86,13 +86,11 @@ static const char *prepare(struct sim_state *state, int fd, const struct sim_con
     char boot_id[40];
     read_boot_id(boot_id);
     bool fresh = state->magic[0] == '\0';
-    if (!fresh && (memcmp(state->magic, magic, sizeof magic) != 0 || state->version != VERSION ||
-                   state->size != sizeof *state))
-        return "is not a state file of this version; stop its users and remove it";
-    if (!fresh && memcmp(state->boot_id, boot_id, sizeof boot_id) == 0 && same_cards(state, config))
+    bool this_version = !fresh && state->version == VERSION && state->size == sizeof *state;
+    if (this_version && memcmp(state->boot_id, boot_id, sizeof boot_id) == 0 && same_cards(state, config))
         return NULL;
     if (held(fd, LOCK_SLOTS, SIM_SLOTS, NULL))
-        return "is in use with other GPUs; stop those processes or set HAMI_SIM_STATE";
+        return "is in use with other GPUs or by another version; stop those processes or set HAMI_SIM_STATE";
     memset(state, 0, sizeof *state);
     memcpy(state->boot_id, boot_id, sizeof boot_id);
     for (int i = 0; i < config->gpus; i++) memcpy(state->uuid[i], config->gpu[i].uuid, sizeof state->uuid[i]);
@@ -104,14 +102,18 @@ static const char *prepare(struct sim_state *state, int fd, const struct sim_con
 
 static struct sim_state *map(const char *path, int fd, const struct sim_config *config) {
     struct stat info;
-    if (!lock(fd, LOCK_INIT, true) || fstat(fd, &info) != 0 ||
-        (info.st_size == 0 && ftruncate(fd, sizeof(struct sim_state)) != 0)) {
-        sim_complain("%s: cannot be prepared: %s; free space there or set HAMI_SIM_STATE", path,
-                     strerror(errno));
+    char found[sizeof magic] = {0};
+    if (!lock(fd, LOCK_INIT, true) || fstat(fd, &info) != 0 || pread(fd, found, sizeof found, 0) < 0) {
+        sim_complain("%s: cannot be read: %s; set HAMI_SIM_STATE", path, strerror(errno));
         return NULL;
     }
-    if (info.st_size != 0 && (size_t)info.st_size < sizeof(struct sim_state)) {
-        sim_complain("%s: is not a state file of this version; stop its users and remove it", path);
+    if (info.st_size != 0 && found[0] != '\0' && memcmp(found, magic, sizeof magic) != 0) {
+        sim_complain("%s: is no state file of simulated GPUs; remove it or set HAMI_SIM_STATE", path);
+        return NULL;
+    }
+    if ((size_t)info.st_size < sizeof(struct sim_state) && ftruncate(fd, sizeof(struct sim_state)) != 0) {
+        sim_complain("%s: cannot be prepared: %s; free space there or set HAMI_SIM_STATE", path,
+                     strerror(errno));
         return NULL;
     }
     struct sim_state *state = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

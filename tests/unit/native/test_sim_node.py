@@ -212,12 +212,21 @@ def test_a_broken_file_gives_one_line_with_file_line_and_fix(
     assert "Driver Not Loaded" in nvml.stderr
 
 
+def test_what_another_version_left_behind_is_made_anew(node: SimulatedNode) -> None:
+    assert node.run("hami-fill", "--total", "1Gi").returncode == 0
+    state = Path(node.environment["HAMI_SIM_STATE"])
+    left = bytearray(state.read_bytes()[:-64])
+    left[8] ^= 0xFF  # the version follows the eight bytes of the magic
+    state.write_bytes(left)
+    assert node.run("hami-fill", "--total", "1Gi").returncode == 0
+
+
 def test_a_state_file_that_is_none_is_refused_and_left_alone(node: SimulatedNode) -> None:
     state = Path(node.environment["HAMI_SIM_STATE"])
     state.write_text("something else")
     result = node.run("hami-fill")
     assert result.stderr.count("nvidia-sim: ") == 1
-    assert f"{state}: is not a state file of this version" in result.stderr
+    assert f"{state}: is no state file of simulated GPUs" in result.stderr
     assert state.read_text() == "something else"
 
 
