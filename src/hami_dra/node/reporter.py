@@ -102,6 +102,8 @@ class Reporter:
                 subresource="status",
             )
         except errors.Denied as problem:
+            if problem.status != 403:  # of this claim alone: by now another one of that name, for example
+                raise
             self._writes_status = False
             log.warning("status.devices is not written from now on", error=str(problem))
         except errors.Conflict:
