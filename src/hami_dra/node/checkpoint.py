@@ -41,10 +41,14 @@ class Checkpoint:
         except StateError as problem:
             raise StateError(f"{self._path}: {problem}") from problem
 
-    def save(self, claims: Mapping[str, PreparedClaim], sync: Sync = Sync.NEW) -> None:
-        """Write all of them. SYNC: whether a power cut may bring back the file before."""
+    def save(self, claims: Mapping[str, PreparedClaim]) -> None:
+        """Write all of them. After a power cut it is this file or the one before, whole.
+
+        One sync and not a second one for the folder, as with kubelet's own checkpoints: kubelet does not keep
+        over a boot what it has prepared (`claimInfo.prepared` in pkg/kubelet/cm/dra), and asks for all again.
+        """
         data = encode(claims)
-        write_whole(self._path, data, mode=0o600, sync=sync)
+        write_whole(self._path, data, mode=0o600, sync=Sync.WHOLE)
         self._known = (data, dict(claims))
 
     def set_aside(self) -> Path:

@@ -1,6 +1,6 @@
 """Prepares and unprepares claims on this node: reads the API, asks `prepare` for a plan, writes what it says.
 
-Order of writing: checkpoint (durable), share folders, CDI file. Each prepare writes all three again, so
+Order of writing: checkpoint (synced), share folders, CDI file. Each prepare writes all three again, so
 a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Unprepare goes backwards.
 """
 
@@ -22,7 +22,6 @@ from hami_dra.model.claim import ClaimRef, results
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import cdi, findings, metrics, prepare
 from hami_dra.node.checkpoint import Checkpoint, Claims
-from hami_dra.node.files import Sync
 from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.limiter_files import LimiterFiles
@@ -124,8 +123,7 @@ class NodeDriver:
             for share in claims[uid].shares if uid in claims else ():
                 self.folders.remove(share.share_id)
         if uids & claims.keys():
-            # A power cut may bring them back: the sweep, or kubelet's next unprepare, takes them away again.
-            self._save({uid: claim for uid, claim in claims.items() if uid not in uids}, Sync.WHOLE)
+            self._save({uid: claim for uid, claim in claims.items() if uid not in uids})
 
     def load(self, found: list[Finding] | None = None) -> Claims:
         """The prepared claims; a damaged checkpoint, or one of a later version, is set aside and made anew
@@ -146,8 +144,8 @@ class NodeDriver:
         """Exclude other threads and processes from the state; the kernel unlocks when we die."""
         return self._lock.held(time.monotonic() + PATIENCE_S)
 
-    def _save(self, claims: Claims, sync: Sync = Sync.NEW) -> None:
-        self.checkpoint.save(claims, sync)
+    def _save(self, claims: Claims) -> None:
+        self.checkpoint.save(claims)
         metrics.PREPARED.set(len(claims))
 
     def _claim(self, ref: ClaimRef, within_s: float) -> dict[str, Any]:
