@@ -65,6 +65,8 @@ def npu_node(cluster, system, tmp_path_factory):
     yield node
     helm(cluster, "rollback", "hami", before, "--wait", "--timeout", "180s")
     on_node(node, "rm", "-rf", ROOT)
+    for driver in (NPU, ACME):  # kubelet would do it, half a minute after the plugin left
+        system("delete", "resourceslices", "--field-selector", f"spec.driver={driver}")
 
 
 def put_tree(node):
