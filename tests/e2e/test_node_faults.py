@@ -1,7 +1,7 @@
 """Pods on a node where plugin, kubelet or containerd is killed, or that is rebooted, in the middle of things.
 
-`HAMI_FAULTS=200` sets the number of random faults (6 otherwise), `HAMI_PODS=100` the number of Pods that go
-through one node (8 otherwise).
+`HAMI_FAULTS=200` sets the number of random faults (4 otherwise) and adds a reboot, `HAMI_PODS=100` the number
+of Pods that go through one node (8 otherwise): `make faults`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import pytest
 from tests.e2e import faults
 from tests.e2e.kubectl import Kubectl, Object, claim, eventually, pod
 
-RANDOM_FAULTS = int(os.environ.get("HAMI_FAULTS", "6"))
+RANDOM_FAULTS = int(os.environ.get("HAMI_FAULTS", "4"))
 PODS = int(os.environ.get("HAMI_PODS", "8"))
-PATIENCE_S = 180.0
+PATIENCE_S = 360.0
+"""A plugin that is killed again and again is started after up to 5 minutes (CrashLoopBackOff)."""
 
 
 def add(kubectl: Kubectl, name: str, node: str, memory: str = "64Mi") -> None:
@@ -100,6 +101,9 @@ def test_random_faults_while_pods_come_and_go(namespace: Kubectl, gpu_node: str,
     eventually(lambda: not faults.left_on(gpu_node, *gone), "nothing left over", PATIENCE_S)
 
 
+@pytest.mark.skipif(
+    "HAMI_FAULTS" not in os.environ, reason="a kind node that restarts may get another address: `make faults`"
+)
 def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
     cluster, namespace: Kubectl, gpu_node: str, stays: str
 ) -> None:
