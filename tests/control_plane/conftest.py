@@ -117,14 +117,14 @@ def publish(client, node, cards):
     client.patch(kinds.NODES, node, status, subresource="status")
     # Every new Node is tainted until a controller that does not run here finds it ready.
     client.patch(kinds.NODES, node, {"spec": {"taints": None}})
-    devices = [device(node, at, *card) for at, card in enumerate(cards)]
-    spec = {
-        "driver": names.DRIVER,
-        "nodeName": node,
-        "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
-        "devices": devices,
-    }
-    client.create(kinds.RESOURCE_SLICES, {"metadata": {"name": f"{node}-cards"}, "spec": spec})
+    for at, card in enumerate(cards):
+        spec = {
+            "driver": names.DRIVER,
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": len(cards)},
+            "devices": [device(node, at, *card)],
+        }
+        client.create(kinds.RESOURCE_SLICES, {"metadata": {"name": f"{node}-card-{at}"}, "spec": spec})
 
 
 def device(node, at, product, memory, root):

@@ -103,3 +103,12 @@ def test_a_whole_card_leaves_no_memory_to_others(space):
     space.create(kinds.PODS, pod({"gpu": 1}, annotations={"nvidia.com/use-gpuuuid": "GPU-small-0"}))
     (claim,) = space.allocated()
     assert results(claim)[0]["consumedCapacity"] == {"cores": "100", "memory": f"{24 * GIB // 1024**3}Gi"}
+
+
+def test_a_card_beside_a_full_one_still_has_room(space):
+    first = {"nvidia.com/use-gpuuuid": "GPU-small-0"}
+    space.create(kinds.PODS, pod({"gpu": 1}, name="whole", annotations=first))
+    space.allocated(1)
+    space.create(kinds.PODS, pod({"gpumem": 1024}, annotations={"nvidia.com/use-gpuuuid": "GPU-small-1"}))
+    claims = space.allocated(2)
+    assert {cards(claim)[0] for claim in claims} == {("small", "hami-gpu-0"), ("small", "hami-gpu-1")}

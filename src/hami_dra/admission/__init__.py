@@ -1,9 +1,20 @@
 """Admission path: Pod -> GPU request -> claim spec -> patch; then claim or template, gone with the Pod.
 
-- `request`: what the containers of a Pod ask for (pure; denies bad input)
-- `claims`: the claim specification for one request (pure)
-- `patch`: the Pod as it is admitted, and the claims or templates to be made for it (pure)
-- `server`: AdmissionReview over HTTPS (edge)
-- `controller`: makes and collects the claims and templates (edge)
-- `certs`: the serving certificate (edge)
+Pure, in the order of the data:
+
+- `families`: resource names and annotations of each family of accelerators, as data
+- `amounts`, `request`: what the containers of a Pod ask for; bad input is denied
+- `selection`: which cards the annotations choose
+- `turns`: which init container uses another container's share
+- `claims`: the claim specification for one request
+- `metadata`, `patch`: the Pod as it is admitted, and the claims or templates to be made for it
+- `validate`: native claims and templates; `conflict`: HAMi's traditional mode beside ours
+- `offline`: the same for manifests without a cluster
+- `objects`, `collector`: what the controller makes and collects
+- `authority`: the certificates of mode `self`
+
+Edges:
+
+- `server`: AdmissionReview over HTTPS; `tls`, `certs`: the serving certificate
+- `watched`: caches of the cluster; `controller`, `work`: claims and templates made for Pods that exist
 """

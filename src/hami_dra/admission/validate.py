@@ -101,7 +101,8 @@ def _amount(where: str, key: str, text: object, family: Family) -> UserError | N
     except ValueError as problem:
         return UserError(str(problem), where=where, fix="Write a quantity")
     if key == "cores":
-        if value.denominator != 1 or not 0 <= value <= FULL_CARD:
+        most = FULL_CARD if family.cores_in_percent else value
+        if value.denominator != 1 or not 0 <= value <= most:
             return UserError(f"{text} is no percentage of a card", where=where, fix="Write 0 to 100")
     elif value < names.MIB:
         likely = f"{text}Gi" if str(text).isdigit() and int(str(text)) else "1Mi or more"

@@ -1,5 +1,7 @@
 """Native claims and Pods: what can never work is denied, what is doubtful gets a warning."""
 
+import dataclasses
+
 import pytest
 
 from hami_dra.admission import validate
@@ -71,6 +73,12 @@ def test_a_claim_that_can_never_work_is_denied_with_the_field_and_the_fix(amount
     text = "; ".join(map(str, look(spec(amounts)).problems))
     for word in words:
         assert word in text
+
+
+def test_cores_that_are_counted_are_no_percentage():
+    counted = dataclasses.replace(NVIDIA, device_class="npu.project-hami.io", cores_in_percent=False)
+    many = spec({"cores": "4096"}, device_class="npu.project-hami.io")
+    assert not validate.claim(many, "spec", (NVIDIA, counted), CARDS).problems
 
 
 def test_every_alternative_is_looked_at():
