@@ -32,7 +32,7 @@ class FakeKube:
         self._lock = threading.RLock()
         self.fail_next: list[errors.KubeError] = []
         self.fail_on: tuple[str, str, int] | None = None
-        self.texts: dict[str, str] = {}
+        self.texts: dict[str, str] = {"/version": '{"major": "1", "minor": "36"}'}
         self.programs: dict[str, str | errors.KubeError] = {}
         self.calls: list[tuple[str, str, str]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ class Publisher:
         self._quiet = quiet
         self._fields = f"spec.nodeName={node},spec.driver={driver}"
         self._node_uid: str | None = None
+        self._kubernetes = 0
         self._generation = 0
         self._stored: dict[str, Any] = {}  # spec by name, as the server answered it; None: outdated
         self._taints_kept = True
@@ -155,12 +157,19 @@ class Publisher:
     def _plan(self, generation: int) -> list[Slice]:
         if self._node_uid is None:
             self._node_uid = self._kube.get(NODES, self._node)["metadata"]["uid"]
+            self._kubernetes = _minor_version(self._kube)
         inventory, problems = self._inventory, dict(self._inventory.problems)
         devices = inventory.devices
         if not self._taints_kept:
             devices, problems = tuple(each for each in devices if not inventory.fatal(each.name)), {}
         return slices.pool(
-            self._node, self._driver, devices, problems, node_uid=self._node_uid, generation=generation
+            self._node,
+            self._driver,
+            devices,
+            problems,
+            node_uid=self._node_uid,
+            generation=generation,
+            kubernetes=self._kubernetes,
         )
 
     def _write(self, body: Slice, old: Slice | None) -> Slice:
@@ -183,6 +192,12 @@ def _first(item: Slice) -> str:
     """Name of the first device: tells the slices of a pool apart, so that each mostly stays what it was."""
     devices = item["spec"].get("devices") or []
     return str(devices[0]["name"]) if devices else ""
+
+
+def _minor_version(kube: KubeClient) -> int:
+    """Of the API server: 36 of 1.36."""
+    minor: str = json.loads(kube.raw("/version"))["minor"]
+    return int(minor.rstrip("+"))
 
 
 def _generation(item: Slice) -> int:

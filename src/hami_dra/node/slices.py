@@ -15,6 +15,10 @@ MOST_DEVICES = 128
 MOST_TAINTED = 64
 MOST_TAINTS = 16
 
+FIRST_TO_SEE_EVERY_DEVICE = 35
+"""Minor version of Kubernetes. Whichever device of a slice the scheduler of 1.34 is about to allocate, it asks the
+first whether there is room (`allocateDevice` of the structured allocator): there each has a slice of its own."""
+
 Problems = Mapping[str, Sequence[Problem]]
 """By device name."""
 
@@ -27,10 +31,16 @@ def pool(
     *,
     node_uid: str | None,
     generation: int,
+    kubernetes: int = FIRST_TO_SEE_EVERY_DEVICE,
 ) -> list[dict[str, Any]]:
-    """Return all slices of the node, one even without devices: the pool is then known as empty."""
+    """Return all slices of the node, one even without devices: the pool is then known as empty.
+
+    KUBERNETES: the cluster's minor version.
+    """
     tainted = any(problem.fatal for of in problems.values() for problem in of)
     size = MOST_TAINTED if tainted else MOST_DEVICES
+    if kubernetes < FIRST_TO_SEE_EVERY_DEVICE:
+        size = 1
     pages = [devices[at : at + size] for at in range(0, len(devices), size)] or [()]
     return [
         resource_slice(

@@ -34,6 +34,17 @@ def slices(kube: FakeKube) -> list[dict[str, Any]]:
     return kube.list(RESOURCE_SLICES)[0]
 
 
+@pytest.mark.parametrize(("minor", "count"), [("34", 2), ("34+", 2), ("35", 1), ("36", 1)])
+def test_before_1_35_every_card_has_a_slice_of_its_own_so_that_the_scheduler_finds_its_room(
+    kube: FakeKube, minor: str, count: int
+) -> None:
+    kube.texts["/version"] = f'{{"major": "1", "minor": "{minor}"}}'
+    Publisher(kube, NODE, DRIVER, Inventory((A10, SECOND))).sync()
+    found = slices(kube)
+    assert [len(item["spec"]["devices"]) for item in found] == [2 // count] * count
+    assert {item["spec"]["pool"]["resourceSliceCount"] for item in found} == {count}
+
+
 def test_the_first_slice_is_owned_by_the_node_and_named_after_it(kube: FakeKube) -> None:
     one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     assert one.problem
