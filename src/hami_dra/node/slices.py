@@ -16,8 +16,9 @@ MOST_TAINTED = 64
 MOST_TAINTS = 16
 
 FIRST_TO_SEE_EVERY_DEVICE = 35
-"""Minor version of Kubernetes. Whichever device of a slice the scheduler of 1.34 is about to allocate, it asks the
-first whether there is room (`allocateDevice` of the structured allocator): there each has a slice of its own."""
+"""Minor version of Kubernetes. Whichever device of a slice the scheduler of 1.34 is about to allocate, it
+asks the first for room (`allocateDevice` of the structured allocator): there each has a slice of its own.
+"""
 
 Problems = Mapping[str, Sequence[Problem]]
 """By device name."""
