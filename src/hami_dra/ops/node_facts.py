@@ -7,6 +7,7 @@ folders when it is started on a node.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import socket
@@ -56,6 +57,12 @@ class NodeFacts:
     """Share folders and CDI files that no claim of the checkpoint owns."""
     broken_shares: list[str] = field(default_factory=list)
     """Share folders whose limits or ledger cannot be used."""
+    kernel: str = ""
+    cgroup2: bool = True
+    mislabelled: bool = False
+    """SELinux enforces, and our folder does not have the label that containers may read."""
+    free_mib: int | None = None
+    """Room for our state."""
     runtime: str = ""
     cdi: bool | None = None
     """Whether the container runtime hands out CDI devices; None: cannot be seen from here."""
@@ -84,6 +91,10 @@ def gather(node: str, places: Places, *, host: bool) -> NodeFacts:
         broken_shares=[
             share for share in shares if share in owned and _broken(places.state / "shares" / share)
         ],
+        kernel=os.uname().release,
+        cgroup2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
+        mislabelled=_mislabelled(places.state),
+        free_mib=_free_mib(places.state),
         runtime=runtime,
         cdi=cdi,
     )
@@ -166,6 +177,23 @@ def _broken(folder: Path) -> bool:
     except (OSError, ValueError):
         return True
     return not limits.keys() >= {"version", "share", "device", "memory"}
+
+
+def _mislabelled(folder: Path) -> bool:
+    try:
+        enforces = Path("/sys/fs/selinux/enforce").read_text().strip() == "1"
+        label = os.getxattr(folder, "security.selinux").decode()
+    except OSError:
+        return False
+    return enforces and "container_file_t" not in label
+
+
+def _free_mib(folder: Path) -> int | None:
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize // 1024**2
 
 
 def _runtime() -> tuple[str, bool | None]:

@@ -93,7 +93,7 @@ def our_pod(component: str, node_name: str) -> Object:
 
 def facts_of(node_name: str, **changes: Any) -> str:
     """What `hami node-facts` prints on a healthy node."""
-    healthy = NodeFacts(node=node_name, answering=["service", "registration"])
+    healthy = NodeFacts(node=node_name, answering=["service", "registration"], kernel="6.1.0", free_mib=9000)
     return msgspec.json.encode(dataclasses.replace(healthy, **changes)).decode()
 
 

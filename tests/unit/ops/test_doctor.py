@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 
 import pytest
 
@@ -9,6 +10,7 @@ from hami_dra.kube import kinds
 from hami_dra.model import errors
 from hami_dra.model.names import DRIVER
 from hami_dra.ops import checks, facts
+from tests.cluster.versions import REPO
 from tests.unit.ops import healthy
 from tests.unit.ops.healthy import NAMESPACE, NODES, NOW
 
@@ -147,6 +149,10 @@ FAULTS = {
         "open-nodes",
         lambda kube: kube.programs.update({f"driver-{NODES[0]}": errors.Denied("forbidden")}),
     ),
+    "kernel too old": ("kernel-version", on_node(kernel="3.10.0-1160.el7.x86_64")),
+    "cgroup v1": ("cgroup-version", on_node(cgroup2=False)),
+    "SELinux in the way": ("selinux", on_node(mislabelled=True)),
+    "disk full": ("free-disk", on_node(free_mib=12)),
     "socket missing": ("plugin-sockets", on_node(answering=["service"])),
     "socket silent": ("plugin-sockets", on_node(answering=["service"], silent=["registration"])),
     "limiter missing": ("limiter-files", on_node(limiter_problem="there is no libvgpu.so")),
@@ -221,3 +227,15 @@ def test_gates_are_read_from_a_components_metrics():
         "process_cpu_seconds_total 4\n"
     )
     assert facts.parse_gates(metrics) == {"DRAConsumableCapacity": True, "Other": False}
+
+
+def test_the_roles_name_faults_as_the_doctor_does():
+    """Ids in the preflight role and its filter: what Ansible says can be looked up in the documentation."""
+    known = {check.id for check in checks.CHECKS}
+    filter_ = (REPO / "plugins/filter/preflight.py").read_text()
+    named = set(re.findall(r'_finding\(\s*"([a-z-]+)"', filter_))
+    named |= set(
+        re.findall(r"(?m)- id: ([a-z-]+)$", (REPO / "roles/preflight/tasks/conflicts.yml").read_text())
+    )
+    assert len(named) > 5
+    assert named - known == set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hami_dra.ops.facts import Facts
+from hami_dra.ops.node_facts import NodeFacts
 
 Severity = Literal["ok", "warning", "error", "unknown"]
 
@@ -94,6 +95,11 @@ def some(names: list[str], most: int = 3) -> str:
     """A few of NAMES, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def told(facts: Facts, say: Callable[[NodeFacts], str]) -> list[str]:
+    """`node: what SAY says` for every node of which it says something."""
+    return [f"{node}: {text}" for node, seen in sorted(facts.on_nodes.items()) if (text := say(seen))]
 
 
 def command(text: str) -> str:

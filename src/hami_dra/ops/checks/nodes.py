@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from hami_dra.ops.checks.base import LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.checks import machines
+from hami_dra.ops.checks.base import LOGS, Check, Verdict, bad, command, doubtful, fine, some, told
 from hami_dra.ops.facts import Facts
-from hami_dra.ops.node_facts import NodeFacts, cdi_by_version
+from hami_dra.ops.node_facts import NodeFacts
 
 ROLES = {"service", "registration"}
 
@@ -19,40 +18,6 @@ def _open_nodes(facts: Facts) -> Verdict:
     return Verdict("unknown", f"{some(sorted(facts.closed_nodes))}; {node}: {why}", remedy)
 
 
-def _told(facts: Facts, say: Callable[[NodeFacts], str]) -> list[str]:
-    """`node: what SAY says` for every node of which it says something."""
-    return [f"{node}: {text}" for node, seen in sorted(facts.on_nodes.items()) if (text := say(seen))]
-
-
-def _runtime_cdi(facts: Facts) -> Verdict:
-    """A node that looked for itself knows; of the others the version tells what is on by default."""
-    off, unsure, on = [], [], 0
-    versions = {
-        node["metadata"]["name"]: node.get("status", {})
-        .get("nodeInfo", {})
-        .get("containerRuntimeVersion", "")
-        for node in facts.nodes
-    }
-    for name in sorted({*facts.gpu_nodes, *facts.on_nodes}):
-        seen = facts.on_nodes.get(name)
-        runtime = versions.get(name) or (seen.runtime if seen else "")
-        state = seen.cdi if seen and seen.cdi is not None else cdi_by_version(runtime)
-        if state is None:
-            unsure.append(f"{name} ({runtime or 'unknown runtime'})")
-        elif not state:
-            off.append(f"{name} ({runtime})")
-        else:
-            on += 1
-    if off:
-        return bad(f"off in {some(off)}", "run playbooks/site.yml --tags runtime, or set enable_cdi = true")
-    if unsure:
-        return doubtful(
-            f"off by default in {some(unsure)}, and not to be seen from here",
-            f"run `hami doctor` on {unsure[0].split(' ')[0]}; site.yml --tags runtime switches it on",
-        )
-    return fine(f"on in {on} nodes")
-
-
 def _sockets(facts: Facts) -> Verdict:
     def say(seen: NodeFacts) -> str:
         missing = sorted(ROLES - set(seen.answering))
@@ -61,7 +26,7 @@ def _sockets(facts: Facts) -> Verdict:
             return ""
         return f"nobody answers on the {silent} socket" if silent else f"no {' and no '.join(missing)} socket"
 
-    wrong = _told(facts, say)
+    wrong = told(facts, say)
     if wrong:
         return bad(
             some(wrong),
@@ -71,7 +36,7 @@ def _sockets(facts: Facts) -> Verdict:
 
 
 def _limiter(facts: Facts) -> Verdict:
-    wrong = _told(facts, lambda seen: seen.limiter_problem)
+    wrong = told(facts, lambda seen: seen.limiter_problem)
     if wrong:
         return bad(
             some(wrong),
@@ -81,10 +46,10 @@ def _limiter(facts: Facts) -> Verdict:
 
 
 def _checkpoint(facts: Facts) -> Verdict:
-    damaged = _told(facts, lambda seen: seen.checkpoint_problem)
+    damaged = told(facts, lambda seen: seen.checkpoint_problem)
     if damaged:
         return bad(some(damaged), "restart the plugin on that node: it rebuilds the checkpoint from the API")
-    kept = _told(facts, lambda seen: ", ".join(seen.set_aside))
+    kept = told(facts, lambda seen: ", ".join(seen.set_aside))
     if kept:
         return doubtful(
             f"rebuilt; the damaged one is kept: {some(kept)}",
@@ -94,7 +59,7 @@ def _checkpoint(facts: Facts) -> Verdict:
 
 
 def _shares(facts: Facts) -> Verdict:
-    wrong = _told(facts, lambda seen: some(seen.broken_shares))
+    wrong = told(facts, lambda seen: some(seen.broken_shares))
     if wrong:
         return bad(
             some(wrong),
@@ -104,7 +69,7 @@ def _shares(facts: Facts) -> Verdict:
 
 
 def _orphans(facts: Facts) -> Verdict:
-    left = _told(facts, lambda seen: some(seen.orphans))
+    left = told(facts, lambda seen: some(seen.orphans))
     if left:
         return doubtful(
             some(left), "the plugin sweeps at its start and every ten minutes; older ones: restart it there"
@@ -126,22 +91,7 @@ OPEN_NODES = Check(
     look=_open_nodes,
 )
 
-ON_THE_NODE = (
-    Check(
-        id="runtime-cdi",
-        title="The container runtime ignores CDI devices",
-        expected="CDI on in the container runtime of each GPU node",
-        why="The plugin describes a share to the runtime through the Container Device Interface. "
-        "containerd before 2.0 has it off by default: containers start without their card, and without an "
-        "error.",
-        mend=(
-            command(f"{SITE} --tags runtime"),
-            "By hand, in `/etc/containerd/config.toml` of containerd 1.7, then restart it:",
-            '```toml\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n```',
-        ),
-        needs=(),
-        look=_runtime_cdi,
-    ),
+FILES = (
     Check(
         id="plugin-sockets",
         title="kubelet cannot reach the plugin",
@@ -207,4 +157,5 @@ ON_THE_NODE = (
     ),
 )
 
+ON_THE_NODE = (*machines.CHECKS, *FILES)
 CHECKS = (OPEN_NODES, *ON_THE_NODE)
