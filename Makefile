@@ -65,8 +65,12 @@ unit: build ## Everything that needs no cluster
 docs: build ## The documentation site in build/site; every link must lead somewhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+.PHONY: native-checks
+native-checks: native ## The limiter under sanitizers, and the coverage of its policy (fuzzing: make -C native test-fuzz)
+	@$(MAKE) --silent --no-print-directory -C native test-coverage test-sanitize
+
 .PHONY: test
-test: check e2e ## What CI runs: check, then the rollout and the e2e suite on a real kind cluster
+test: check native-checks e2e ## What CI runs: check, then the rollout and the e2e suite on a real kind cluster
 
 .PHONY: e2e
 e2e: build ## Create the cluster, roll out twice with Ansible, run the e2e suite, remove the cluster

@@ -133,6 +133,9 @@ void *preload_dlvsym(void *handle, const char *name, const char *version) {
     return exchange(name, real(handle, name, version));
 }
 
+/* A program that has the limiter linked in, for sanitizers, leaves them alone: these call dlsym before all
+ * else. */
+#ifndef LINKED
 #define EXPORT(function, form, version)                                                                      \
     extern __typeof__(preload_##function) preload_##function##form                                           \
         __attribute__((alias("preload_" #function), visibility("default")));                                 \
@@ -144,3 +147,4 @@ EXPORT(dlsym, _new, "@@GLIBC_2.34");
 EXPORT(dlvsym, _x86, "@GLIBC_2.2.5");
 EXPORT(dlvsym, _arm, "@GLIBC_2.17");
 EXPORT(dlvsym, _new, "@@GLIBC_2.34");
+#endif

@@ -1,7 +1,7 @@
 # Programs that test the limiter, and the limiter built wrongly on purpose. They are made with the host's compiler, in
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
-POLICY      := src/ledger.c src/limits.c src/budget.c src/charges.c
+POLICY      := src/ledger.c src/limits.c src/budget.c src/charges.c src/physical.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors storm lookup arguments oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
@@ -20,6 +20,10 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c $(TEST_DEPS)
 $(addprefix $(TEST_OUT)/,storm lookup arguments): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+$(TEST_OUT)/storm-linked: tests/storm.c $(wildcard src/*.c) $(TEST_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -Wno-error=format-truncation -DLINKED -fvisibility=hidden \
+	  -rdynamic -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
@@ -43,3 +47,29 @@ test-kills: # the long version of what the suite does 100 times
 	build/check/tests/ledger-survivors 10000 build/check/kills.ledger
 tests: same-compiler
 	$(MAKE) --no-print-directory $(TEST_BINS)
+
+# --- Longer looks: each builds anew in a folder of its own -------------------------------------------------------
+
+.PHONY: test-sanitize test-coverage test-fuzz
+test-sanitize: # address and undefined behaviour, then threads: policy, rivals, survivors, and all ways to allocate
+	tests/sanitize address,undefined
+	tests/sanitize thread
+
+# What the policy files' own tests run through, each at least 95 % of its lines.
+test-coverage:
+	rm -rf build/coverage && mkdir -p build/coverage/folder
+	$(MAKE) --no-print-directory CC=gcc OUT=build/coverage CFLAGS="-O0 -g --coverage" build/coverage/tests/policy
+	build/coverage/tests/policy build/coverage/folder
+	cd build/coverage/tests && gcov -n *.gcda 2>/dev/null >report
+	awk -F"[':%]" '/^File/ { file = $$2 } /^Lines/ && file ~ /^src/ { \
+	  printf "%-16s %6.2f %%\n", file, $$2; if ($$2 + 0 < 95) low = 1 } END { exit low }' build/coverage/tests/report
+
+FUZZ_SECONDS ?= 20
+test-fuzz: # libFuzzer on the readers of limits and ledgers; Debian's clang, which is installed when it is missing
+	command -v clang >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends clang libclang-rt-14-dev)
+	@mkdir -p build/fuzz/corpus
+	printf '\001version=1\nshare=s\ndevice=GPU-1\nmemory=1\ncores=50\n' >build/fuzz/corpus/limits
+	clang -std=gnu11 -D_GNU_SOURCE -Iinclude -O1 -g -fsanitize=fuzzer,address,undefined -o build/fuzz/fuzz \
+	  tests/fuzz.c src/limits.c src/ledger.c -lpthread
+	build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -dict=tests/limits.dict -artifact_prefix=build/fuzz/ \
+	  -print_final_stats=1 -verbosity=1 build/fuzz/corpus

@@ -1,6 +1,7 @@
 /* policy FOLDER: limits, ledger, budget and charges, each from its header's promises. */
 #include "../src/budget.h"
 #include "../src/charges.h"
+#include "../src/physical.h"
 #include "check.h"
 
 static const char *folder;
@@ -201,6 +202,21 @@ static void what_a_dead_process_held_stays_taken_while_its_forks_live(void) {
     while (ledger_reserve(&book, MIB, MIB) != 0) CHECK(seconds() - begin < 5);
 }
 
+/* A rival that was stopped while it asked is overruled; one that was granted already is not. */
+static void who_stopped_while_asking_stands_in_nobodys_way(void) {
+    ledger book, rival;
+    new_ledger(in_folder("stopped"));
+    ledger_init(&book, in_folder("stopped"));
+    ledger_init(&rival, in_folder("stopped"));
+    CHECK(ledger_attach(&book) == 0 && ledger_attach(&rival) == 0);
+    _Atomic uint64_t *pending = &rival.file->slots[rival.slot].pending;
+    *pending = MIB;
+    CHECK(ledger_reserve(&book, 512 * KIB, MIB) == 0 && *pending == 0);
+    *pending = (512 * KIB) | LEDGER_TAKEN;
+    CHECK(ledger_usage(&book) == MIB);
+    CHECK(ledger_reserve(&book, LEDGER_UNIT, MIB) == -ENOMEM && *pending != 0);
+}
+
 /* --- budget --------------------------------------------------------------------------------------------- */
 
 static void add_share(const char *shares, const char *name, const char *device, uint64_t memory,
@@ -262,6 +278,25 @@ static void two_shares_of_a_card_are_one_budget(void) {
     CHECK(budget_usage(other) == MIB);
 }
 
+static void a_changed_limit_is_taken_up_and_a_broken_one_is_not(void) {
+    char shares[512], why[512];
+    snprintf(shares, sizeof shares, "%s", in_folder("changed"));
+    add_share(shares, "a", "GPU-x", MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    int count;
+    CHECK(budget_all(&count) == budget_of("GPU-x") && count == 1 && budget_limit(budget_of("GPU-x")) == MIB);
+    usleep(100 * 1000);
+    add_share(shares, "a", "GPU-x", 3 * MIB, "");
+    usleep(100 * 1000);
+    CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
+    add_share(shares, "a", "GPU-y", 5 * MIB, ""); /* another card's: not this share */
+    usleep(100 * 1000);
+    CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
+    write_file(in_folder("changed/a/limits"), "memory=lots", 11);
+    usleep(100 * 1000);
+    CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
+}
+
 static void limits_that_add_up_beyond_all_numbers_are_no_small_limit(void) {
     char shares[512], why[256];
     snprintf(shares, sizeof shares, "%s", in_folder("endless"));
@@ -291,7 +326,7 @@ static void no_folder_is_no_limits(void) {
     CHECK(budget_load(in_folder("good"), why, sizeof why) == SHARES_BROKEN); /* a file, no folder */
 }
 static void too_many_shares_of_a_card_are_broken(void) {
-    char name[8], shares[512];
+    char name[16], shares[512];
     snprintf(shares, sizeof shares, "%s", in_folder("five"));
     for (int i = 0; i < MOST_SHARES_OF_CARD + 1; i++) {
         snprintf(name, sizeof name, "%d", i);
@@ -300,7 +335,7 @@ static void too_many_shares_of_a_card_are_broken(void) {
     expect_broken(shares, "more than 4 shares of one card");
 }
 static void too_many_shares_are_broken(void) {
-    char name[8], device[16], shares[512];
+    char name[16], device[32], shares[512];
     snprintf(shares, sizeof shares, "%s", in_folder("many"));
     for (int i = 0; i < MOST_SHARES + 1; i++) {
         snprintf(name, sizeof name, "%d", i);
@@ -345,6 +380,71 @@ static void charges_come_back_once_and_as_they_were_put(void) {
     CHECK(!charges_take(CHARGE_POINTER, 1, &got));
 }
 
+/* --- physical memory ------------------------------------------------------------------------------------ */
+
+static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
+    char shares[512], why[512];
+    charge taken;
+    snprintf(shares, sizeof shares, "%s", in_folder("physical"));
+    add_share(shares, "a", "GPU-x", 8 * MIB, "");
+    add_share(shares, "b", "GPU-x", 8 * MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    budget *card = budget_of("GPU-x");
+    CHECK(budget_reserve(card, 10 * MIB, &taken) == 0);
+    ledger_holder holders[2];
+    CHECK(budget_holders(card, holders, 2) == 1 && holders[0].pid == (uint32_t)getpid());
+    CHECK(holders[0].bytes == 10 * MIB); /* of both shares */
+
+    physical_created(1, card, &taken);
+    physical_mapped(0x1000, 0x1000, 1);
+    physical_mapped(0x2000, 0x1000, 1);
+    physical_mapped(0x9000, 0x1000, 2); /* not ours: imported */
+    physical_let_go(physical_hold(2));
+    physical_put_back(2, physical_hold(2));
+    physical_let_go(physical_hold(1));
+    CHECK(physical_hold(1) == NULL && budget_usage(card) == 10 * MIB);
+    physical_retained(3, 0x2800);
+    physical_retained(3, 0x2800);
+    physical_retained(4, 0x9800);
+    physical_unmapped(0x1000, 0x2000);
+    physical_let_go(physical_hold(3));
+    CHECK(budget_usage(card) == 10 * MIB);
+    physical *last = physical_hold(3);
+    physical_put_back(3, last); /* the driver would not release it */
+    CHECK(budget_usage(card) == 10 * MIB);
+    physical_let_go(physical_hold(3));
+    CHECK(budget_usage(card) == 0);
+    CHECK(budget_reserve(card, MIB, &taken) == 0);
+    physical_created(5, card, &taken);
+    physical_forked();
+    CHECK(physical_hold(5) == NULL);
+}
+
+/* --- threads -------------------------------------------------------------------------------------------- */
+
+static ledger common;
+
+static void *thread(void *argument) {
+    uint64_t base = (uint64_t)argument << 32;
+    for (uint64_t i = 1; i <= 2000; i++) {
+        charged got, put = {.taken = {{i}}};
+        if (ledger_reserve(&common, 4096, MIB) == 0) ledger_refund(&common, 4096);
+        if (i % 50 == 0) CHECK(ledger_usage(&common) <= MIB);
+        CHECK(charges_put(CHARGE_ARRAY, base + i, &put) == 0);
+        CHECK(charges_take(CHARGE_ARRAY, base + i, &got) && got.taken.bytes[0] == i);
+    }
+    return NULL;
+}
+
+static void threads_of_a_process_share_one_slot_and_lose_nothing(void) {
+    pthread_t threads[8];
+    new_ledger(in_folder("threads"));
+    ledger_init(&common, in_folder("threads"));
+    for (uintptr_t i = 0; i < 8; i++) CHECK(pthread_create(&threads[i], NULL, thread, (void *)i) == 0);
+    for (int i = 0; i < 8; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(ledger_usage(&common) == 0 && common.file->high == 1);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     folder = argv[1];
@@ -356,9 +456,11 @@ int main(int argc, char **argv) {
     sizes_are_taken_in_units_and_never_wrap_around();
     asking_what_is_used_takes_no_place();
     a_full_ledger_refuses_one_process_more();
+    who_stopped_while_asking_stands_in_nobodys_way();
     what_a_dead_process_held_is_free();
     what_a_dead_process_held_stays_taken_while_its_forks_live();
     alone(two_shares_of_a_card_are_one_budget);
+    alone(a_changed_limit_is_taken_up_and_a_broken_one_is_not);
     alone(limits_that_add_up_beyond_all_numbers_are_no_small_limit);
     alone(an_empty_folder_is_broken);
     alone(a_share_without_limits_is_broken);
@@ -367,6 +469,8 @@ int main(int argc, char **argv) {
     alone(too_many_shares_are_broken);
     alone(a_path_that_is_too_long_is_broken);
     charges_come_back_once_and_as_they_were_put();
+    alone(mapped_memory_is_charged_until_its_last_handle_and_mapping);
+    threads_of_a_process_share_one_slot_and_lose_nothing();
     printf("policy: as promised\n");
     return 0;
 }

@@ -69,7 +69,13 @@ FUNCTIONS
 static void load(void) {
     void *library = dlopen("libcuda.so.1", RTLD_NOW);
     CHECK(library);
+#ifdef LINKED /* with the limiter in this program: what it wraps is found here first */
+    void *self = dlopen(NULL, RTLD_NOW);
+#define F(name, symbol, parameters)                                                                          \
+    if (!(*(void **)&name = dlsym(self, #symbol))) CHECK((*(void **)&name = dlsym(library, #symbol)));
+#else
 #define F(name, symbol, parameters) CHECK((*(void **)&name = dlsym(library, #symbol)));
+#endif
     FUNCTIONS
 #undef F
 }
