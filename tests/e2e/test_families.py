@@ -156,7 +156,7 @@ def test_a_whole_npu_gets_its_own_device_node(npu_node, namespace):
 def test_an_npu_that_the_uuid_annotation_excludes_is_not_taken(npu_node, namespace, system):
     uuids = [each["attributes"]["uuid"]["string"] for each in slice_of(system, NPU)["devices"]]
     chosen = pod("chosen", limits={"huawei.com/Ascend910B3": "1"})
-    chosen["metadata"]["annotations"] = {"hami.io/use-npuuuid": uuids[5]}
+    chosen["metadata"]["annotations"] = {"hami.io/use-Ascend910B3-uuid": uuids[5]}
     namespace.apply(chosen)
     namespace.wait_running("chosen")
     assert seen_by(namespace, "chosen")[0]["ASCEND_VISIBLE_DEVICES"] == "5"

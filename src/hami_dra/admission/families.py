@@ -102,7 +102,12 @@ def _rows(profile: Profile) -> Iterable[Family]:
         yield Family(
             name=profile.family,
             resources=ResourceNames(row.count, row.memory, row.memory_percentage, row.cores),
-            annotations=Annotations(chosen.use_type, chosen.nouse_type, chosen.use_uuid, chosen.nouse_uuid),
+            annotations=Annotations(
+                chosen.use_type,
+                chosen.nouse_type,
+                row.use_uuid or chosen.use_uuid,
+                row.nouse_uuid or chosen.nouse_uuid,
+            ),
             driver=profile.driver,
             device_type=f"hami-{profile.family}",
             device_class=profile.driver,

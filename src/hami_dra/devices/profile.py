@@ -133,7 +133,10 @@ class Gauges(Form):
 
 
 class Resources(Form):
-    """Resource names that Pods write for this family; `product`: for models with this in their name only."""
+    """Resource names that Pods write for this family; `product`: for models with this in their name only.
+
+    `use_uuid`, `nouse_uuid`: annotations of this row, instead of the family's.
+    """
 
     count: Text
     memory: str = ""
@@ -141,6 +144,8 @@ class Resources(Form):
     cores: str = ""
     memory_unit: str = "1Mi"
     product: str = ""
+    use_uuid: str = ""
+    nouse_uuid: str = ""
 
 
 class Annotations(Form):

@@ -80,6 +80,13 @@ def test_uuid_and_type_are_chosen_by_the_familys_annotations():
     assert len(selectors(asked({"amd.com/gpu": 1}, {"nvidia.com/use-gputype": "A10"}))) == 1
 
 
+def test_a_chips_own_annotation_chooses_among_its_chips():
+    chosen = selectors(asked({"huawei.com/Ascend910B3": 1}, {"hami.io/use-Ascend910B3-uuid": "NPU-1"}))
+    assert any("NPU-1" in expression for expression in chosen)
+    other = selectors(asked({"huawei.com/Ascend910B3": 1}, {"hami.io/use-Ascend310P-uuid": "NPU-1"}))
+    assert not any("NPU-1" in expression for expression in other)
+
+
 def test_several_devices_of_a_family_are_different_ones():
     source = pod({"huawei.com/Ascend910B3": "2"})
     (claim,) = convert(source, "ml", SETTINGS, Surroundings()).claims.values()
