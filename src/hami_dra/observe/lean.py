@@ -6,6 +6,8 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
+from hami_dra.observe import waiting
+
 Object = dict[str, Any]
 
 
@@ -29,11 +31,11 @@ def claim(item: Object) -> Object:
 
 
 def pod(item: Object) -> Object:
-    """A Pod without its containers."""
+    """A Pod without its containers, but for what they ask of a device plugin."""
     metadata = ("namespace", "name", "labels", "creationTimestamp", "deletionTimestamp")
     return {
         "metadata": _pick(item["metadata"], *metadata),
-        "spec": _pick(item["spec"], "resourceClaims", "nodeName"),
+        "spec": _pick(item["spec"], "resourceClaims", "nodeName") | {"containers": waiting.limits(item)},
         "status": _pick(item.get("status") or {}, "phase", "conditions", "resourceClaimStatuses"),
     }
 

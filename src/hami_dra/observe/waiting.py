@@ -43,7 +43,7 @@ def find(objects: Objects) -> list[Waiting]:
     found = [
         _waiting(pod, own, objects, room)
         for pod in objects.pods
-        if pod["spec"].get("resourceClaims") and _ours(pod, own := _claims(pod, claims), objects)
+        if _ours(pod, own := _claims(pod, claims), objects)
     ]
     return sorted((each for each in found if each), key=lambda waiting: waiting.since)
 
@@ -76,14 +76,18 @@ def _claims(pod: Object, claims: Mapping[tuple[str, str], Object]) -> list[Objec
         for entry in pod.get("status", {}).get("resourceClaimStatuses") or []
     }
     wanted = (
-        entry.get("resourceClaimName") or made.get(entry["name"]) for entry in pod["spec"]["resourceClaims"]
+        entry.get("resourceClaimName") or made.get(entry["name"])
+        for entry in pod["spec"].get("resourceClaims") or []
     )
     namespace = pod["metadata"]["namespace"]
     return [claims[namespace, name] for name in wanted if name and (namespace, name) in claims]
 
 
 def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
-    """A claim names our class, or one that is not there; or admission said that the Pod's claim is ours."""
+    """Whether a claim names a class of ours, or one that is not there; or admission marked the Pod; or it has
+    limits that admission should have made a claim of."""
+    if not pod["spec"].get("resourceClaims"):
+        return bool(limits(pod))
     known = {item["metadata"]["name"] for item in objects.classes}
     asked = {
         choice["deviceClassName"]
@@ -94,3 +98,16 @@ def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
     }
     converted = names.CONVERTED_LABEL in (pod["metadata"].get("labels") or {})
     return converted or any(map(names.is_ours, asked)) or bool(asked - known)
+
+
+def limits(pod: Object) -> list[Object]:
+    """The containers of a Pod, by what they ask of the device plugin's resources; empty when none asks."""
+    asked = [
+        {
+            name: amount
+            for name, amount in ((each.get("resources") or {}).get("limits") or {}).items()
+            if name.startswith("nvidia.com/")
+        }
+        for each in pod["spec"].get("containers") or []
+    ]
+    return [{"resources": {"limits": each}} for each in asked if each]

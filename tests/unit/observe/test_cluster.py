@@ -74,3 +74,15 @@ def test_no_more_than_a_hundred_waiting_pods_are_told_one_by_one():
     told = [name for name in series if name.startswith("hami_dra_pod_waiting_since")]
     assert len(told) == 100
     assert any('pod="p0"' in name for name in told), "those that wait longest"
+
+
+def test_a_pod_whose_limits_no_webhook_made_a_claim_of_is_told():
+    stranded = pod("stranded")
+    del stranded["spec"]["resourceClaims"]
+    stranded["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "1"}}}]
+    plain = pod("plain")
+    plain["spec"] = {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}
+    series = scrape([slice_of("a")], [], pods=[stranded, plain])
+    assert {name: value for name, value in series.items() if "pods_waiting{" in name} == {
+        'hami_dra_pods_waiting{reason="NotConverted"}': "1"
+    }

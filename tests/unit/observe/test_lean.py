@@ -20,9 +20,13 @@ def test_what_is_kept_is_all_that_is_told():
     said = {"reason": "Unschedulable", "message": "no room"}
     late = pod("late", claim_name="big", conditions=[said], labels={names.CONVERTED_LABEL: "true"})
     late["spec"]["containers"] = [{"image": "x" * 500}]
+    stranded = pod("stranded")
+    stranded["spec"] = {
+        "containers": [{"env": ["x"] * 500, "resources": {"limits": {"nvidia.com/gpu": "1"}}}]
+    }
     node = {"metadata": {"name": "a", "labels": {"gpu": "on"}}, "status": {"images": ["x" * 500]}}
     whole = Objects(
-        [heavy(late)],
+        [heavy(late), heavy(stranded)],
         [heavy(held), heavy(asking("big"))],
         [slice_of("a")],
         [heavy(node)],
@@ -37,4 +41,5 @@ def test_what_is_kept_is_all_that_is_told():
     )
     assert describe(kept) == describe(whole)
     assert "late" in "".join(allocation_metrics.text(describe(kept), legacy=True))
+    assert "NotConverted" in "".join(allocation_metrics.text(describe(kept), legacy=True))
     assert len(str(kept)) < len(str(whole)) / 2

@@ -1,0 +1,84 @@
+"""`hami monitor` as the Deployment starts it, over an API server in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import yaml
+
+from hami_dra.kube import DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from hami_dra.model.names import DRIVER
+from tests.contract.test_left_overs import free_port
+from tests.contract.test_restarts import until
+from tests.support.cards import NODE, claim, share
+from tests.support.fake_kube import FakeKube
+from tests.support.kube_server import serving
+
+SRC = Path(__file__).parents[2] / "src"
+GUIDE = Path(__file__).parents[1] / "guide"
+
+
+def get(port: int, path: str) -> str:
+    """The answer's text; empty while there is none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (HTTPError, URLError):
+        return ""
+
+
+def waiting_pod() -> dict[str, Any]:
+    return {
+        "metadata": {"name": "late", "namespace": "default", "creationTimestamp": "2026-11-25T02:00:00Z"},
+        "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "huge"}]},
+        "status": {"phase": "Pending"},
+    }
+
+
+def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
+    folder: Path, kube: FakeKube
+) -> None:
+    published = yaml.safe_load((GUIDE / "resourceslice.expected.yaml").read_text())
+    for device in published["spec"]["devices"]:
+        device["allowMultipleAllocations"] = True  # the guide's print leaves it out
+    kube.create(RESOURCE_SLICES, published)
+    kube.create(DEVICE_CLASSES, {"metadata": {"name": DRIVER}})
+    kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
+    huge = claim("huge")
+    huge["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "500Gi"}}
+    kube.create(RESOURCE_CLAIMS, huge, "default")
+    kube.create(PODS, waiting_pod(), "default")
+    metrics, health = free_port(), free_port()
+    variables = os.environ | {
+        "PYTHONPATH": str(SRC),
+        "KUBECONFIG": str(folder / "kubeconfig"),
+        "HAMI_METRICS_PORT": str(metrics),
+        "HAMI_HEALTH_PORT": str(health),
+        "HAMI_LEGACY_METRICS": "false",
+    }
+    command = [sys.executable, "-m", "hami_dra.cli.main", "monitor"]
+    with serving(kube, folder), subprocess.Popen(command, env=variables) as process:
+        try:
+            until(lambda: get(health, "/readyz") == "ok")
+            assert f'hami_dra_gpu_memory_allocated_bytes{{node="{NODE}"' in get(metrics, "/metrics")
+            assert 'hami_dra_pods_waiting{reason="TooLarge"} 1' in get(metrics, "/metrics")
+            assert "GPUDeviceMemoryLimit" not in get(metrics, "/metrics")
+            assert "<h1>" in get(metrics, "/")
+            document = json.loads(get(metrics, "/api/cluster"))
+            assert [each["pod"] for each in document["waiting"]] == ["late"]
+            assert len(document["nodes"][0]["cards"][0]["shares"]) == 1
+            assert get(health, "/") == "", "the page is not on the port of the probes"
+
+            kube.delete(PODS, "late", "default")
+            until(lambda: "hami_dra_pods_waiting{" not in get(metrics, "/metrics"))
+        finally:
+            process.terminate()
+            assert process.wait(timeout=20) == 0
