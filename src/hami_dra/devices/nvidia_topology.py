@@ -11,6 +11,7 @@ import pynvml
 from hami_dra.model.device import Attribute
 
 MOST_LINKS = 18  # NVML_NVLINK_MAX_LINKS
+MOST_CHARACTERS = 64  # DeviceAttributeMaxValueLength of resource.k8s.io
 
 
 def attributes(handle: Any, pci: str, sysfs: Sequence[Path], *, serial: bool) -> dict[str, Attribute]:
@@ -18,7 +19,7 @@ def attributes(handle: Any, pci: str, sysfs: Sequence[Path], *, serial: bool) ->
     found: dict[str, Attribute | None] = {
         "resource.kubernetes.io/pciBusID": pci,
         "numaNode": _numa_node(handle, pci, sysfs),
-        "nvlinkPeers": ",".join(_peers(handle)) or None,
+        "nvlinkPeers": _peers(handle) or None,
         "migMode": _mig_mode(handle),
         "serial": _serial(handle) if serial else None,
     }
@@ -38,10 +39,15 @@ def _numa_node(handle: Any, pci: str, sysfs: Sequence[Path]) -> int | None:
         return None
 
 
-def _peers(handle: Any) -> list[str]:
-    """PCI addresses (without domain 0000:) of what active NVLinks lead to: cards, or a fabric's switches."""
-    found = {address.removeprefix("0000:") for address in _links(handle)}
-    return sorted(found)[:6]  # an attribute has 64 characters
+def _peers(handle: Any) -> str:
+    """PCI addresses (without domain 0000:) of what active NVLinks lead to: cards, or a fabric's switches.
+
+    As many as an attribute holds: one that is too long would have the whole slice refused.
+    """
+    found = sorted({address.removeprefix("0000:") for address in _links(handle)})
+    while len(",".join(found)) > MOST_CHARACTERS:
+        found.pop()
+    return ",".join(found)
 
 
 def _links(handle: Any) -> Iterator[str]:

@@ -14,6 +14,8 @@ MOST_DEVICES = 128
 """In one slice; with a taint among them MOST_TAINTED (ResourceSliceMaxDevices of resource.k8s.io)."""
 MOST_TAINTED = 64
 MOST_TAINTS = 16
+MOST_CHARACTERS = 64
+"""Of a string attribute: a longer one would have the whole slice refused."""
 
 FIRST_TO_SEE_EVERY_DEVICE = 35
 """Minor version of Kubernetes. Whichever device of a slice the scheduler of 1.34 is about to allocate, it
@@ -168,7 +170,7 @@ def _attribute(value: Attribute) -> dict[str, Any]:
         return {"version": semver(value.text)}
     if isinstance(value, bool):
         return {"bool": value}
-    return {"int": value} if isinstance(value, int) else {"string": value}
+    return {"int": value} if isinstance(value, int) else {"string": value[:MOST_CHARACTERS]}
 
 
 def _policy(capacity: Capacity) -> dict[str, Any]:

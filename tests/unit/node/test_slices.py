@@ -108,3 +108,9 @@ def test_fields_that_the_server_dropped_are_named() -> None:
     lost = dropped_fields(sent, without_sharing({"spec": sent})["spec"])
     assert "spec.devices[0].allowMultipleAllocations" in lost
     assert "spec.devices[0].capacity.memory.requestPolicy" in lost
+
+
+def test_a_name_that_is_too_long_is_cut_and_does_not_cost_the_slice() -> None:
+    long = replace(A10, attributes={**A10.attributes, "productName": "NVIDIA " * 20})
+    (device,) = resource_slice(NODE, DRIVER, [long])["spec"]["devices"]
+    assert len(device["attributes"]["productName"]["string"]) == 64
