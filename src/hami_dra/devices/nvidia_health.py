@@ -54,6 +54,7 @@ class NvidiaHealth:
         self._ignored = frozenset(ignored_xids)
         self._clock = clock
         self._events: dict[str, _Event] = {}  # by uuid
+        self._reached: set[str] = set()
         self._set: Any = None
         self._watched: frozenset[str] = frozenset()
         self._renew_at = 0.0
@@ -66,7 +67,11 @@ class NvidiaHealth:
         if self._set is None or uuids != self._watched or now >= self._renew_at:
             self._listen(uuids)
             self._renew_at = now + RENEW_S
-        return [problem for device in devices for problem in self._of(device, now)]
+        self._reached = set()
+        found = [problem for device in devices for problem in self._of(device, now)]
+        # A card that has been away has been reset: what was wrong with it before does not count any more.
+        self._events = {uuid: event for uuid, event in self._events.items() if uuid in self._reached}
+        return found
 
     def close(self) -> None:
         """Stop listening; the next `problems` begins anew. What was heard is kept."""
@@ -82,10 +87,10 @@ class NvidiaHealth:
             handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
             pynvml.nvmlDeviceGetMemoryInfo(handle)
         except pynvml.NVMLError as problem:
-            self._events.pop(device.uuid, None)  # when it is back, it has been reset
             return [Problem(device.name, "lost", f"NVML: {problem}")]
         card = _card(handle)
         uuid = _text(pynvml.nvmlDeviceGetUUID(card))
+        self._reached.add(uuid)
         action = _recovery_action(card)
         event = self._events.get(uuid)
         if event and action == pynvml.NVML_GPU_RECOVERY_ACTION_NONE and now - event.at >= SETTLE_S:
@@ -102,7 +107,11 @@ class NvidiaHealth:
         """Start NVML anew and register for every card that can be reached and has events."""
         self.close()
         pynvml.nvmlInit()
-        self._set = pynvml.nvmlEventSetCreate()
+        try:
+            self._set = pynvml.nvmlEventSetCreate()
+        except pynvml.NVMLError:
+            pynvml.nvmlShutdown()
+            raise
         self._watched = uuids
         for uuid in uuids:
             try:
