@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -96,7 +97,8 @@ def top(
         else:
             look.machine(dataclasses.asdict(sample), output)
         sys.exit(1 if sample.silent else 0)
-    _live(sample, look_again, interval)
+    with contextlib.suppress(KeyboardInterrupt):  # how a person ends it
+        _live(sample, look_again, interval)
 
 
 def _source(kubeconfig: str | None, context: str | None, here: bool, state: Path) -> Source:

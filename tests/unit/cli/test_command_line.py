@@ -91,3 +91,31 @@ def test_nothing_is_imported_for_what_is_not_asked():
     done = run(sys.executable, "-X", "importtime", "-m", "hami_dra.cli.main", "run", "--help")
     assert "kubernetes" not in done.stderr
     assert "rich" not in done.stderr
+
+
+def test_top_is_live_on_a_terminal_and_ctrl_c_ends_it_well():
+    """In a terminal of its own (pty); the first picture, then Ctrl-C."""
+    done = run(
+        sys.executable,
+        "-c",
+        f"""
+import os, pty, select, signal, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv({sys.executable!r}, {[*HAMI, "top", "--here", "--interval", "0.2"]!r})
+seen = b""
+end = time.monotonic() + 30
+while b"every 0.2 s" not in seen and time.monotonic() < end:
+    if select.select([terminal], [], [], 0.5)[0]:
+        seen += os.read(terminal, 65536)
+os.write(terminal, b"\\x03")
+while True:
+    try:
+        if not os.read(terminal, 65536):
+            break
+    except OSError:
+        break
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), b"every 0.2 s" in seen)
+""",
+    )
+    assert done.stdout.split() == ["0", "True"], done.stderr
