@@ -30,12 +30,14 @@ def run(api: official.ApiClient, namespace: str, pod: str, container: str, comma
             headers=headers,
             _preload_content=False,
         )
-        stream.run_forever(timeout=PATIENCE_S)
-        if stream.is_open():
-            stream.close()
-            raise errors.Unavailable(f"{command[0]} in {pod} still runs after {PATIENCE_S:.0f} s")
-        said, complaint = stream.read_channel(_OUTPUT), stream.read_channel(_ERRORS)
-        code = stream.returncode
+        try:
+            stream.run_forever(timeout=PATIENCE_S)
+            if stream.is_open():
+                raise errors.Unavailable(f"{command[0]} in {pod} still runs after {PATIENCE_S:.0f} s")
+            said, complaint = stream.read_channel(_OUTPUT), stream.read_channel(_ERRORS)
+            code = stream.returncode
+        finally:
+            stream.sock.shutdown()
     except official.ApiException as problem:
         raise errors.Denied(f"cannot run {command[0]} in {pod}: {_short(problem.reason)}") from problem
     except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:
