@@ -60,7 +60,9 @@ def template_name(spec: Object) -> str:
 
 
 def doubts(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[str]:
-    """Warnings about the specification: cards that it cannot name although they are published."""
+    """Warnings about the specification: what was asked for and does not fit into it."""
+    if selection.near and request.count > MOST_NEAR:
+        return [f"{request.container}: nearness of more than {MOST_NEAR} cards cannot be asked for"]
     if request.percentage is None:
         return []
     most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)

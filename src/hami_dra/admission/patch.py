@@ -82,16 +82,15 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
         family: selection(pod, family, surroundings.cards)
         for family in dict.fromkeys(request.family for request in requests)
     }
-    lenders = turns.lenders(requests)
     made = Conversion(pod={**pod, "spec": dict(pod["spec"])})
+    spec, taken = made.pod["spec"], _taken(pod)
+    lenders = turns.lenders(requests)
     entries: dict[str, Object] = {}
-    taken = _taken(pod)
     for request in requests:
         if request.container not in lenders:
-            entry = _entry_name(request.container, taken)
+            name = _entry_name(request.container, taken)
             reference = _reference(request, pod, namespace, selections[request.family], surroundings, made)
-            entries[request.container] = {"name": entry} | reference
-    spec = made.pod["spec"]
+            entries[request.container] = {"name": name} | reference
     for group in CONTAINER_LISTS:
         if spec.get(group):
             spec[group] = [

@@ -133,4 +133,6 @@ def _without_effect(given: Object, family: Family) -> Iterator[str]:
 
 
 def _which(given: Object, family: Family) -> list[str]:
-    return [f"{name}={given[name]}" for name in family.annotations.all[:4] if name in given]
+    chosen = family.annotations
+    choosing = (chosen.use_type, chosen.nouse_type, chosen.use_uuid, chosen.nouse_uuid)
+    return [f"{name}={given[name]}" for name in choosing if name in given]
