@@ -14,6 +14,7 @@ import pytest
 
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES
+from hami_dra.kube.kinds import EVENTS
 from hami_dra.model.errors import DriverError
 from hami_dra.node import process
 from hami_dra.node.plugin import Config
@@ -180,6 +181,16 @@ def test_metrics_of_all_families_stand_on_one_port(start_all: StartAll) -> None:
     assert "hami_node_slice_publishes_total" in text
     types = [line for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(types) == len(set(types)), "a type that is told twice makes a scrape fail"
+
+
+def test_a_refused_profile_is_told_on_the_node(config: Config, kube: FakeKube) -> None:
+    one = Process(config, kube, [], refused=["acme.yaml: name: {number} is not known here"])
+    one.start()
+    until(lambda: kube.list(EVENTS)[0])
+    (event,) = kube.list(EVENTS)[0]
+    one.stop()
+    assert (event["reason"], event["involvedObject"]["kind"]) == ("ProfileRefused", "Node")
+    assert "{number} is not known here" in event["message"]
 
 
 class SlowDriver(CardBackend):

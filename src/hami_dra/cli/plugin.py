@@ -138,17 +138,19 @@ def plugin(**options: Any) -> None:
     )
     kube = Client.from_environment(options["kubeconfig"])
     wanted = [name.strip() for name in options["families"].split(",") if name.strip()]
-    members = _members(wanted, config, options, kube)
+    members, refused = _members(wanted, config, options, kube)
     if wanted == [families.NVIDIA]:
         (only,) = members
         serve(Plugin(config, kube, only.backend, metrics=only.metrics, parts=only.parts))
     else:
         others = [each.backend for each in members if each.backend.driver != DRIVER]
-        serve(Process(config, kube, members, DeviceUsage(config.node, others).text))
+        serve(Process(config, kube, members, DeviceUsage(config.node, others).text, refused))
 
 
-def _members(wanted: list[str], config: Config, options: dict[str, Any], kube: KubeClient) -> list[Member]:
-    """The families that are served. A refused profile stops no other family."""
+def _members(
+    wanted: list[str], config: Config, options: dict[str, Any], kube: KubeClient
+) -> tuple[list[Member], list[str]]:
+    """The families that are served, and what is refused: a bad profile stops no other family."""
     members = [_nvidia(config, options, kube)] if families.NVIDIA in wanted else []
     others = [name for name in wanted if name != families.NVIDIA]
     good, refused = families.profiles(others, options["profiles_dir"])
@@ -158,7 +160,7 @@ def _members(wanted: list[str], config: Config, options: dict[str, Any], kube: K
         members.append(Member(backend, config.state / "families" / backend.driver))
     if refused and not members:
         raise refused[0]
-    return members
+    return members, [str(problem) for problem in refused]
 
 
 def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member:

@@ -19,7 +19,8 @@ from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
 from hami_dra.model.errors import DriverError, StateError
-from hami_dra.node import health
+from hami_dra.node import findings, health
+from hami_dra.node.findings import Finding
 from hami_dra.node.plugin import Config, Parts, Plugin
 from hami_dra.node.sockets import Sockets
 
@@ -40,14 +41,23 @@ class Member:
 
 
 class Process:
-    """The plugins of MEMBERS; used as a `Plugin` is. METRICS: what /metrics answers beside theirs."""
+    """The plugins of MEMBERS; used as a `Plugin` is.
+
+    METRICS: what /metrics answers beside theirs. REFUSED: profiles that are not served and why, for an Event.
+    """
 
     def __init__(
-        self, config: Config, kube: KubeClient, members: Sequence[Member], metrics: Callable[[], str] = str
+        self,
+        config: Config,
+        kube: KubeClient,
+        members: Sequence[Member],
+        metrics: Callable[[], str] = str,
+        refused: Sequence[str] = (),
     ) -> None:
         self._config = config
         self._kube = kube
         self._texts = [*(member.metrics for member in members), metrics]
+        self._refused = [Finding("ProfileRefused", text) for text in refused]
         self._waiting = list(members)
         self._plugins: list[Plugin] = []
         self._ended = threading.Event()
@@ -60,6 +70,8 @@ class Process:
             self._server = self._serve_health(self._config.health_port)
         if self._config.metrics_port:
             metrics_server.start(self._config.metrics_port, self._metrics)
+        told = (self._kube, self._config.node, self._refused)
+        threading.Thread(target=findings.tell, args=told, daemon=True).start()
         if self._waiting:
             threading.Thread(target=self._retry, name="families", daemon=True).start()
 
