@@ -105,6 +105,7 @@ def dropped_fields(sent: Any, stored: Any, path: str = "spec") -> list[str]:
         return [
             lost
             for key, value in sent.items()
+            if key in stored or value not in ([], {})  # what is empty is not written out
             for lost in (
                 dropped_fields(value, stored[key], f"{path}.{key}") if key in stored else [f"{path}.{key}"]
             )

@@ -205,10 +205,20 @@ def test_where_the_cluster_drops_taints_a_sick_device_is_left_out(
     assert devices_of(slices(kube)[0]) == [A10.name, SECOND.name]
 
 
-def test_a_node_without_devices_publishes_an_empty_slice(kube: FakeKube) -> None:
+def test_a_node_without_devices_publishes_an_empty_slice(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = kube.create
+
+    def without_empty_list(kind: Any, body: dict[str, Any], *rest: Any) -> Any:
+        spec = {key: value for key, value in body["spec"].items() if value != []}
+        return create(kind, body | {"spec": spec}, *rest)
+
+    monkeypatch.setattr(kube, "create", without_empty_list)
     one = Publisher(kube, NODE, DRIVER, Inventory(()))
     one.sync()
-    assert [devices_of(item) for item in slices(kube)] == [[]]
+    assert [item["spec"].get("devices") for item in slices(kube)] == [None]
+    assert one.problem is None
     one.sync()
     assert slices(kube)[0]["spec"]["pool"]["generation"] == 1
 
