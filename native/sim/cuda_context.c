@@ -192,6 +192,32 @@ CUDA_API CUresult cuDevicePrimaryCtxRelease(CUdevice device) { return drop_prima
 CUDA_API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) { return drop_primary(device, true); }
 CUDA_API CUresult cuDevicePrimaryCtxReset(CUdevice device) { return drop_primary(device, true); }
 
+/* Green contexts: of their share of the card's processors nothing is simulated. */
+struct CUgreenCtx_st {
+    CUdevice device;
+};
+CUDA_API CUresult cuGreenCtxCreate(CUgreenCtx *green, CUdevResourceDesc resources, CUdevice device,
+                                   unsigned flags) {
+    (void)resources, (void)flags;
+    CUDA_ENTER(green);
+    CUcontext primary;
+    CUgreenCtx made = malloc(sizeof *made);
+    if (!made) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = cuDevicePrimaryCtxRetain(&primary, device);
+    made->device = device;
+    if (result == CUDA_SUCCESS)
+        *green = made;
+    else
+        free(made);
+    return result;
+}
+CUDA_API CUresult cuGreenCtxDestroy(CUgreenCtx green) {
+    CUDA_ENTER(green);
+    CUresult result = drop_primary(green->device, false);
+    free(green);
+    return result;
+}
+
 CUDA_API CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned flags) {
     CUDA_ENTER(true);
     if (!cuda_device(device)) return CUDA_ERROR_INVALID_DEVICE;

@@ -163,6 +163,56 @@ CUresult cuCtxCreate(CUcontext *context, unsigned int flags, CUdevice device) {
     OPEN(cuCtxCreate, context, flags, device);
 }
 
+CUresult cuGLCtxCreate(CUcontext *context, unsigned int flags, CUdevice device) {
+    OPEN(cuGLCtxCreate, context, flags, device);
+}
+
+CUresult cuGLCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device) {
+    OPEN(cuGLCtxCreate_v2, context, flags, device);
+}
+
+CUresult cuVDPAUCtxCreate(CUcontext *context, unsigned int flags, CUdevice device, unsigned int video,
+                          void *get_function) {
+    OPEN(cuVDPAUCtxCreate, context, flags, device, video, get_function);
+}
+
+CUresult cuVDPAUCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device, unsigned int video,
+                             void *get_function) {
+    OPEN(cuVDPAUCtxCreate_v2, context, flags, device, video, get_function);
+}
+
+/* A green context keeps the primary one, and opens it when nobody has yet. */
+CUresult cuGreenCtxCreate(CUgreenCtx *context, CUdevResourceDesc resources, CUdevice device,
+                          unsigned int flags) {
+    cuGreenCtxCreate_type real = REAL(cuGreenCtxCreate);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    pthread_mutex_lock(&one_at_a_time);
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    opening self;
+    if (primary_is_active(device)) {
+        result = real(context, resources, device, flags);
+    } else if (begin(&self, device)) {
+        result = real(context, resources, device, flags);
+        settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
+    }
+    pthread_mutex_unlock(&one_at_a_time);
+    return result;
+}
+
+CUresult cuGreenCtxDestroy(CUgreenCtx context) {
+    cuGreenCtxDestroy_type real = REAL(cuGreenCtxDestroy);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(context);
+    for (CUdevice device = 0; result == CUDA_SUCCESS && device < MOST_DEVICES; device++) {
+        held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
+        bool ended = held.found && !primary_is_active(device);
+        let_go(ended ? CUDA_SUCCESS : CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE, &held, CHARGE_PRIMARY,
+               (uint64_t)device);
+        if (ended) owner_ended((uint64_t)primaries[device]);
+    }
+    return result;
+}
+
 static CUresult destroy(int hook, CUcontext context) {
     cuCtxDestroy_v2_type real = (cuCtxDestroy_v2_type)real_function(hook);
     if (!real) return CUDA_ERROR_NOT_FOUND;

@@ -45,6 +45,25 @@ static void before_there_is_a_context(void) {
     CHECK(plain(&pointer, 512) == CUDA_ERROR_INVALID_CONTEXT);
 }
 
+/* A green context opens the primary one, so it costs as much, and the last of both gives it back. */
+static void with_a_green_context_first(void) {
+    CUgreenCtx green;
+    CUcontext context;
+    for (int primary_ends_last = 0; primary_ends_last <= 1; primary_ends_last++) {
+        CHECK(CALL(cuGreenCtxCreate, (CUgreenCtx *, CUdevResourceDesc, CUdevice, unsigned), &green, NULL, 0,
+                   1) == 0);
+        CHECK(CALL(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice), &context, 0) == CUDA_SUCCESS);
+        CHECK(CALL(cuCtxSetCurrent, (CUcontext), context) == CUDA_SUCCESS);
+        size_t bytes, total;
+        CHECK(CALL(cuMemGetInfo_v2, (size_t *, size_t *), &bytes, &total) == CUDA_SUCCESS);
+        CHECK(total - bytes == (size_t)256 * MIB);
+        if (primary_ends_last) CHECK(CALL(cuGreenCtxDestroy, (CUgreenCtx), green) == CUDA_SUCCESS);
+        CHECK(CALL(cuDevicePrimaryCtxRelease_v2, (CUdevice), 0) == CUDA_SUCCESS);
+        if (!primary_ends_last) CHECK(CALL(cuGreenCtxDestroy, (CUgreenCtx), green) == CUDA_SUCCESS);
+        CHECK(CALL(cuCtxSetCurrent, (CUcontext), NULL) == CUDA_SUCCESS);
+    }
+}
+
 static void with_a_context(void) {
     const size_t before = available(), huge[] = {SIZE_MAX, SIZE_MAX - 511, (size_t)1 << 62, before + 1};
     CUmemAllocationProp device = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
@@ -102,6 +121,7 @@ int main(void) {
     before_anything_is_initialized();
     CHECK(CALL(cuInit, (unsigned), 0) == CUDA_SUCCESS);
     before_there_is_a_context();
+    with_a_green_context_first();
     CHECK(CALL(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice), NULL, 0) == CUDA_ERROR_INVALID_VALUE);
     CHECK(CALL(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice), &context, 0) == CUDA_SUCCESS);
     CHECK(CALL(cuCtxSetCurrent, (CUcontext), context) == CUDA_SUCCESS);

@@ -18,6 +18,8 @@
     F(cuCtxSynchronize, cuCtxSynchronize, (void))                                                            \
     F(cuCtxCreate, cuCtxCreate_v2, (CUcontext *, unsigned, CUdevice))                                        \
     F(cuCtxDestroy, cuCtxDestroy_v2, (CUcontext))                                                            \
+    F(cuGreenCtxCreate, cuGreenCtxCreate, (CUgreenCtx *, CUdevResourceDesc, CUdevice, unsigned))             \
+    F(cuGreenCtxDestroy, cuGreenCtxDestroy, (CUgreenCtx))                                                    \
     F(cuCtxSetLimit, cuCtxSetLimit, (int, size_t))                                                           \
     F(cuMemAlloc, cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                    \
     F(cuMemAllocManaged, cuMemAllocManaged, (CUdeviceptr *, size_t, unsigned))                               \
@@ -242,12 +244,18 @@ static void context(struct held *h) {
     h->free = free_context;
 }
 
+/* With the primary context closed the green one opens it, and closes it at the end. */
+static void free_green(struct held *h) { well(cuGreenCtxDestroy((CUgreenCtx)h->a)); }
+static void green(struct held *h) {
+    if (granted(cuGreenCtxCreate((CUgreenCtx *)&h->a, NULL, 0, 1))) h->free = free_green;
+}
+
 static const struct kind {
     const char *name;
     void (*allocate)(struct held *);
 } kinds[] = {{"plain", plain},       {"managed", managed}, {"pitched", pitched}, {"async", async},
              {"pool", pool},         {"mapping", mapping}, {"array", array},     {"mipmap", mipmap},
-             {"external", external}, {"graph", graph},     {"context", context}};
+             {"external", external}, {"graph", graph},     {"context", context}, {"green", green}};
 enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24 };
 
 static bool wanted(const struct kind *kind, char **names) {

@@ -39,7 +39,10 @@ def test_the_build_stops_at_an_entry_point_that_nobody_thought_about(rows, hooks
     assert told in problem
 
 
-def test_what_allocates_by_its_name_never_passes() -> None:
-    takes = re.compile(r"^cu(MemAlloc|MemCreate|Array(3D)?Create|MipmappedArrayCreate)")
+def test_what_allocates_or_launches_by_its_name_never_passes() -> None:
+    takes = re.compile(
+        r"^cu(MemAlloc|MemCreate|MemPoolCreate|Array(3D)?Create|MipmappedArrayCreate|\w*CtxCreate|GraphInstantiate)"
+        r"|^cu(Launch(?!HostFunc)|GraphLaunch)"
+    )
     host = {"cuMemAllocHost", "cuMemAllocHost_v2"}
     assert [n for n, (_, kind) in ROWS.items() if takes.match(n) and kind != "wrap" and n not in host] == []

@@ -34,6 +34,7 @@ KINDS = (  # as in storm.c
     "external",
     "graph",
     "context",
+    "green",
 )
 
 
