@@ -1,7 +1,7 @@
 """A real kube-apiserver over a real etcd on the loopback: the programs of the test cluster, without one.
 
-Everything that one can authenticate as may do everything: it is there for drivers under test, which need an
-API server that speaks every encoding, and for times that include a real API server.
+There for drivers under test, which need an API server that speaks every encoding, for times that include a
+real API server, and for what only a real one decides: validation, defaults, permissions, policies.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ STARTS_WITHIN_S = 60.0
 
 
 @contextmanager
-def serving(folder: Path, node: str) -> Iterator[tuple[Client, Path]]:
-    """Start both in FOLDER and create the Node NODE; yields a client and a kubeconfig."""
+def serving(folder: Path, node: str, authorization: str = "AlwaysAllow") -> Iterator[tuple[Client, Path]]:
+    """Start both in FOLDER and create the Node NODE; yields a client and a kubeconfig of an administrator."""
     release = versions.KUBERNETES[versions.DEFAULT_KUBERNETES]
     etcd, peer, port = _free_port(), _free_port(), _free_port()
     token = secrets.token_hex(16)
@@ -47,7 +47,7 @@ def serving(folder: Path, node: str) -> Iterator[tuple[Client, Path]]:
             "--bind-address=127.0.0.1",
             f"--cert-dir={folder}/certs",
             f"--token-auth-file={folder}/tokens.csv",
-            "--authorization-mode=AlwaysAllow",
+            f"--authorization-mode={authorization}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={folder}/sa.key",
             f"--service-account-signing-key-file={folder}/sa.key",
