@@ -268,7 +268,7 @@ def claims() -> None:
                 webhook_process.running(
                     webhook_folder, plane.kubeconfig, "--log-level", "warning"
                 ) as webhook,
-                # The service account of a real webhook is not asked about its own claims; this one is `admin`.
+                # A webhook's own service account is not asked about its claims; here it is `admin`.
                 registered(plane, webhook, "hami-dra.webhook.config.validation.enabled=false"),
             ):
                 waits = created_to_claim(plane.client)
