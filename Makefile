@@ -94,6 +94,10 @@ release: build ## Wheel, sdist, chart, collection, image, SBOM and checksums in 
 version: $(VENV)/.installed ## Stamp VERSION=x.y.z everywhere; it is kept in src/hami_dra/__init__.py
 	$(BIN)/python scripts/release/stamp.py $(VERSION)
 
+.PHONY: molecule
+molecule: build ## Every scenario of the roles, one after the other (an hour; docs/how-to/test-the-rollout.md)
+	scripts/run-molecule
+
 # --- Demo ------------------------------------------------------------------------------------------
 
 .PHONY: demo

@@ -106,8 +106,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         self.path = self.path.partition("?")[0]
         file = STORE / f"{self.path.rpartition('/')[2]}.json"
-        file.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        file.write_bytes(self.body())
         self.answer(file.read_text())
+
+    def body(self):
+        """What was sent; `kubectl replace --raw` sends it in chunks."""
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def answer(self, text):
         kind = "application/json" if text.startswith("{") else "text/plain"

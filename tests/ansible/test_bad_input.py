@@ -1,0 +1,64 @@
+"""What is wrong stops the rollout before anything changes, in one line with the remedy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a task list of a role on an inventory; the output, which must be a failure."""
+
+    def play(inventory, tasks_from, hosts="all"):
+        hosts_file = tmp_path / "hosts.yml"
+        hosts_file.write_text(inventory)
+        (tmp_path / "group_vars").symlink_to(ROOT / "playbooks/group_vars")
+        book = tmp_path / "play.yml"
+        book.write_text(
+            f"- hosts: {hosts}\n  gather_facts: false\n"
+            f"  tasks:\n  - import_role: {{name: preflight, tasks_from: {tasks_from}}}\n"
+            "  - debug: {msg: something was changed}\n"
+        )
+        environment = dict(os.environ) | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "False"}
+        command = [Path(sys.executable).parent / "ansible-playbook", "-i", hosts_file, book]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        output = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode != 0, output
+        assert "something was changed" not in done.stdout
+        return output
+
+    return play
+
+
+LOCAL = f"ansible_connection: local, ansible_python_interpreter: {sys.executable}"
+
+
+def test_an_inventory_without_gpu_nodes_is_refused(run):
+    output = run(f"all: {{hosts: {{control: {{{LOCAL}}}}}}}\n", "inventory")
+    assert "inventory: the group gpu_nodes is empty; list the nodes with GPUs in it" in output
+
+
+def test_an_inventory_with_two_kinds_of_driver_is_refused(run):
+    hosts = "{a: {hami_driver: host}, b: {hami_driver: operator}}"
+    output = run(f"gpu_nodes: {{hosts: {hosts}, vars: {{{LOCAL}}}}}", "inventory")
+    assert "hami_driver differs between GPU nodes (host, operator)" in output
+
+
+def test_a_file_of_simulated_gpus_that_is_not_there_is_named(run):
+    output = run(
+        f"gpu_nodes: {{hosts: {{a: {{{LOCAL}, hami_simulated_gpus: /nowhere/gpus.yaml}}}}}}\n", "inventory"
+    )
+    assert "/nowhere/gpus.yaml: no such file on this machine; correct hami_simulated_gpus" in output
+
+
+def test_a_node_that_cannot_be_reached_is_named_with_the_remedy(run):
+    # The connection's program is not there: as good as no network.
+    unreachable = "ansible_connection: containers.podman.podman, ansible_host: hami-nowhere"
+    output = run(f"all: {{hosts: {{gpu-1: {{{unreachable}}}}}}}\n", "reach")
+    assert "gpu-1: cannot be reached (" in output
+    assert "correct ansible_host and ansible_user in the inventory, or take the host out" in output
