@@ -60,7 +60,7 @@ def _commands() -> str:
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None  # noqa: S101  the table's own names
-        context = click.Context(command, info_name=f"hami {name}", terminal_width=88, max_content_width=88)
+        context = click.Context(command, info_name=f"hami {name}", terminal_width=80, max_content_width=80)
         parts.append(f"## {name}\n\n```text\n{_stable(command.get_help(context))}\n```\n")
         variables = [
             f"| `{option.opts[-1]}` | `{option.envvar}` |"
