@@ -33,7 +33,7 @@ def bundle(
 ) -> None:
     """Collect versions, findings of the doctor, objects, events and logs into one tar file.
 
-    Secrets are never read for it. Of your Pods it holds names, images, requests and state, and no variable,
+    No Secret goes into it. Of your Pods it holds names, images, requests and state, and no variable,
     argument or annotation; logs are ours alone, with what looks like a secret taken out. Look into it before
     you send it: contents.txt lists what is in it, errors.txt what could not be collected.
 
