@@ -98,6 +98,16 @@ version: $(VENV)/.installed ## Stamp VERSION=x.y.z everywhere; it is kept in src
 molecule: build ## Every scenario of the roles, one after the other (an hour; docs/how-to/test-the-rollout.md)
 	scripts/run-molecule
 
+# --- Measure ---------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: build ## All benchmarks with their comparisons; BENCH_FULL=1, PEER_LIMITER=/path/to/preloadable.so
+	$(BIN)/python -m tests.bench $(SUBJECTS)
+
+.PHONY: test-gpu
+test-gpu: build ## The suite for a machine with a real NVIDIA GPU; ends with 2 where there is none
+	$(BIN)/python -m tests.gpu
+
 # --- Demo ------------------------------------------------------------------------------------------
 
 .PHONY: demo

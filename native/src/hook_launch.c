@@ -34,18 +34,20 @@ static launch_mode find_mode(void) {
     return IDLE;
 }
 
-static __attribute__((noinline)) bool look_closer(int now) {
+static __attribute__((noinline)) bool look_closer(void) {
+    int now = atomic_load(&mode);
     if (now == UNKNOWN) atomic_store(&mode, now = (int)find_mode());
-    if (now == LIMITED) return true;
-    if (now == FREE) return false;
-    for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_relaxed); i < count; i++)
-        if (atomic_load_explicit(&hints[i]->rate, memory_order_relaxed)) return true;
-    return false;
+    return now == LIMITED;
 }
 
 static inline bool matters(void) {
     int now = atomic_load_explicit(&mode, memory_order_relaxed);
-    return __builtin_expect(now != FREE, 0) && look_closer(now);
+    if (__builtin_expect(now == FREE, 1)) return false;
+    if (now != IDLE) return now == LIMITED || look_closer();
+    for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_relaxed); i < count; i++)
+        if (__builtin_expect(atomic_load_explicit(&hints[i]->rate, memory_order_relaxed) != 0, 0))
+            return true;
+    return false;
 }
 
 void launches_forked(void) {
@@ -63,10 +65,18 @@ typedef struct {
     uint64_t prepaid, place;
 } launch;
 
+/* With shares of one card, as nearly always, all work is on that card. */
 static meter *meter_of_context(void) {
+    static _Atomic(meter *) only;
+    meter *found = atomic_load_explicit(&only, memory_order_relaxed);
+    if (__builtin_expect(found != NULL, 1)) return found;
     int count;
-    budget *all = budget_all(&count), *card = all;
-    return count == 1 || card_of_context(&card) == CARD_LIMITED ? meter_of(card) : NULL;
+    budget *card = budget_all(&count);
+    if (count == 1)
+        atomic_store(&only, found = meter_of(card));
+    else if (card_of_context(&card) == CARD_LIMITED)
+        found = meter_of(card);
+    return found;
 }
 
 static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool counted) {

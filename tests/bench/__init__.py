@@ -1,1 +1,5 @@
-"""Benchmarks; `make bench` runs them. Never timed tests: each compares with a peer in the same run."""
+"""`make bench`: what things cost, beside the same without us, and beside a peer where one is given.
+
+`python -m tests.bench [NAME ...]` runs everything, or what is named. A benchmark is one file: either in
+`subjects/` with `def rows(bench: Bench) -> Iterator[Row]`, or a program of its own in this folder.
+"""

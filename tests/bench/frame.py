@@ -1,0 +1,163 @@
+"""What a subject gives and gets: rows of the table, and programs run in front of the same driver."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hami_dra import native_files
+from hami_dra.model import ledger
+
+ROOT = Path(__file__).parents[2]
+CARDS = ROOT / "tests" / "guide" / "gpus-a10.yaml"
+UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
+GIB = 1 << 30
+
+WITHOUT, OURS, PEER = "without", "ours", "peer"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; figures as text with their unit, empty where there is none."""
+
+    what: str
+    goal: str = ""
+    without: str = ""
+    ours: str = ""
+    peer: str = ""
+
+
+class Bench:
+    """One run: `full` asks for the long version, `peer` is a library to be preloaded in place of ours."""
+
+    def __init__(self, folder: Path, *, full: bool, peer: Path | None) -> None:
+        self.folder = folder
+        self.full = full
+        self.peer = peer
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """What is measured in this run, in the order of the table's columns."""
+        return (WITHOUT, OURS, PEER) if self.peer else (WITHOUT, OURS)
+
+    def environment(self, variant: str, share: Share) -> dict[str, str]:
+        """The environment of a program in a container of SHARE, by VARIANT."""
+        sim = native_files.find("sim/libcuda.so.1").parent
+        common = {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(sim),
+            "HAMI_SIM_FILE": str(CARDS),
+            "HAMI_SIM_STATE": str(self.folder / "state"),
+            "PYTHONPATH": str(ROOT),
+        }
+        if variant == OURS:
+            return common | {
+                "LD_PRELOAD": str(native_files.find("libvgpu.so")),
+                "HAMI_SHARES_DIR": str(share.container),
+            }
+        if variant == PEER:  # HAMi-core's own variables
+            return common | {
+                "LD_PRELOAD": str(self.peer),
+                "CUDA_REDIRECT": str(self.peer),
+                "CUDA_DEVICE_MEMORY_LIMIT": f"{share.memory >> 20}m",
+                "CUDA_DEVICE_SM_LIMIT": str(share.cores),
+                "CUDA_DEVICE_MEMORY_SHARED_CACHE": str(share.container / "cache"),
+                "LIBCUDA_LOG_LEVEL": "0",
+            }
+        return common
+
+    def start(self, variant: str, share: Share, *command: str) -> subprocess.Popen[str]:
+        """Start a program."""
+        return subprocess.Popen(
+            command,
+            env=self.environment(variant, share),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, variant: str, share: Share, *command: str) -> str:
+        """Run a program to its end; its output's last line. RuntimeError when it fails."""
+        return finish(self.start(variant, share, *command))
+
+    @contextmanager
+    def share(self, *, memory: int = 10 * GIB, cores: int = 0) -> Iterator[Share]:
+        """A container's share for as long as the block lasts."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            share = Share(Path(folder), memory, cores)
+            share.make()
+            yield share
+
+
+@dataclass(frozen=True)
+class Share:
+    """One share in a container of its own; `container` is what the limiter is shown."""
+
+    container: Path
+    memory: int
+    cores: int
+
+    def make(self) -> None:
+        """Lay out the folder as the node's plugin does."""
+        own = self.container / "one"
+        own.mkdir()
+        (own / "ledger").write_bytes(bytes(ledger.SIZE))
+        (own / "limits").write_text(
+            f"version=1\nshare=one\ndevice={UUID}\nmemory={self.memory}\ncores={self.cores}\n"
+        )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
+    """Wait for a program, and kill it if it takes too long; its last line that is not of a log."""
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}: {out.strip()[-200:]}")
+    lines = [line for line in out.splitlines() if line and not line.startswith("[")]
+    return lines[-1] if lines else ""
+
+
+def calls() -> str:
+    """The C program that times single calls, built when it is older than its source."""
+    source = Path(__file__).with_name("calls.c")
+    program = ROOT / "native" / "build" / "bench-calls"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        command = [
+            "cc",
+            "-O2",
+            "-D_GNU_SOURCE",
+            f"-I{ROOT}/native/include",
+            str(source),
+            "-o",
+            str(program),
+            "-ldl",
+        ]
+        subprocess.run(command, check=True)
+    return str(program)
+
+
+def median(values: list[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value below which PERCENT of VALUES lie, nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(percent / 100 * len(ordered)))]
+
+
+PYTHON = sys.executable
