@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { QUEUE = 1024, AHEAD_NS = 50000 /* waits shorter than a timer's slack are not worth a sleep */ };
+enum {
+    QUEUE = 1024,
+    AHEAD_NS = 50000, /* waits shorter than a timer's slack are not worth a sleep */
+    TURN_NS = 200000,
+};
 
 struct operation {
     uint64_t cost, submitted;
@@ -60,6 +64,13 @@ static uint64_t backlog(struct sim_engine *e) {
     return sum;
 }
 
+/* A slice lasts while there is work: what is queued until another process's slice ends counts, so it is asked
+ * just before that. */
+static void await_turn(struct sim_engine *e) {
+    uint64_t taken = atomic_load(&e->state->busy_until[e->card]);
+    if (taken > e->position + TURN_NS) sleep_until(taken - TURN_NS);
+}
+
 /*
  * Runs one operation of `cost` ns that is ready at device time `ready`. A slice is booked for all work that
  * waits, so that a process with many short kernels gets as much as one with few long ones, and no booked time
@@ -69,6 +80,7 @@ static void compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
     if (e->position < ready && e->booked == 0) e->position = ready;
     while (cost > 0) {
         if (e->booked == 0) {
+            await_turn(e);
             uint64_t wanted = cost + backlog(e);
             e->booked = wanted < SIM_SLICE_NS ? wanted : SIM_SLICE_NS;
             e->position = book(&e->state->busy_until[e->card], e->position, e->booked) - e->booked;
