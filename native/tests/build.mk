@@ -2,7 +2,7 @@
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
 POLICY      := src/ledger.c src/limits.c src/budget.c src/charges.c src/physical.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy ledger-rivals ledger-survivors storm lookup arguments oracle)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
@@ -11,6 +11,9 @@ WRONG_LEDGERS  := CHECK_THEN_TAKE USED_BEFORE_PENDING KEEP_DEAD
 WRONG_LIMITERS := CHARGE_AFTER REFUND_TWICE KEEP_REFUSED REFUND_MAPPED REFUND_POOLED UNROUNDED FREE_CONTEXT
 
 $(TEST_OUT)/policy: tests/policy.c $(POLICY) $(TEST_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+$(TEST_OUT)/computing: tests/computing.c src/throttle.c src/costs.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c $(TEST_DEPS)

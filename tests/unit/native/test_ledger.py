@@ -21,6 +21,11 @@ def test_limits_ledger_budget_and_charges_keep_their_promises(programs: Path, tm
     assert (result.returncode, result.stdout) == (0, "policy: as promised\n"), result.stderr
 
 
+def test_the_account_of_computing_and_what_is_learnt_of_work_keep_their_promises(programs: Path) -> None:
+    result = run(programs / "computing")
+    assert (result.returncode, result.stdout) == (0, "computing: as promised\n"), result.stderr
+
+
 @pytest.mark.parametrize("processes", [2, 64])
 def test_rivals_never_hold_more_than_the_limit_at_any_instant(
     programs: Path, tmp_path: Path, processes: int

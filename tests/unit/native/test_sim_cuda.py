@@ -137,6 +137,7 @@ def test_events_measure_what_kernels_took_on_the_simulated_clock(node: Simulated
         """
 start(); a, b, ms, f = c_void_p(), c_void_p(), c_float(), kernel(b"busy_us_700")
 ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0))
+launch(kernel(b"busy_us_30000"))  # keeps the card busy while a slow host submits what is measured
 ok(cu.cuEventRecord(a, None))
 for _ in range(10): launch(f)
 ok(cu.cuEventRecord(b, None)); assert cu.cuEventQuery(b) == 600  # CUDA_ERROR_NOT_READY
@@ -159,7 +160,8 @@ launch(kernel(b"busy_us_3000"), s)
 ok(cu.cuMemsetD8Async(p, 1, c_size_t(16), s))
 assert cu.cuStreamSynchronize(s) == 900  # CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
 ok(cu.cuStreamEndCapture(s, byref(g))); ok(cu.cuGraphInstantiateWithFlags(byref(x), g, c_uint64(0)))
-ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0)); ok(cu.cuEventRecord(a, s))
+ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0))
+launch(kernel(b"busy_us_30000"), s); ok(cu.cuEventRecord(a, s))
 ok(cu.cuGraphLaunch(x, s))
 ok(cu.cuGraphLaunch(x, s))
 ok(cu.cuEventRecord(b, s))

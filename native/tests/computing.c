@@ -1,0 +1,163 @@
+/* computing: the account of a share, what a measurement says, and what work costs, from the headers'
+ * promises. */
+#include "../src/throttle.h"
+
+#include <stdatomic.h>
+
+#include "../src/costs.h"
+#include "check.h"
+
+static const uint64_t MS = 1000000, LATER = UINT64_C(1000000000000);
+
+static ledger_file *fresh_book(void) {
+    static ledger_file book;
+    memset(&book, 0, sizeof book);
+    return &book;
+}
+
+static void a_share_that_computes_all_the_time_gets_its_rate(void) {
+    for (unsigned rate = 10; rate <= 900; rate += 89) {
+        ledger_file *book = fresh_book();
+        uint64_t now = LATER, used = 0;
+        bool held = false;
+        while (now < LATER + 10000 * MS) {
+            uint64_t wait = throttle_wait(book, rate, now, held);
+            held = wait > 0;
+            now += wait;
+            if (wait) continue;
+            /* What it cost is known afterwards only, and differs. */
+            uint64_t guess = MS / 2, real = MS / 4 + used % MS;
+            throttle_charge(book, (int64_t)guess, rate, now);
+            throttle_charge(book, (int64_t)real - (int64_t)guess, rate, now);
+            used += real;
+            now += real;
+        }
+        uint64_t due = (now - LATER) * rate / 1000;
+        CHECK(used > due - due / 100 && used < due + due / 100 + OVERDRAFT_NS + 25 * MS);
+    }
+}
+
+static void idle_time_is_made_up_for_a_little_only(void) {
+    ledger_file *book = fresh_book();
+    uint64_t used = 0;
+    while (!throttle_wait(book, 500, LATER, false)) {
+        throttle_charge(book, 100000, 500, LATER);
+        used += 100000;
+    }
+    CHECK(used >= BURST_NS / 2 && used <= BURST_NS / 2 + OVERDRAFT_NS + 100000);
+}
+
+static void who_is_held_waits_for_the_whole_debt(void) {
+    ledger_file *book = fresh_book();
+    atomic_store(&book->paid_until, LATER + 3 * MS);
+    CHECK(throttle_wait(book, 500, LATER, false) == 0);
+    CHECK(throttle_wait(book, 500, LATER, true) == 3 * MS);
+    atomic_store(&book->paid_until, LATER + 5 * MS);
+    CHECK(throttle_wait(book, 500, LATER, false) == 5 * MS);
+}
+
+static void a_debt_takes_longer_or_shorter_at_another_rate(void) {
+    ledger_file *book = fresh_book();
+    throttle_set_rate(book, 100, LATER);
+    CHECK(atomic_load(&book->paid_until) == 0);
+    atomic_store(&book->paid_until, LATER + 900 * MS);
+    throttle_set_rate(book, 900, LATER);
+    CHECK(atomic_load(&book->paid_until) == LATER + 100 * MS);
+    throttle_set_rate(book, 900, LATER);
+    CHECK(atomic_load(&book->paid_until) == LATER + 100 * MS);
+    throttle_set_rate(book, 100, LATER + 200 * MS); /* nothing is owed any more */
+    CHECK(atomic_load(&book->paid_until) == LATER + 100 * MS);
+}
+
+static void a_hint_holds_a_share_back_and_lifts_only_a_soft_one(void) {
+    ledger_hint hint = {0};
+    CHECK(throttle_rate(&hint, 0, false, LATER) == 1000 && throttle_rate(&hint, 30, false, LATER) == 300);
+    CHECK(throttle_part(&hint, LATER) == 1000);
+    hint = (ledger_hint){LATER, 10, 500};
+    CHECK(throttle_rate(&hint, 30, false, LATER) == 10 && throttle_rate(&hint, 0, false, LATER) == 10);
+    CHECK(throttle_part(&hint, LATER) == 500);
+    hint.rate = 800;
+    CHECK(throttle_rate(&hint, 30, false, LATER) == 300 && throttle_rate(&hint, 30, true, LATER) == 800);
+    hint = (ledger_hint){LATER, 1001, 1001}; /* none that the agent would write */
+    CHECK(throttle_rate(&hint, 30, true, LATER) == 300 && throttle_part(&hint, LATER) == 1000);
+    hint = (ledger_hint){LATER, 10, 500};
+    CHECK(throttle_rate(&hint, 30, false, LATER + LEDGER_HINT_LIFE_NS) == 300);
+    CHECK(throttle_part(&hint, LATER + LEDGER_HINT_LIFE_NS) == 1000);
+    hint.at = LATER + 2 * LEDGER_HINT_LIFE_NS; /* of another boot */
+    CHECK(throttle_rate(&hint, 30, false, LATER) == 300);
+}
+
+static void what_is_measured_is_judged_by_its_length(void) {
+    throttle_verdict v = throttle_judge(5000, 2000, 0, 1000);
+    CHECK(v.own_ns == 3000 && v.learn && !v.measured);
+    v = throttle_judge(5000, 7000, 0, 1000); /* the host cannot have waited longer than it took */
+    CHECK(v.own_ns == 2500 && v.learn);
+    v = throttle_judge(10 * MS, 0, 10 * MS, 500);
+    CHECK(v.own_ns == 5 * MS && v.learn && v.measured);
+    v = throttle_judge(2 * MS, 0, 10000, 500); /* another's slice fell into a short kernel */
+    CHECK(v.own_ns == 10000 && !v.learn && !v.measured);
+    v = throttle_judge(2 * MS, 0, 10000, 1000); /* alone, it really took that long */
+    CHECK(v.own_ns == 2 * MS && v.learn);
+}
+
+static void work_that_overlaps_is_charged_once(void) {
+    uint64_t covered = 0;
+    CHECK(throttle_cover(&covered, 10, 20, 20) == 10);
+    CHECK(throttle_cover(&covered, 15, 30, 30) == 10);
+    CHECK(throttle_cover(&covered, 12, 25, 25) == 0 && covered == 30);
+    CHECK(throttle_cover(&covered, 50, 60, 40) == 20); /* something has been running since 40 */
+    CHECK(throttle_cover(&covered, 40, 90, 90) == 30);
+}
+
+static uint64_t units_in(const ledger_file *book, uint64_t bin) {
+    uint64_t word = book->presence[bin % LEDGER_BINS];
+    return word >> LEDGER_BIN_SHIFT == bin ? word % (1 << LEDGER_BIN_SHIFT) : 0;
+}
+
+static void presence_fills_the_bins_that_it_touches(void) {
+    ledger_file *book = fresh_book();
+    uint64_t width = UINT64_C(1) << LEDGER_BIN_SHIFT;
+    throttle_present(book, 1000 * width + width / 2, 1002 * width + width / 4);
+    CHECK(units_in(book, 1000) == 512 && units_in(book, 1001) == 1024 && units_in(book, 1002) == 256);
+    throttle_present(book, 1001 * width, 1002 * width); /* a second process */
+    CHECK(units_in(book, 1001) == 2048);
+    throttle_present(book, (1001 + LEDGER_BINS) * width, (1002 + LEDGER_BINS) * width);
+    CHECK(units_in(book, 1001) == 0 && units_in(book, 1001 + LEDGER_BINS) == 1024);
+    throttle_present(book, 0, 5000 * width);
+    CHECK(units_in(book, 4999) == 1024 && units_in(book, 5000 - LEDGER_BINS) == 1024);
+}
+
+static void costs_are_learnt_and_follow_a_change(void) {
+    int a, b;
+    cost *one = cost_of(&a, 1);
+    CHECK(cost_of(&a, 1) == one && cost_of(&a, 2) != one && cost_of(&b, 1) != one && one->ns == 0);
+    for (int i = 0; i < 200; i++) cost_learn(one, i % 2 ? 900 : 1100);
+    CHECK(one->ns > 950 && one->ns < 1050);
+    for (int i = 0; i < 8; i++) cost_learn(one, 100);
+    CHECK(one->ns < 250);
+    cost_learn(one, 0);
+    CHECK(one->ns > 0); /* 0 would say that it was never measured */
+}
+
+static void more_kinds_of_work_than_places_are_served_all_the_same(void) {
+    for (uint64_t shape = 0; shape < 20000; shape++) {
+        cost *each = cost_of("work", shape);
+        CHECK(each->ns == 0 || shape < 4096);
+        cost_learn(each, 5000);
+    }
+}
+
+int main(void) {
+    a_share_that_computes_all_the_time_gets_its_rate();
+    idle_time_is_made_up_for_a_little_only();
+    who_is_held_waits_for_the_whole_debt();
+    a_debt_takes_longer_or_shorter_at_another_rate();
+    a_hint_holds_a_share_back_and_lifts_only_a_soft_one();
+    what_is_measured_is_judged_by_its_length();
+    work_that_overlaps_is_charged_once();
+    presence_fills_the_bins_that_it_touches();
+    costs_are_learnt_and_follow_a_change();
+    more_kinds_of_work_than_places_are_served_all_the_same();
+    puts("computing: as promised");
+    return 0;
+}
