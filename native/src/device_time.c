@@ -165,6 +165,7 @@ bracket *device_time_begin(meter *of, CUstream stream) {
 void device_time_cancel(bracket *self) { atomic_store(&self->state, FREE); }
 
 static void *poll_events(void *nothing);
+static void look_at_all(void);
 
 /* The driver is about to be torn down: whoever looks finishes, and nobody looks again. */
 static void at_exit(void) {
@@ -172,7 +173,8 @@ static void at_exit(void) {
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += EXIT_PATIENCE_NS;
     if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-    pthread_mutex_timedlock(&looking, &until);
+    if (pthread_mutex_timedlock(&looking, &until) == 0)
+        look_at_all(); /* what has just ended is charged, too */
 }
 
 /* The program's signals belong to its own threads. */
