@@ -31,6 +31,7 @@ NOT_RUN = {
     "registry": "needs a registry and the files of a release; tests/release makes these files",
     "remedy": "mends a fault that the test cluster does not have; tests/unit/ops plants each",
     "own-file": "names files that the reader has written; tests/unit/devices tries the example of the page",
+    "bench": "measures for minutes, or needs a GPU; no mark is set that a busy machine could miss",
     "endless": "runs until it is stopped",
     "prometheus": "needs the Prometheus Operator; tests/charts renders the same values",
 }

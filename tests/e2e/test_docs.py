@@ -27,8 +27,10 @@ def reader(cluster, namespace, folder):
 @pytest.mark.parametrize("block", blocks.commands("cluster"), ids=lambda block: block.id)
 def test_a_block_that_needs_a_cluster_does_what_the_page_says(block, cluster, namespace, tmp_path):
     script = block.text.replace(GUIDE_IMAGE, WORKLOAD)
+    # Where any exit code is right (the doctor may warn of cgroup v1), the other lines run all the same.
+    strict = "-uo" if block.exit == "any" else "-euo"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+        ["bash", strict, "pipefail", "-c", script],
         cwd=REPO,
         env=reader(cluster, namespace, tmp_path),
         capture_output=True,
