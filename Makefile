@@ -50,7 +50,7 @@ lint: $(VENV)/.installed ## Style of every language in the tree
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --profile production
-	$(BIN)/shellcheck .ci/run $$(grep -lE '^#!.*sh$$' scripts/*) tests/cluster/node/entrypoint tests/cluster/node/load-node-images
+	$(BIN)/shellcheck .ci/run $$(grep -lEsd skip '^#!.*sh$$' scripts/*) tests/cluster/node/entrypoint tests/cluster/node/load-node-images
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.c' 'native/*.h')
 
 .PHONY: types
@@ -58,8 +58,12 @@ types: $(VENV)/.installed ## mypy --strict
 	$(BIN)/mypy
 
 .PHONY: unit
-unit: build ## Everything that needs no cluster
-	$(PYTEST) -m "not e2e"
+unit: build ## What needs no cluster, without the slowest tests
+	$(PYTEST) -m "not e2e and not slow"
+
+.PHONY: slow
+slow: build ## The slowest tests that need no cluster: conformance, crash points, a storm, releases
+	$(PYTEST) -m "slow and not e2e"
 
 .PHONY: docs
 docs: build ## The documentation site in build/site; every link must lead somewhere
@@ -70,7 +74,7 @@ native-checks: native ## The limiter under sanitizers, and the coverage of its p
 	@$(MAKE) --silent --no-print-directory -C native test-coverage test-sanitize
 
 .PHONY: test
-test: check native-checks e2e ## What CI runs: check, then the rollout and the e2e suite on a real kind cluster
+test: check slow native-checks e2e ## What CI runs: check, the slow tests, then the rollout and the e2e suite on a real kind cluster
 
 .PHONY: e2e
 e2e: build ## Create the cluster, roll out twice with Ansible, run the e2e suite, remove the cluster

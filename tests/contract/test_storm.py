@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add
@@ -12,6 +14,8 @@ from tests.contract.test_restarts import Spawn, kubelet, spawn  # noqa: F401
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+
+pytestmark = pytest.mark.slow
 
 CYCLES = int(os.environ.get("HAMI_CYCLES", "400"))
 WARM_UP = 100

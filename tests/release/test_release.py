@@ -16,7 +16,7 @@ import yaml
 from hami_dra import __version__
 from tests.cluster.versions import REPO
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.slow]
 
 NATIVE = {
     "libvgpu.so",

@@ -8,6 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[3]
 MEMORY = "/dev/shm"  # where fsync is free: hundreds of attempts
 
