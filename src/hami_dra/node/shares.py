@@ -33,8 +33,9 @@ class ShareFolders:
             write_whole(limits, data)
 
     def remove(self, share_id: str) -> None:
-        """Remove one share's folder; fine when it is gone."""
-        shutil.rmtree(self.path(share_id), ignore_errors=True)
+        """Remove one share's folder; fine when it is gone, or when a whole device has none."""
+        if share_id:  # without it the path is that of all shares
+            shutil.rmtree(self.path(share_id), ignore_errors=True)
 
     def ids(self) -> set[str]:
         """The shares that have a folder."""
