@@ -34,6 +34,23 @@ class Row:
     peer: str = ""
 
 
+def limiter_environment(shares: Path) -> dict[str, str]:
+    """Our limiter, for a container whose shares are in this folder."""
+    return {"LD_PRELOAD": str(native_files.find("libvgpu.so")), "HAMI_SHARES_DIR": str(shares)}
+
+
+def peer_environment(library: Path, memory: int, cores: int, folder: Path) -> dict[str, str]:
+    """HAMi-core, by its own variables: `memory` in bytes, `cores` in percent, its state in this folder."""
+    return {
+        "LD_PRELOAD": str(library),
+        "CUDA_REDIRECT": str(library),
+        "CUDA_DEVICE_MEMORY_LIMIT": f"{memory >> 20}m",
+        "CUDA_DEVICE_SM_LIMIT": str(cores),
+        "CUDA_DEVICE_MEMORY_SHARED_CACHE": str(folder / "cache"),
+        "LIBCUDA_LOG_LEVEL": "0",
+    }
+
+
 class Bench:
     """One run: `full` asks for the long version, `peer` is a library to be preloaded in place of ours."""
 
@@ -58,19 +75,10 @@ class Bench:
             "PYTHONPATH": str(ROOT),
         }
         if variant == OURS:
-            return common | {
-                "LD_PRELOAD": str(native_files.find("libvgpu.so")),
-                "HAMI_SHARES_DIR": str(share.container),
-            }
-        if variant == PEER:  # HAMi-core's own variables
-            return common | {
-                "LD_PRELOAD": str(self.peer),
-                "CUDA_REDIRECT": str(self.peer),
-                "CUDA_DEVICE_MEMORY_LIMIT": f"{share.memory >> 20}m",
-                "CUDA_DEVICE_SM_LIMIT": str(share.cores),
-                "CUDA_DEVICE_MEMORY_SHARED_CACHE": str(share.container / "cache"),
-                "LIBCUDA_LOG_LEVEL": "0",
-            }
+            return common | limiter_environment(share.container)
+        if variant == PEER:
+            assert self.peer
+            return common | peer_environment(self.peer, share.memory, share.cores, share.container)
         return common
 
     def start(self, variant: str, share: Share, *command: str) -> subprocess.Popen[str]:

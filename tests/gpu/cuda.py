@@ -12,6 +12,7 @@ from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 SUCCESS, OUT_OF_MEMORY = 0, 2
+CALIBRATIONS = 50
 
 PTX = b"""
 .version 6.0
@@ -163,12 +164,17 @@ class Card:
     def calibrate(self, loops_of_us: float = 0.0) -> float:
         """Find out how many loops take a microsecond here, or take it as given; returns it.
 
-        To be done with the card to oneself and without a limit. On a simulated card any number is right.
+        To be done with the card to oneself and without a limit: until the card's clock has come up and two
+        looks agree. On a simulated card any number is right.
         """
         self._loops_of_us = loops_of_us or 100.0
-        if not loops_of_us:
-            for _ in range(3):
-                launch = self.launcher(20_000)
-                launch()
-                self._loops_of_us *= 20.0 / max(self.device_time(launch), 0.001)
+        if loops_of_us:
+            return loops_of_us
+        for _ in range(CALIBRATIONS):
+            launch = self.launcher(20_000)
+            launch()
+            wrong = max(self.device_time(launch), 0.001) / 20.0
+            self._loops_of_us /= wrong
+            if abs(wrong - 1) < 0.002:
+                break
         return self._loops_of_us

@@ -1,7 +1,8 @@
 """`python -m tests.gpu.work KIND --seconds N`: computes as one kind of program does, and tells how much.
 
 `device_share`: the device time of all completed work, taken at its length when alone, over the time that it
-took. Runs on any driver; what is in front of the driver is the caller's affair.
+took. `--alone` finds that length out, with the card to oneself and nothing in front of the driver. Runs on
+any driver; what is in front of it is the caller's affair.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tests.gpu.cuda import Card
 
 BETWEEN_WAITS_MS = 10.0
 """Work between two waits, as programs that read a result now and then."""
+ALONE_BATCH_MS, ALONE_BATCHES = 100.0, 20
 
 KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex")
 
@@ -34,13 +36,20 @@ def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
     if kind == "streams":
         launchers = [card.launcher(300, card.stream()) for _ in range(4)]
         return lambda: [launch() for launch in launchers] and None, 1200
-    launch = card.launcher(500)
+    return card.launcher(500), 500
 
-    def launch_and_wait() -> None:
-        launch()
+
+def length(card: Card, submit: Callable[[], None], about_us: float) -> float:
+    """Microseconds of one piece, back to back with others of its kind: the least of several batches."""
+    pieces = max(1, round(ALONE_BATCH_MS * 1000 / about_us))
+    took = []
+    for _ in range(ALONE_BATCHES):
+        begin = time.monotonic()
+        for _ in range(pieces):
+            submit()
         card.synchronize()
-
-    return launch_and_wait, 500
+        took.append((time.monotonic() - begin) * 1e6 / pieces)
+    return min(took)
 
 
 def main() -> None:
@@ -50,14 +59,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--device", type=int, default=0)
     parser.add_argument("--loops-of-us", type=float, default=0.0, help="as `calibrate` found it")
+    parser.add_argument("--length-us", type=float, default=0.0, help="of one piece, as --alone found it")
+    parser.add_argument("--alone", action="store_true", help="find out how long one piece takes")
     options = parser.parse_args()
     card = Card(options.device)
     card.calibrate(options.loops_of_us or 100.0)
-    submit, length_us = prepare(card, options.kind)
+    submit, nominal_us = prepare(card, options.kind)
     submit()
     card.synchronize()
+    if options.alone:
+        print(json.dumps({"kind": options.kind, "length_us": length(card, submit, nominal_us)}))
+        return
     print("started", flush=True)
-    between = max(1, round(BETWEEN_WAITS_MS * 1000 / length_us))
+    length_us = options.length_us or nominal_us
+    between = 1 if options.kind == "sync" else max(1, round(BETWEEN_WAITS_MS * 1000 / nominal_us))
     done, begin = 0, time.monotonic()
     while time.monotonic() - begin < options.seconds:
         for _ in range(between):

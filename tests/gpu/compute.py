@@ -1,0 +1,68 @@
+"""The checks of the limit on computing; the riskiest assumption first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from tests.gpu.finding import Finding
+from tests.gpu.host import Container, Host, part
+
+KINDS = ("tiny", "long", "sync", "graph", "cooperative")
+
+
+def event_time(host: Host) -> Iterator[Finding]:
+    """Without MPS, time between events has other tenants' slices in it: what the correction rests on."""
+    length = "launch = card.launcher(200_000)\nlaunch()\nprint(card.device_time(launch))"
+    code = f"card.calibrate({host.loops_of_us})\n{length}"
+    alone = float(host.python(None, code))
+    rivals = [host.work(None, "long", 8), host.work(None, "long", 8)]
+    time.sleep(3)
+    among = float(host.python(None, code))
+    for rival in rivals:
+        part(rival)
+    ratio = among / alone
+    yield Finding(
+        2.4 < ratio < 3.6, "3 times as long among two tenants", f"{alone:.1f} ms alone, x {ratio:.2f}"
+    )
+
+
+def pairs(host: Host) -> Iterator[Finding]:
+    """Two containers that both want all of the card, with the agent and without."""
+    for kinds in (("graph", "graph"), ("tiny", "long")):
+        with host.arbiter():
+            one, other = pair(host, *kinds)
+        found = f"{kinds[0]} {one:.3f} : {kinds[1]} {other:.3f} = {other / one:.2f}"
+        yield Finding(2.21 < other / one < 2.45, "2.33 +- 5 %", found)
+        yield Finding(one + other > 0.95, "0.95 of the card used", f"{one + other:.3f}")
+    alone = sum(pair(host, "graph", "graph"))
+    yield Finding(None, "less used without the agent", f"{alone:.3f}")
+    if host.peer:
+        with host.peer_container("small", cores=30) as small, host.peer_container("large", cores=70) as large:
+            one, other = at_once(host, (small, "graph"), (large, "graph"))
+        yield Finding(None, "the peer's", f"{one:.3f} : {other:.3f} = {other / one:.2f}")
+
+
+def pair(host: Host, small_kind: str, large_kind: str) -> tuple[float, float]:
+    """What containers with 30 and 70 get at the same time."""
+    with host.share("small", cores=30) as small, host.share("large", cores=70) as large:
+        return at_once(host, (small, small_kind), (large, large_kind))
+
+
+def at_once(host: Host, *work: tuple[Container, str]) -> tuple[float, float]:
+    """The parts of the card that two programs get which compute at the same time."""
+    programs = [host.work(container, kind, host.seconds) for container, kind in work]
+    return part(programs[0]), part(programs[1])
+
+
+def cores(host: Host) -> Iterator[Finding]:
+    """Every kind of work at every limit."""
+    for kind in KINDS:
+        for limit in host.limits:
+            with host.share("one", cores=limit) as share:
+                got = 100 * part(host.work(share, kind, host.seconds))
+            yield Finding(abs(got - limit) <= 2, f"{limit} +- 2 %", f"{kind} {got:.1f} %")
+        if host.peer:
+            with host.peer_container("one", cores=50) as peer:
+                got = 100 * part(host.work(peer, kind, host.seconds))
+            yield Finding(None, "the peer's at 50", f"{kind} {got:.1f} %")
