@@ -31,8 +31,10 @@ def sweep(driver: NodeDriver, kube: KubeClient) -> None:
     """One round. Claims are asked for one by one: a list of a big cluster's claims is no node's business."""
     with driver.locked():
         claims = driver.load()
-    dead = {uid for uid, claim in claims.items() if not _alive(kube, claim)}
+    gone = {uid: claim for uid, claim in claims.items() if not _alive(kube, claim)}
     with driver.locked():
+        # A claim that was allocated anew since then, and prepared, has other shares.
+        dead = {uid for uid, claim in driver.load().items() if claim == gone.get(uid)}
         if dead:
             driver.forget(dead)
             _report("claim", dead)
