@@ -138,6 +138,25 @@ def test_native_claims_of_our_class_are_looked_at_and_no_others(objects: Objects
     assert "nodeName" in by_hand
 
 
+def test_claims_of_every_family_of_the_release_are_looked_at(render: Render) -> None:
+    families = "hami-dra.drivers.families"
+    rendered = render("--set", f"{families}.enabled={{ascend,amd}},hami-dra.webhook.dra.deviceClassName=mine")
+    [claims, _] = validations(rendered)
+    [_, ours] = [item["expression"] for item in claims["matchConditions"]]
+    classes = {item["metadata"]["name"] for item in rendered.kind("DeviceClass")}
+    assert classes == {
+        "hami-core-gpu.project-hami.io",
+        "hami-core-mig.project-hami.io",
+        "amd.project-hami.io",
+        "ascend.project-hami.io",
+    }
+    for name in (*classes, "mine"):
+        assert ours.count(f'"{name}"') >= 2, "in a request, and in an alternative of one"
+    drivers = ours.partition("opaque")[2]
+    assert '"ascend.project-hami.io"' in drivers
+    assert '"hami-core-mig.project-hami.io"' not in drivers, "MIG instances are of the driver of cards"
+
+
 def test_a_webhook_that_is_away_stops_no_native_claim(objects: Objects) -> None:
     for webhook in validations(objects):
         assert webhook["failurePolicy"] == "Ignore"

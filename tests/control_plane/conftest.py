@@ -60,7 +60,11 @@ def plane(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def cluster(plane, tmp_path_factory):
     folder = tmp_path_factory.mktemp("webhook")
-    with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
+    families = ("--families", "nvidia,amd,ascend")
+    with (
+        webhook_process.running(folder, plane.kubeconfig, *families) as webhook,
+        registered(plane, webhook, "hami-dra.drivers.families.enabled={amd,ascend}"),
+    ):
         yield Cluster(plane, folder, webhook)
 
 

@@ -27,9 +27,10 @@ CLAIM = {
 }
 
 
-def claim(amounts=None, parameters=None):
+def claim(amounts=None, parameters=None, device_class=names.DRIVER):
     made = copy.deepcopy(CLAIM)
     devices = made["spec"]["devices"]
+    devices["requests"][0]["exactly"]["deviceClassName"] = device_class
     if amounts:
         devices["requests"][0]["exactly"]["capacity"]["requests"] = amounts
     if parameters:
@@ -41,7 +42,11 @@ def claim(amounts=None, parameters=None):
     return made
 
 
+AMD, ASCEND = "amd.project-hami.io", "ascend.project-hami.io"
 WRONG = [
+    (claim({"gpumem": "16Gi"}, device_class=AMD), "capacity.requests[gpumem]: no card has such a capacity"),
+    (claim({"cores": "50"}, device_class=ASCEND), "capacity.requests[cores]: no card has such a capacity"),
+    (claim({"mem": "4Gi"}, device_class=names.MIG_CLASS), "capacity.requests[mem]: no card has such"),
     (claim({"mem": "10Gi"}), "capacity.requests[mem]: no card has such a capacity. Write memory"),
     (claim({"core": "50"}), "capacity.requests[core]: no card has such a capacity. Write cores"),
     (claim({"memory": "10"}), "10 is less than 1 MiB: a number alone counts bytes. Write 10Gi"),
@@ -74,6 +79,12 @@ def test_good_claims_and_claims_of_others_are_stored(space):
     foreign["metadata"]["name"] = "foreign"
     foreign["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] = "gpu.example.com"
     space.create(kinds.RESOURCE_CLAIMS, foreign)
+
+
+def test_parameters_for_a_driver_that_takes_none_are_refused(space):
+    body = claim({"memory": "16Gi"}, device_class="gpu.example.com")
+    body["spec"]["devices"]["config"] = [{"opaque": {"driver": ASCEND, "parameters": {"a": 1}}}]
+    assert f"{ASCEND} takes no parameters" in space.refusal(kinds.RESOURCE_CLAIMS, body)
 
 
 def test_a_pod_put_on_a_node_by_hand_is_refused_with_the_reason(space):

@@ -6,12 +6,12 @@ A family is data: to add one, write a `Family` and list it in `Settings.families
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hami_dra.devices.profile import Profile
 from hami_dra.model import names, quantity
-from hami_dra.model.device import CORES
+from hami_dra.model.device import CORES, MEMORY
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Family:
 
     `request` names the request in a claim; `memory_unit` is one unit of the memory resource, in bytes.
     `product`: the resources mean only devices with this in their product name. `cores_in_percent` False: the
-    cores are counted, and a request without an amount takes all of a device.
+    cores are counted, and a request without an amount takes all of a device. `capacities`: what a claim can
+    ask for of a device, by name.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Family:
     memory_unit: int = names.MIB
     product: str = ""
     cores_in_percent: bool = True
+    capacities: tuple[str, ...] = (CORES, MEMORY)
 
 
 NVIDIA = Family(
@@ -88,6 +90,16 @@ NVIDIA = Family(
         mode="nvidia.com/vgpu-mode",
     ),
 )
+
+MIG = replace(
+    NVIDIA,
+    name="mig",
+    resources=ResourceNames(gpu=""),
+    annotations=Annotations(),
+    device_type=names.MIG_TYPE,
+    device_class=names.MIG_CLASS,
+)
+"""Instances of cards in MIG mode: native claims ask for them, no resource of a Pod does."""
 
 
 def of_profiles(profiles: Iterable[Profile]) -> tuple[Family, ...]:
@@ -115,4 +127,5 @@ def _rows(profile: Profile) -> Iterable[Family]:
             memory_unit=quantity.parse_int(row.memory_unit),
             product=row.product,
             cores_in_percent=cores is None or cores.value == 100,
+            capacities=tuple(profile.capacities),
         )

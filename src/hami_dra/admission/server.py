@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hami_dra.admission import validate
+from hami_dra.admission.families import MIG
 from hami_dra.admission.patch import Conversion, Settings, Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
 from hami_dra.model.errors import RequestDenied
@@ -74,7 +75,7 @@ class AdmissionServer:
     def validate(self, request: Object) -> Object:
         """Return the `response` to a review of a claim, a template, or a Pod that uses them."""
         item, kind = request["object"], request["kind"]["kind"]
-        families, around = self._settings.families, self._surroundings()
+        families, around = (*self._settings.families, MIG), self._surroundings()
         if kind == "Pod":
             namespace = request.get("namespace") or "default"
             verdict = validate.pod(item, namespace, families, around.claim, around.template)

@@ -15,11 +15,11 @@ from hami_dra.admission.amounts import MOST_MEMORY
 from hami_dra.admission.families import Family
 from hami_dra.admission.patch import Find
 from hami_dra.model import names, parameters, quantity
+from hami_dra.model.device import CORES, MEMORY
 from hami_dra.model.errors import UserError
 from hami_dra.model.published import Card
 
 Object = dict[str, Any]
-CAPACITIES = ("cores", "memory")
 _OTHER_WORDS = {"mem": "memory", "gpumem": "memory", "vram": "memory", "gpu": "cores", "compute": "cores"}
 
 FULL_CARD = 100
@@ -36,8 +36,8 @@ class Verdict:
 
 def claim(spec: Object, where: str, families: Sequence[Family], cards: Sequence[Card]) -> Verdict:
     """Look at a claim's specification; WHERE is its path (`spec`, in a template `spec.spec`)."""
-    verdict = Verdict(problems=list(parameters.claim_problems(spec, where)))
     devices = spec.get("devices") or {}
+    verdict = Verdict([*parameters.claim_problems(spec, where), *_unread(devices, where, families)])
     for path, asked, request in _asked(devices, where):
         family = _family(asked, families)
         if family is None:
@@ -90,20 +90,43 @@ def _family(asked: Object, families: Sequence[Family]) -> Family | None:
     return next((one for one in families if one.device_class == asked.get("deviceClassName")), None)
 
 
+def _unread(devices: Object, where: str, families: Sequence[Family]) -> Iterator[UserError]:
+    """Opaque parameters for drivers of ours that take none: the node would refuse to prepare the claim."""
+    without = {family.driver for family in families} - {names.DRIVER}
+    for at, entry in enumerate(devices.get("config") or []):
+        driver = (entry.get("opaque") or {}).get("driver")
+        if driver in without:
+            path = f"{where}.devices.config[{at}].opaque"
+            yield UserError(f"{driver} takes no parameters", where=path, fix="Leave this entry out")
+
+
+def _capacity(where: str, key: str, family: Family) -> UserError | None:
+    """What is wrong with the name of a capacity."""
+    if key in family.capacities:
+        return None
+    if not family.capacities:
+        what = f"a device of {family.device_class} is given whole, it has no capacities"
+        return UserError(what, where=where, fix="Leave it out")
+    last = key.rpartition("/")[2].lower()
+    close = difflib.get_close_matches(last, family.capacities, n=1)
+    likely = _OTHER_WORDS.get(last) or (close[0] if close else "")
+    right = likely if likely in family.capacities else " or ".join(family.capacities)
+    return UserError("no card has such a capacity", where=where, fix=f"Write {right}")
+
+
 def _amount(where: str, key: str, text: object, family: Family) -> UserError | None:
-    if key not in CAPACITIES:
-        last = key.rpartition("/")[2].lower()
-        close = difflib.get_close_matches(last, CAPACITIES, n=1)
-        right = _OTHER_WORDS.get(last) or (close[0] if close else " or ".join(CAPACITIES))
-        return UserError("no card has such a capacity", where=where, fix=f"Write {right}")
+    if unknown := _capacity(where, key, family):
+        return unknown
     try:
         value = quantity.parse(str(text))
     except ValueError as problem:
         return UserError(str(problem), where=where, fix="Write a quantity")
-    if key == "cores":
-        most = FULL_CARD if family.cores_in_percent else value
-        if value.denominator != 1 or not 0 <= value <= most:
+    if key == CORES and family.cores_in_percent:
+        if value.denominator != 1 or not 0 <= value <= FULL_CARD:
             return UserError(f"{text} is no percentage of a card", where=where, fix="Write 0 to 100")
+    elif key != MEMORY:
+        if value.denominator != 1 or value < 0:
+            return UserError(f"{text} is no number of {key}", where=where, fix="Write a whole number")
     elif value < names.MIB:
         likely = f"{text}Gi" if str(text).isdigit() and int(str(text)) else "1Mi or more"
         return UserError(
@@ -118,8 +141,9 @@ def _doubts(
     path: str, asked: Object, request: str, devices: Object, family: Family, cards: Sequence[Card]
 ) -> Iterator[str]:
     amounts = (asked.get("capacity") or {}).get("requests") or {}
-    sizes = [card.memory for card in cards if card.driver == family.driver]
-    if sizes and quantity.parse_int(amounts.get("memory", 0)) > max(sizes):
+    kind = (family.driver, family.device_type)
+    sizes = [card.memory for card in cards if (card.driver, card.text("type")) == kind]
+    if sizes and quantity.parse_int(amounts.get(MEMORY, 0)) > max(sizes):
         largest = quantity.format_bytes(max(sizes))
         yield f"{path}: memory {amounts['memory']} is more than the largest card's {largest}: it will wait"
     distinct = [

@@ -12,6 +12,9 @@ DEVICE_TYPE = "hami-gpu"
 MIG_TYPE = "hami-mig"
 """The same of a MIG instance: a card is either published whole or by its instances."""
 
+MIG_CLASS = "hami-core-mig.project-hami.io"
+"""DeviceClass of MIG instances: who asks for a card must not get a slice of one by surprise."""
+
 REQUEST = "gpu"
 """Name of the request in the claims that admission makes."""
 

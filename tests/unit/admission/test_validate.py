@@ -5,13 +5,15 @@ import dataclasses
 import pytest
 
 from hami_dra.admission import validate
-from hami_dra.admission.families import NVIDIA
+from hami_dra.admission.families import MIG, NVIDIA, of_profiles
+from hami_dra.devices import families
 from hami_dra.model import names
 from hami_dra.model.parameters import API_VERSION, KIND
 from hami_dra.model.published import Card
 
 GIB = 1024**3
-CARDS = [Card(names.DRIVER, "a", "hami-gpu-0", memory=24 * GIB, cores=100)]
+OURS = {"type": {"string": names.DEVICE_TYPE}}
+CARDS = [Card(names.DRIVER, "a", "hami-gpu-0", memory=24 * GIB, cores=100, attributes=OURS)]
 
 
 def spec(amounts=None, *, config=None, device_class=names.DRIVER, **more):
@@ -24,6 +26,14 @@ def spec(amounts=None, *, config=None, device_class=names.DRIVER, **more):
 
 def look(what):
     return validate.claim(what, "spec", (NVIDIA,), CARDS)
+
+
+SHIPPED = (NVIDIA, *of_profiles(families.profiles(families.known())[0]), MIG)
+
+
+def problems(family, amounts, **more):
+    what = spec(amounts, device_class=f"{family}.project-hami.io", **more)
+    return "; ".join(map(str, validate.claim(what, "spec", SHIPPED, CARDS).problems))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +89,49 @@ def test_cores_that_are_counted_are_no_percentage():
     counted = dataclasses.replace(NVIDIA, device_class="npu.project-hami.io", cores_in_percent=False)
     many = spec({"cores": "4096"}, device_class="npu.project-hami.io")
     assert not validate.claim(many, "spec", (NVIDIA, counted), CARDS).problems
+
+
+@pytest.mark.parametrize(
+    ("family", "amounts", "words"),
+    [
+        ("amd", {"mem": "16Gi"}, "requests[mem]: no card has such a capacity. Write memory"),
+        ("amd", {"cores": "101"}, "101 is no percentage of a card"),
+        ("ascend", {"memori": "16Gi"}, "Write memory"),
+        ("ascend", {"cores": "50"}, "requests[cores]: no card has such a capacity. Write memory"),
+        ("neuron", {"core": "1"}, "Write cores"),
+        ("neuron", {"memory": "16Gi"}, "requests[memory]: no card has such a capacity. Write cores"),
+        ("neuron", {"cores": "1500m"}, "1500m is no number of cores. Write a whole number"),
+        ("biren", {"memory": "16Gi"}, "is given whole, it has no capacities. Leave it out"),
+        ("hami-core-mig", {"mem": "4Gi"}, "Write memory"),
+        ("hami-core-mig", {"memory": "4"}, "a number alone counts bytes. Write 4Gi"),
+    ],
+)
+def test_claims_of_every_family_are_looked_at_by_the_capacities_of_its_devices(family, amounts, words):
+    assert words in problems(family, amounts)
+
+
+def test_good_claims_of_other_families_pass():
+    good = {"amd": {"memory": "16Gi", "cores": "30"}, "ascend": {"memory": "32Gi"}, "neuron": {"cores": "2"}}
+    for family, amounts in (good | {"biren": {}, "hami-core-mig": {"memory": "4Gi", "cores": "50"}}).items():
+        assert problems(family, amounts) == ""
+
+
+def test_parameters_for_a_driver_that_takes_none_are_denied_as_the_node_would_refuse_them():
+    what = spec({"memory": "16Gi"}, device_class="amd.project-hami.io")
+    what["devices"]["config"] = [{"opaque": {"driver": "amd.project-hami.io", "parameters": {"a": 1}}}]
+    (problem,) = validate.claim(what, "spec", SHIPPED, CARDS).problems
+    assert str(problem).startswith("spec.devices.config[0].opaque: amd.project-hami.io takes no parameters")
+
+
+def test_a_large_chip_beside_small_ones_of_its_family_is_no_reason_to_warn():
+    cards = [
+        Card("ascend.project-hami.io", "a", f"n-{at}", memory=size * GIB, attributes=attributes)
+        for at, (size, attributes) in enumerate(
+            [(24, {"type": {"string": "hami-ascend"}}), (64, {"type": {"string": "hami-ascend"}})]
+        )
+    ]
+    what = spec({"memory": "64Gi"}, device_class="ascend.project-hami.io")
+    assert not validate.claim(what, "spec", SHIPPED, cards).warnings
 
 
 def test_every_alternative_is_looked_at():

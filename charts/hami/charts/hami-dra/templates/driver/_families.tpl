@@ -38,6 +38,13 @@ that we ship, the operator's profiles have their own. A profile that is no YAML 
 {{- $names | uniq | toJson -}}
 {{- end }}
 
+{{- /* Every DeviceClass of this release, as a list in JSON: each family's is named as its driver. */ -}}
+{{- define "hami-dra.deviceClasses" -}}
+{{- $classes := list .Values.webhook.dra.deviceClassName -}}
+{{- if .Values.drivers.nvidia.enabled }}{{ $classes = append $classes "hami-core-mig.project-hami.io" }}{{ end -}}
+{{- concat $classes (include "hami-dra.drivers" . | fromJsonArray) | uniq | toJson -}}
+{{- end }}
+
 {{- define "hami-dra.families.name" -}}
 {{ include "hami-dra.name" (list . "dra-driver-families") }}
 {{- end }}
