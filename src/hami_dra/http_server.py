@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -81,7 +82,9 @@ def observability(
 
 def serve(listeners: list[Listener]) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished."""
-    asyncio.run(_serve(listeners))
+    # TLS of asyncio itself costs more than all else in a review.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(listeners))
 
 
 async def _serve(listeners: list[Listener]) -> None:

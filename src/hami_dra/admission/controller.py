@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 COMPONENT = "hami-dra-webhook"
 COLLECT_EVERY = datetime.timedelta(minutes=10)
 
+WORKERS = 4
+"""Pods that are worked on at a time: what one waits for is the API server's disk, not us."""
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -48,14 +51,25 @@ class ClaimController:
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until STOPPING is set."""
+        workers = [
+            threading.Thread(target=self._serve_until, args=[stopping], name=f"claims-{at}", daemon=True)
+            for at in range(WORKERS)
+        ]
+        for worker in workers:
+            worker.start()
         collect_at = datetime.datetime.now(datetime.UTC)
-        while not stopping.is_set():
-            if key := self._work.get(timeout_s=1.0):
-                self._serve(key)
+        while not stopping.wait(1.0):
             now = datetime.datetime.now(datetime.UTC)
             if now >= collect_at and self._watched.pods.synced.is_set():
                 self.collect(now)
                 collect_at = now + COLLECT_EVERY
+        for worker in workers:
+            worker.join()
+
+    def _serve_until(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            if key := self._work.get(timeout_s=1.0):
+                self._serve(key)
 
     def _pod_changed(self, change: Change) -> None:
         self._work.add(key_of(change.object))
@@ -89,6 +103,10 @@ class ClaimController:
             self._work.retry(key)
         except errors.KubeError as problem:
             log.warning("will try again", pod=key, problem=str(problem))
+            self._work.retry(key)
+        except Exception:
+            # One Pod that we stumble over must not end the work on all others.
+            log.exception("will try again", pod=key)
             self._work.retry(key)
 
     def reconcile(self, pod: Object) -> None:

@@ -211,6 +211,21 @@ def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, 
     eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
 
 
+def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_others(kube, running, monkeypatch):
+    create = kube.create
+
+    def stumble(kind, body, namespace=None):
+        if body["metadata"].get("name", "").startswith("ml-bad-"):
+            raise KeyError("a mistake of ours")
+        return create(kind, body, namespace)
+
+    monkeypatch.setattr(kube, "create", stumble)
+    for at in range(8):
+        store(kube, name=f"bad-{at}")
+    store(kube, name="good")
+    eventually(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"])
+
+
 @pytest.mark.parametrize("state", ["deleted", "finished"])
 def test_nothing_is_made_for_a_pod_that_needs_nothing_any_more(kube, controller, admit, state):
     admitted = admit()
