@@ -99,7 +99,7 @@ def test_an_upgrade_keeps_the_certificate_that_the_webhook_made(objects: Objects
             {"kind": "ClusterIssuer", "name": "company"},
         ),
     ],
-    ids=["self-signed", "an Issuer", "a ClusterIssuer"],
+    ids=["a CA of its own", "an Issuer", "a ClusterIssuer"],
 )
 def test_cert_manager_issues_for_the_service_and_fills_the_registration(
     render: Render, issuer: str, reference: dict[str, str]
@@ -114,8 +114,20 @@ def test_cert_manager_issues_for_the_service_and_fills_the_registration(
         "cert-manager.io/inject-ca-from": f"hami-system/{NAME}"
     }
     assert {"name": "tls", "secret": {"secretName": certificate["secretName"]}} in volumes
-    assert len(rendered.kind("Issuer")) == (0 if issuer else 1)
+    assert len(rendered.kind("Issuer")) == (0 if issuer else 2)
     assert rendered.kind("Secret") == []
+
+
+def test_what_the_api_server_trusts_outlives_every_serving_certificate(render: Render) -> None:
+    """The serving certificate is signed by a CA, which keeps its key when it is renewed."""
+    rendered = render("--set", "hami-dra.certs.mode=certManager")
+    serving, ca = (rendered.one("Certificate", name)["spec"] for name in (NAME, f"{NAME}-ca"))
+    issuer = rendered.one("Issuer", serving["issuerRef"]["name"])["spec"]
+    assert issuer == {"ca": {"secretName": ca["secretName"]}}
+    assert ca["isCA"]
+    assert ca["privateKey"]["rotationPolicy"] == "Never"
+    assert rendered.one("Issuer", ca["issuerRef"]["name"])["spec"] == {"selfSigned": {}}
+    assert ca["secretName"] != serving["secretName"]
 
 
 def validations(objects: Objects) -> list[Object]:

@@ -68,6 +68,19 @@ def cluster(plane, tmp_path_factory):
         yield Cluster(plane, folder, webhook)
 
 
+@pytest.fixture
+def fresh(tmp_path):
+    """A control plane of its own without our registration, and its namespace `ml`."""
+    folders = [tmp_path / name for name in ("plane", "webhook", "second")]
+    for folder in folders:
+        folder.mkdir()
+    with control_plane.running(folders[0]) as plane:
+        for node, cards in CARDS.items():
+            publish(plane.client, node, cards)
+        plane.client.create(NAMESPACES, {"metadata": {"name": "ml"}})
+        yield Space(Cluster(plane, tmp_path, None), "ml")
+
+
 @contextlib.contextmanager
 def registered(plane, webhook, *values):
     """The chart's DeviceClass and webhook configurations, pointing at a process instead of a Service."""

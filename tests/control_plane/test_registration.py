@@ -7,34 +7,10 @@ import pytest
 
 from hami_dra.kube import kinds
 from hami_dra.model import errors
-from tests.control_plane.conftest import (
-    CARDS,
-    NAMESPACES,
-    Cluster,
-    Space,
-    eventually,
-    owners,
-    pod,
-    publish,
-    registered,
-    results,
-)
-from tests.support import control_plane, webhook_process
+from tests.control_plane.conftest import eventually, owners, pod, registered, results
+from tests.support import webhook_process
 
 SHARE = {"gpumem": 512}
-
-
-@pytest.fixture
-def fresh(tmp_path):
-    """A control plane without our registration, with a namespace `ml`."""
-    folders = [tmp_path / name for name in ("plane", "webhook", "second")]
-    for folder in folders:
-        folder.mkdir()
-    with control_plane.running(folders[0]) as plane:
-        for node, cards in CARDS.items():
-            publish(plane.client, node, cards)
-        plane.client.create(NAMESPACES, {"metadata": {"name": "ml"}})
-        yield Space(Cluster(plane, tmp_path, None), "ml")
 
 
 def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_path):

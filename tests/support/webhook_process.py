@@ -48,16 +48,26 @@ class Webhook:
         raise AssertionError("no VmRSS")
 
 
+HAMI = ("-m", "hami_dra.cli.main")
+
+
 @contextmanager
-def running(folder: Path, kubeconfig: Path, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[Webhook]:
-    """Serve until the block ends. PREFIX goes before the command, for example `taskset -c 0`."""
+def running(
+    folder: Path,
+    kubeconfig: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    program: Sequence[str] = HAMI,
+) -> Iterator[Webhook]:
+    """Serve until the block ends. PREFIX goes before the command, for example `taskset -c 0`; PROGRAM is what
+    Python runs. ARGUMENTS take the place of what is given here."""
     bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
     write(bundle.serving, folder / "certs")
     (folder / "ca.crt").write_bytes(bundle.ca.certificate)
     port, health_port = free_port(), free_port()
     command = [
         *prefix,
-        *(sys.executable, "-m", "hami_dra.cli.main", "webhook"),
+        *(sys.executable, *program, "webhook"),
         *("--port", str(port), "--health-port", str(health_port)),
         *("--cert-mode", "files", "--cert-dir", str(folder / "certs")),
         *("--kubeconfig", str(kubeconfig), *arguments),
