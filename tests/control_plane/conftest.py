@@ -12,6 +12,8 @@ import dataclasses
 import itertools
 import json
 import secrets
+import subprocess
+import sys
 import time
 
 import pytest
@@ -222,6 +224,12 @@ def space(cluster):
     yield found
     end_pods(found)
     cluster.client.delete(NAMESPACES, found.name)
+
+
+def hami(plane, *arguments, stdin=""):
+    """The command line as the administrator's."""
+    command = [sys.executable, "-m", "hami_dra.cli.main", *arguments, "--kubeconfig", str(plane.kubeconfig)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True)
 
 
 def eventually(check, what="", patience_s=20.0):

@@ -1,17 +1,11 @@
 """`hami` against a real API server: what it reads of version, gates, cards and webhook is what is there."""
 
 import json
-import subprocess
-import sys
 import tarfile
 
 from hami_dra.kube import kinds
 from hami_dra.model.names import DRIVER
-
-
-def hami(plane, *arguments):
-    command = [sys.executable, "-m", "hami_dra.cli.main", *arguments, "--kubeconfig", str(plane.kubeconfig)]
-    return subprocess.run(command, capture_output=True, text=True)
+from tests.control_plane.conftest import hami
 
 
 def test_doctor_reads_a_real_api_server(cluster):

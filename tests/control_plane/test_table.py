@@ -27,16 +27,21 @@ def test_the_api_server_accepts_the_claims_and_templates(space, row):
         space.create(kinds.RESOURCE_CLAIM_TEMPLATES, objects.template(space.name, name, spec), dryRun="All")
 
 
-def outcome(space, row):
-    """The stored Pod, or what the API server says instead."""
+def source_of(row):
+    """The row's Pod in full, as a real API server wants it."""
     source = cases.pod(row)
     for owner in source["metadata"].get("ownerReferences", []):
         owner |= {"uid": "0", "apiVersion": owner.get("apiVersion", "apps/v1")}
     for container in source["spec"].get("initContainers", []) + source["spec"]["containers"]:
         for amounts in container["resources"].values():
             amounts.update({key: str(value) for key, value in amounts.items()})
+    return source
+
+
+def outcome(space, row):
+    """The stored Pod, or what the API server says instead."""
     try:
-        return space.create(kinds.PODS, source, dryRun="All"), ""
+        return space.create(kinds.PODS, source_of(row), dryRun="All"), ""
     except errors.KubeError as refused:
         return None, str(refused)
 

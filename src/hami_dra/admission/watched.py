@@ -9,9 +9,9 @@ from hami_dra.admission import conflict
 from hami_dra.admission.controller import Watched
 from hami_dra.admission.patch import Surroundings
 from hami_dra.kube import kinds
-from hami_dra.kube.cache import Cache, Change, key_of
+from hami_dra.kube.cache import Cache, Change
 from hami_dra.kube.client import KubeClient, Object
-from hami_dra.model import names, published
+from hami_dra.model import errors, names, published
 
 _METADATA = (
     "name",
@@ -71,11 +71,20 @@ class Cluster:
 
 
 def snapshot(client: KubeClient) -> Surroundings:
-    """The same, read once: what bears on a review at this moment. Raises errors.KubeError."""
-    claims = {key_of(item): item for item in client.list(kinds.RESOURCE_CLAIMS)[0]}
+    """The same, read once: what bears on a review at this moment. Raises errors.KubeError.
+
+    A claim is asked for when its name matters: who may not list those of all namespaces can still use this.
+    """
+
+    def claim_of(namespace: str, name: str) -> Object | None:
+        try:
+            return client.get(kinds.RESOURCE_CLAIMS, name, namespace)
+        except errors.NotFound:
+            return None
+
     return Surroundings(
         cards=published.cards(client.list(kinds.RESOURCE_SLICES)[0]),
-        claim=lambda namespace, name: claims.get((namespace, name)),
+        claim=claim_of,
         traditional=conflict.traditional(client.list(kinds.MUTATING_WEBHOOKS)[0]),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,10 +45,14 @@ from hami_dra.model.published import Card
     help="Memory of a card in the cluster, for percentages; may be repeated.",
 )
 @click.option(
-    "--live", is_flag=True, help="Ask the cluster of the kubeconfig for its cards and for names in use."
+    "--live",
+    is_flag=True,
+    help="Ask the cluster of the kubeconfig how admission is set there, for its cards and for names in use.",
 )
 @click.option(
-    "--profiles", type=click.Path(path_type=Path), help="Folder with profiles of your own, <family>.yaml."
+    "--profiles",
+    type=click.Path(path_type=Path),
+    help="Folder with profiles of your own, <family>.yaml; without --live.",
 )
 @click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="With --live.")
 @click.option("--context", help="Context in the kubeconfig, with --live.")
@@ -71,16 +76,16 @@ def convert(
       helm template my-chart | hami convert -f - -o json
       hami convert -f pod.yaml --live
     """
-    good, bad = families.profiles(families.known(profiles), profiles)
-    if bad:
-        raise bad[0]
-    settings = Settings((NVIDIA, *of_profiles(good)))
-    surroundings = _live(kubeconfig, context) if live else _described(card_memory)
+    if live:
+        settings, surroundings, excluded = _live(kubeconfig, context)
+    else:
+        settings, surroundings = _shipped(profiles), _described(card_memory)
+        excluded = offline.EXCLUDED_NAMESPACES
     items: list[Any] = []
     refused = False
     for file in files:
         for index, document in enumerate(_documents(file), start=1):
-            outcome = offline.convert_all([document], settings, surroundings, namespace)
+            outcome = offline.convert_all([document], settings, surroundings, namespace, excluded)
             items += outcome.items
             for warning in outcome.warnings:
                 click.echo(f"Warning: {warning}", err=True)
@@ -99,6 +104,14 @@ def _print(items: list[Any], output: str) -> None:
         click.echo(yaml.safe_dump_all(items, sort_keys=False, width=1000), nl=False)
 
 
+def _shipped(profiles: Path | None) -> Settings:
+    """The chart's values, with every family that there is a profile for."""
+    good, bad = families.profiles(families.known(profiles), profiles)
+    if bad:
+        raise bad[0]
+    return Settings((NVIDIA, *of_profiles(good)))
+
+
 def _described(card_memory: tuple[str, ...]) -> Surroundings:
     ours = {"type": {"string": names.DEVICE_TYPE}}
     cards = [
@@ -108,24 +121,39 @@ def _described(card_memory: tuple[str, ...]) -> Surroundings:
     return Surroundings(cards=cards)
 
 
-def _live(kubeconfig: str | None, context: str | None) -> Surroundings:
+def _live(kubeconfig: str | None, context: str | None) -> tuple[Settings, Surroundings, Collection[str]]:
     from hami_dra.admission.watched import snapshot
     from hami_dra.kube import Client
+    from hami_dra.ops import installed
 
-    return snapshot(Client.from_environment(kubeconfig, context))
+    client = Client.from_environment(kubeconfig, context)
+    found = installed.webhook(client)
+    if found is None:
+        click.echo("Warning: no webhook of ours is registered there; shown is what it would do", err=True)
+        return _shipped(None), snapshot(client), offline.EXCLUDED_NAMESPACES
+    return found.settings, snapshot(client), found.excluded
 
 
 def _documents(file: TextIO) -> list[Any]:
+    text = file.read()
     try:
-        documents = list(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except yaml.YAMLError as problem:
-        raise errors.UserError(f"not YAML: {problem}", where=file.name) from problem
+        # YAML takes a character beyond the basic plane, as JSON escapes it, for two.
+        documents = [json.loads(text)]
+    except ValueError:
+        documents = _yaml(text, file.name)
     for index, document in enumerate(documents, start=1):
         if document is not None and not isinstance(document, dict):
             raise errors.UserError(
                 f"document {index} is not a Kubernetes object", where=file.name, fix="give it a kind"
             )
     return documents
+
+
+def _yaml(text: str, where: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except yaml.YAMLError as problem:
+        raise errors.UserError(f"not YAML: {problem}", where=where) from problem
 
 
 def _bytes(text: str) -> int:

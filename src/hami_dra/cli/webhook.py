@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import click
 import structlog
 
 from hami_dra import http_server, log
-from hami_dra.admission import certs
+from hami_dra.admission import certs, configured
 from hami_dra.admission.controller import ClaimController
-from hami_dra.admission.families import NVIDIA, ResourceNames, of_profiles
+from hami_dra.admission.families import NVIDIA, ResourceNames
 from hami_dra.admission.patch import Settings
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.tls import tls
@@ -102,14 +101,16 @@ def _settings(options: dict[str, Any]) -> Settings:
         cores=options["resource_cores"],
         priority=options["resource_priority"],
     )
-    nvidia = replace(NVIDIA, resources=resources, device_class=options["device_class"])
-    wanted = [name.strip() for name in options["families"].split(",") if name.strip()]
-    good, refused = families.profiles(
-        [name for name in wanted if name != families.NVIDIA], options["profiles_dir"]
+    settings, refused = configured.settings(
+        resources,
+        options["device_class"],
+        options["families"].split(","),
+        options["profiles_dir"],
+        extended_resource=options["extended_resource"],
     )
     for problem in refused:
         structlog.get_logger(__name__).error("profile refused", error=str(problem))
-    return Settings((nvidia, *of_profiles(good)), options["extended_resource"])
+    return settings
 
 
 def _source(client: Client, options: dict[str, Any]) -> certs.Source:

@@ -1,5 +1,8 @@
 """Pods for the tests of admission."""
 
+import base64
+import json
+
 
 def pod(limits=None, name="train", **spec):
     """A Pod with one container `cuda`."""
@@ -15,3 +18,16 @@ def pod(limits=None, name="train", **spec):
 def gpu(**amounts):
     """Limits by short names: gpu(gpu=1, gpumem=1024)."""
     return {f"nvidia.com/{key.replace('_', '-')}": str(value) for key, value in amounts.items()}
+
+
+def patched(source, answer):
+    """SOURCE after the answer's JSON patch, applied by hand: all of its steps are `add` to an object."""
+    result = json.loads(json.dumps(source))
+    for step in json.loads(base64.b64decode(answer["patch"])):
+        assert step["op"] == "add"
+        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"][1:].split("/")]
+        at = result
+        for part in path:
+            at = at[int(part)] if isinstance(at, list) else at[part]
+        at[last] = step["value"]
+    return result

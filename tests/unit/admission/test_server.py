@@ -8,7 +8,7 @@ from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.model import names
 from tests.unit.admission import cases
-from tests.unit.admission.pods import gpu, pod
+from tests.unit.admission.pods import gpu, patched, pod
 
 
 @pytest.fixture
@@ -20,19 +20,6 @@ def review(source, client, path="/mutate", **more):
     request = {"uid": "1", "namespace": "ml", "object": source, "kind": {"kind": source["kind"]}} | more
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
     return client.post(path, json=body).json()["response"]
-
-
-def patched(source, answer):
-    """SOURCE after the answer's JSON patch, applied by hand: all of its steps are `add` to an object."""
-    result = json.loads(json.dumps(source))
-    for step in json.loads(base64.b64decode(answer["patch"])):
-        assert step["op"] == "add"
-        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"][1:].split("/")]
-        at = result
-        for part in path:
-            at = at[int(part)] if isinstance(at, list) else at[part]
-        at[last] = step["value"]
-    return result
 
 
 CONVERTED = [(name, row) for name, row in cases.load() if "share" in row or "shares" in row]

@@ -1,0 +1,30 @@
+"""What an operator has set -> `Settings`: for the webhook itself, and for who asks what it would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from hami_dra.admission.families import NVIDIA, ResourceNames, of_profiles
+from hami_dra.admission.patch import Settings
+from hami_dra.devices import families
+from hami_dra.model.errors import UserError
+
+
+def settings(
+    resources: ResourceNames,
+    device_class: str,
+    wanted: Iterable[str],
+    profiles: Path | None,
+    *,
+    extended_resource: bool,
+) -> tuple[Settings, list[UserError]]:
+    """RESOURCES and DEVICE_CLASS are NVIDIA's; WANTED: names of families; PROFILES: the operator's folder.
+
+    Also returns why profiles were refused: the other families are served all the same.
+    """
+    nvidia = replace(NVIDIA, resources=resources, device_class=device_class)
+    others = [name for each in wanted if (name := each.strip()) and name != families.NVIDIA]
+    good, refused = families.profiles(others, profiles)
+    return Settings((nvidia, *of_profiles(good)), extended_resource), refused
