@@ -74,13 +74,7 @@ class Family:
 
 NVIDIA = Family(
     name="nvidia",
-    resources=ResourceNames(
-        gpu="nvidia.com/gpu",
-        memory="nvidia.com/gpumem",
-        memory_percentage="nvidia.com/gpumem-percentage",
-        cores="nvidia.com/gpucores",
-        priority="nvidia.com/priority",
-    ),
+    resources=ResourceNames(*names.NVIDIA_RESOURCES),
     annotations=Annotations(
         use_type="nvidia.com/use-gputype",
         nouse_type="nvidia.com/nouse-gputype",

@@ -7,6 +7,7 @@ import click
 from hami_dra import http_server, log
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
+from hami_dra.model import names
 from hami_dra.observe import allocation_metrics, lean, web
 from hami_dra.observe.cluster import Cluster, describe
 from hami_dra.observe.waiting import Objects
@@ -22,6 +23,12 @@ from hami_dra.observe.waiting import Objects
     show_default=True,
     help="Also the older metric names, in MiB and percent.",
 )
+@click.option(
+    "--resources",
+    envvar="HAMI_RESOURCES",
+    default=",".join(names.NVIDIA_RESOURCES),
+    help="Extended resources that admission makes claims of: who still names one was not converted.",
+)
 @click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
 @click.option(
     "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
@@ -33,6 +40,7 @@ def monitor(
     metrics_port: int,
     health_port: int,
     legacy_metrics: bool,
+    resources: str,
     kubeconfig: str | None,
     log_level: str,
     log_format: str,
@@ -40,6 +48,7 @@ def monitor(
     """Serve who holds how much of which card, as metrics and as a page, until SIGTERM."""
     log.configure(log_level, log_format)
     client = Client.from_environment(kubeconfig)
+    converted = frozenset(resources.split(","))
     caches = {
         "slices": Cache(client, kinds.RESOURCE_SLICES),
         "claims": Cache(client, kinds.RESOURCE_CLAIMS, keep=lean.claim),
@@ -54,7 +63,8 @@ def monitor(
         return all(cache.synced.is_set() for cache in caches.values())
 
     def cluster() -> Cluster:
-        return describe(Objects(**{name: cache.all() for name, cache in caches.items()}))
+        held = {name: cache.all() for name, cache in caches.items()}
+        return describe(Objects(**held, resources=converted))
 
     def metrics() -> str:
         return "".join(allocation_metrics.text(cluster(), legacy=legacy_metrics))

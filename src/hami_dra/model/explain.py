@@ -7,7 +7,7 @@ from admission through the scheduler to the kubelet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class View:
-    """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already."""
+    """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already.
+
+    RESOURCES: the extended resources that admission makes claims of, those of all families.
+    """
 
     pod: Object
     claims: list[Object]
@@ -45,6 +48,7 @@ class View:
     nodes: list[Object]
     classes: list[Object]
     room: Room | None = None
+    resources: Collection[str] = names.NVIDIA_RESOURCES
 
 
 def explain(view: View) -> Explanation:
@@ -66,15 +70,39 @@ def explain(view: View) -> Explanation:
     return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
 
 
+def named(pod: Object) -> set[str]:
+    """Every resource that a container or init container of POD names, in limits or requests."""
+    listed = [
+        container.get("resources") or {}
+        for group in ("initContainers", "containers")
+        for container in pod["spec"].get(group) or []
+    ]
+    return {name for each in listed for group in ("limits", "requests") for name in each.get(group) or {}}
+
+
+def unconverted(pod: Object, resources: Collection[str]) -> list[str]:
+    """Those of RESOURCES that POD still names: no webhook has made a claim of them."""
+    return sorted(named(pod) & set(resources))
+
+
 def _no_request(view: View, name: str) -> Explanation | None:
-    if view.pod["spec"].get("resourceClaims"):
-        return None
-    left = sorted(
-        resource
-        for container in view.pod["spec"].get("containers") or []
-        for resource in (container.get("resources") or {}).get("limits") or {}
-        if resource.startswith("nvidia.com/")
-    )
+    """Nothing was made of what the Pod asks for; or Kubernetes serves it, by a DeviceClass (KEP-5004)."""
+    classes = {
+        item["spec"]["extendedResourceName"]: item["metadata"]["name"]
+        for item in view.classes
+        if item.get("spec", {}).get("extendedResourceName")
+    }
+    asked = unconverted(view.pod, view.resources)
+    left = [resource for resource in asked if resource not in classes]
+    if asked and not left:
+        said = _last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "not seen yet"
+        return Explanation(
+            True,
+            f"{name} waits for {asked[0]}, which Kubernetes takes from DeviceClass "
+            f"{classes[asked[0]]}: {said}",
+            _describe(view.pod),
+            reason="Scheduler",
+        )
     if left:
         namespace, pod = name.split("/")
         return Explanation(
@@ -83,6 +111,8 @@ def _no_request(view: View, name: str) -> Explanation | None:
             f"hami doctor, then kubectl -n {namespace} get pod {pod} -o yaml | kubectl replace --force -f -",
             reason="NotConverted",
         )
+    if view.pod["spec"].get("resourceClaims"):
+        return None
     sentence = f"{name} asks for no claim, so it waits for something else."
     return Explanation(True, sentence, _describe(view.pod))
 

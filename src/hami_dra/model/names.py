@@ -18,6 +18,16 @@ MIG_CLASS = "hami-core-mig.project-hami.io"
 REQUEST = "gpu"
 """Name of the request in the claims that admission makes."""
 
+NVIDIA_RESOURCES = (
+    "nvidia.com/gpu",
+    "nvidia.com/gpumem",
+    "nvidia.com/gpumem-percentage",
+    "nvidia.com/gpucores",
+    "nvidia.com/priority",
+)
+"""Extended resources that stand for a share of a card, unless the operator has renamed them: count, memory in
+MiB, memory in percent, cores, priority."""
+
 CONVERTED_LABEL = "hami.io/dra"
 CLAIMS_ANNOTATION = "hami.io/claims"
 ASKED_MEMORY = "hami.io/gpumem"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from hami_dra.observe import waiting
+from hami_dra.model import explain
 
 Object = dict[str, Any]
 
@@ -31,11 +31,11 @@ def claim(item: Object) -> Object:
 
 
 def pod(item: Object) -> Object:
-    """A Pod without its containers, but for what they ask of a device plugin."""
+    """A Pod without its containers, but for the extended resources that they name."""
     metadata = ("namespace", "name", "labels", "creationTimestamp", "deletionTimestamp")
     return {
         "metadata": _pick(item["metadata"], *metadata),
-        "spec": _pick(item["spec"], "resourceClaims", "nodeName") | {"containers": waiting.limits(item)},
+        "spec": _pick(item["spec"], "resourceClaims", "nodeName") | {"containers": _extended(item)},
         "status": _pick(item.get("status") or {}, "phase", "conditions", "resourceClaimStatuses"),
     }
 
@@ -43,6 +43,12 @@ def pod(item: Object) -> Object:
 def node(item: Object) -> Object:
     """A Node's name and labels."""
     return {"metadata": _pick(item["metadata"], "name", "labels")}
+
+
+def _extended(item: Object) -> list[Object]:
+    """One container in place of all, which names what they name of device plugins and the like."""
+    found = {intern(name): "1" for name in explain.named(item) if "/" in name}
+    return [{"resources": {"limits": found}}] if found else []
 
 
 def _classes(requests: list[Object]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,17 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Objects:
-    """What a Pod's wait depends on. PODS: those that are Pending; NODES: those labelled gpu=on."""
+    """What a Pod's wait depends on. PODS: those that are Pending; NODES: those labelled gpu=on.
+
+    RESOURCES: the extended resources that admission makes claims of.
+    """
 
     pods: list[Object]
     claims: list[Object]
     slices: list[Object]
     nodes: list[Object]
     classes: list[Object]
+    resources: Collection[str] = names.NVIDIA_RESOURCES
 
 
 def find(objects: Objects) -> list[Waiting]:
@@ -58,6 +62,7 @@ def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) ->
         nodes=objects.nodes,
         classes=objects.classes,
         room=room,
+        resources=objects.resources,
     )
     why = explain.explain(view)
     metadata = pod["metadata"]
@@ -84,10 +89,10 @@ def _claims(pod: Object, claims: Mapping[tuple[str, str], Object]) -> list[Objec
 
 
 def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
-    """Whether a claim names a class of ours, or one that is not there; or admission marked the Pod; or it has
-    limits that admission should have made a claim of."""
+    """Whether a claim names a class of ours, or one that is not there; or admission marked the Pod; or it
+    names resources that admission should have made a claim of."""
     if not pod["spec"].get("resourceClaims"):
-        return bool(limits(pod))
+        return bool(explain.unconverted(pod, objects.resources))
     known = {item["metadata"]["name"] for item in objects.classes}
     asked = {
         choice["deviceClassName"]
@@ -98,16 +103,3 @@ def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:
     }
     converted = names.CONVERTED_LABEL in (pod["metadata"].get("labels") or {})
     return converted or any(map(names.is_ours, asked)) or bool(asked - known)
-
-
-def limits(pod: Object) -> list[Object]:
-    """The containers of a Pod, by what they ask of the device plugin's resources; empty when none asks."""
-    asked = [
-        {
-            name: amount
-            for name, amount in ((each.get("resources") or {}).get("limits") or {}).items()
-            if name.startswith("nvidia.com/")
-        }
-        for each in pod["spec"].get("containers") or []
-    ]
-    return [{"resources": {"limits": each}} for each in asked if each]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
-from hami_dra.model import errors
+from hami_dra.model import errors, names
 from hami_dra.model.explain import View
+from hami_dra.ops import installed
 
 
 def of_pod(client: KubeClient, namespace: str, name: str) -> View:
@@ -20,7 +23,17 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
         all_claims=client.list(kinds.RESOURCE_CLAIMS)[0],
         nodes=client.list(kinds.NODES)[0],
         classes=client.list(kinds.DEVICE_CLASSES)[0],
+        resources=_resources(client),
     )
+
+
+def _resources(client: KubeClient) -> Collection[str]:
+    """What admission makes claims of; NVIDIA's names of the chart where one may not see how it is set."""
+    try:
+        found = installed.webhook(client)
+    except errors.Denied:
+        found = None
+    return installed.resources(found.settings) if found else names.NVIDIA_RESOURCES
 
 
 def _claims(client: KubeClient, pod: Object, namespace: str) -> list[Object]:

@@ -125,6 +125,20 @@ def dropped(node):
 
 
 UNCONVERTED = {"containers": [{"resources": {"limits": {"nvidia.com/gpumem": "1024"}}}]}
+IN_AN_INIT_CONTAINER = {
+    "initContainers": [{"resources": {"requests": {"nvidia.com/gpu": "1"}}}],
+    "containers": [{"resources": {}}],
+}
+OF_ANOTHER_FAMILY = {"containers": [{"resources": {"limits": {"huawei.com/Ascend910B3": "1"}}}]}
+HALF_CONVERTED = UNCONVERTED | {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]}
+WHOLE_CARD = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
+MAPPED = {"metadata": {"name": names.DRIVER}, "spec": {"extendedResourceName": "nvidia.com/gpu"}}
+
+
+def waiting_pod(spec):
+    return {"metadata": {"name": "train", "namespace": "ml"}, "spec": spec}
+
+
 TWO_CARDS = claim(memory="1Gi")
 TWO_CARDS["spec"]["devices"]["requests"] *= 2
 WHOLE = claim()
@@ -186,6 +200,34 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
             "replace --force",
         ),
         (
+            {"pod": waiting_pod(IN_AN_INIT_CONTAINER)},
+            "NotConverted",
+            ["nvidia.com/gpu was not made a claim"],
+            "replace --force",
+        ),
+        (
+            {"pod": waiting_pod(OF_ANOTHER_FAMILY), "resources": {"huawei.com/Ascend910B3"}},
+            "NotConverted",
+            ["huawei.com/Ascend910B3 was not made a claim"],
+            "replace --force",
+        ),
+        (
+            {"pod": waiting_pod(HALF_CONVERTED)},
+            "NotConverted",
+            ["nvidia.com/gpumem was not made a claim"],
+            "replace --force",
+        ),
+        (
+            {
+                "pod": waiting_pod(WHOLE_CARD),
+                "classes": [MAPPED],
+                "events": [{"reason": "FailedScheduling", "message": "0/3 nodes are available"}],
+            },
+            "Scheduler",
+            [f"nvidia.com/gpu, which Kubernetes takes from DeviceClass {names.DRIVER}: 0/3 nodes"],
+            "describe pod",
+        ),
+        (
             {"claims": [TWO_CARDS]},
             "TooLarge",
             ["asks for 2 cards, and no node has more than 1"],
@@ -212,7 +254,8 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
     ],
     ids=[
         *("type", "excluded type", "uuid", "quota", "quota of a template", "gate", "gate in the scheduler"),
-        *("not converted", "two cards", "percentage", "whole card", "cores"),
+        *("not converted", "init container", "another family", "half converted", "mapped by Kubernetes"),
+        *("two cards", "percentage", "whole card", "cores"),
     ],
 )
 def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, command):

@@ -81,7 +81,7 @@ def test_a_pod_whose_limits_no_webhook_made_a_claim_of_is_told():
     del stranded["spec"]["resourceClaims"]
     stranded["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "1"}}}]
     plain = pod("plain")
-    plain["spec"] = {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}
+    plain["spec"] = {"containers": [{"resources": {"limits": {"cpu": "1", "example.com/other": "1"}}}]}
     series = scrape([slice_of("a")], [], pods=[stranded, plain])
     assert {name: value for name, value in series.items() if "pods_waiting{" in name} == {
         'hami_dra_pods_waiting{reason="NotConverted"}': "1"

@@ -45,6 +45,12 @@ that we ship, the operator's profiles have their own. A profile that is no YAML 
 {{- concat $classes (include "hami-dra.drivers" . | fromJsonArray) | uniq | toJson -}}
 {{- end }}
 
+{{- /* Every resource name that admission makes claims of, as a list in JSON. */ -}}
+{{- define "hami-dra.resources" -}}
+{{- $ours := list .Values.resourceName .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
+{{- concat $ours (include "hami-dra.families.resources" . | fromJsonArray) | toJson -}}
+{{- end }}
+
 {{- define "hami-dra.families.name" -}}
 {{ include "hami-dra.name" (list . "dra-driver-families") }}
 {{- end }}

@@ -38,7 +38,7 @@ matchExpressions:
 {{- $families := include "hami-dra.families.resources" . | fromJsonArray -}}
 - name: names-our-resources
   expression: >-
-    {{ include "hami-dra.webhook.names" (concat (prepend $more .Values.resourceName) $families) }}
+    {{ include "hami-dra.webhook.names" (include "hami-dra.resources" . | fromJsonArray) }}
 {{- if .Values.webhook.extendedResource }}
 - name: names-more-than-whole-cards
   expression: >-
