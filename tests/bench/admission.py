@@ -10,26 +10,21 @@ running Pod on the demo cluster, beside a plain Pod of the same image, and only 
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import datetime
 import json
 import os
 import socket
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hami_dra.admission import authority
-from hami_dra.kube import kinds
-from tests.support import control_plane, kube_server, webhook_process
+from hami_dra.kube import Client, kinds
+from tests.support import control_plane, kube_server, toy_webhook, webhook_process
 from tests.support.fake_kube import FakeKube
 
 Object = dict[str, Any]
@@ -42,9 +37,6 @@ PODS = 250
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["toy"]:
-        toy(int(arguments[1]), Path(arguments[2]))
-        return 0
     reviews()
     if arguments[:1] != ["reviews"]:
         claims()
@@ -75,7 +67,7 @@ def reviews() -> None:
         ):
             mine = measure(webhook.port, webhook.context())
             resident = webhook.resident_mib()
-        with toy_running(peer, pin) as (port, context):
+        with toy_webhook.running(peer, pin) as (port, context):
             theirs = measure(port, context)
     row(
         "admission: reviews per second, one core, TLS",
@@ -189,67 +181,6 @@ def review() -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-@contextlib.contextmanager
-def toy_running(folder: Path, prefix: tuple[str, ...]) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """The peer as a process of its own, on the same core."""
-    bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
-    webhook_process.write(bundle.serving, folder / "certs")
-    (folder / "ca.crt").write_bytes(bundle.ca.certificate)
-    port = webhook_process.free_port()
-    command = [
-        *prefix,
-        sys.executable,
-        "-m",
-        "tests.bench.admission",
-        "toy",
-        str(port),
-        str(folder / "certs"),
-    ]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                connect(port).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield port, ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def toy(port: int, certificates: Path) -> None:
-    """Starlette and uvicorn, the request decoded, a constant patch."""
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-
-    patch = base64.b64encode(
-        json.dumps([{"op": "add", "path": "/metadata/labels/x", "value": "y"}]).encode()
-    ).decode()
-
-    async def mutate(request: Request) -> Response:
-        asked = await request.json()
-        answer = {"uid": asked["request"]["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
-        return JSONResponse(
-            {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-        )
-
-    uvicorn.run(
-        Starlette(routes=[Route("/mutate", mutate, methods=["POST"])]),
-        port=port,
-        log_level="error",
-        access_log=False,
-        ssl_certfile=str(certificates / "tls.crt"),
-        ssl_keyfile=str(certificates / "tls.key"),
-    )
-
-
 # --- From a Pod to its claim -----------------------------------------------------------------------
 
 
@@ -323,34 +254,25 @@ def created_to_claim(client: Any) -> list[float]:
 def running_pods(rounds: int = 10) -> None:
     """On the demo cluster: a Pod with a share and a plain one of the same image, one after the other."""
     from tests.cluster.cluster import Cluster
-    from tests.e2e.kubectl import Kubectl, gpu_limits, pod
+    from tests.e2e.kubectl import gpu_limits, pod
 
     cluster = Cluster()
     what = "admission: Pod with a share, created -> Ready"
     if not cluster.kubeconfig.exists():
         row(what, "-", "needs the demo cluster (make demo)", "<= plain + 150 ms")
         return
-    kubectl = Kubectl(cluster, "bench-admission")
-    Kubectl(cluster)("create", "namespace", kubectl.namespace)
-
-    def timed(name: str, body: Callable[[], Object]) -> float:
-        begin = time.perf_counter()
-        kubectl.apply(body())
-        kubectl.wait_running(name)
-        taken = time.perf_counter() - begin
-        kubectl.delete_pod(name)
-        return taken
-
+    client, namespace = Client.from_environment(str(cluster.kubeconfig)), "bench-admission"
+    client.create(kinds.NAMESPACES, {"metadata": {"name": namespace}})
     try:
         pairs = [
             (
-                timed(f"plain-{at}", lambda at=at: pod(f"plain-{at}")),
-                timed(f"share-{at}", lambda at=at: pod(f"share-{at}", limits=gpu_limits(1024, 10))),
+                created_to_ready(client, namespace, pod(f"plain-{at}")),
+                created_to_ready(client, namespace, pod(f"share-{at}", limits=gpu_limits(1024, 10))),
             )
             for at in range(rounds)
         ]
     finally:
-        Kubectl(cluster)("delete", "namespace", kubectl.namespace, "--wait=false")
+        client.delete(kinds.NAMESPACES, namespace)
     plain, share = (statistics.median(column) for column in zip(*pairs, strict=True))
     row(
         what,
@@ -358,6 +280,23 @@ def running_pods(rounds: int = 10) -> None:
         f"plain Pod: {plain * 1000:.0f} ms ({(share - plain) * 1000:+.0f} ms)",
         "<= plain + 150 ms",
     )
+
+
+def created_to_ready(client: Client, namespace: str, body: Object) -> float:
+    """Seconds until the API tells that the Pod is Ready; the Pod is gone again when this returns."""
+    name = body["metadata"]["name"]
+    _, version = client.list(kinds.PODS, namespace)
+    begin = time.perf_counter()
+    client.create(kinds.PODS, body, namespace)
+    taken = 0.0
+    for event in client.watch(kinds.PODS, version, namespace, fields=f"metadata.name={name}", timeout_s=120):
+        if event.type == "DELETED":
+            return taken
+        conditions = (event.object.get("status") or {}).get("conditions") or []
+        if not taken and any((one["type"], one["status"]) == ("Ready", "True") for one in conditions):
+            taken = time.perf_counter() - begin
+            client.delete(kinds.PODS, name, namespace)
+    raise AssertionError(f"{name} does not become Ready, or does not end")
 
 
 if __name__ == "__main__":
