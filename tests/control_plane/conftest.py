@@ -27,6 +27,7 @@ from tests.cluster import versions
 from tests.support import control_plane, webhook_process
 
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+SYSTEM = "hami-system"
 GIB = 1024**3
 
 
@@ -85,7 +86,10 @@ def fresh(tmp_path):
 
 @contextlib.contextmanager
 def registered(plane, webhook, *values):
-    """The chart's DeviceClass and webhook configurations, pointing at a process instead of a Service."""
+    """The chart's DeviceClasses and webhook configurations, pointing at a process instead of a Service.
+
+    The Deployment is there too, without Pods: it says how admission is set.
+    """
     extra = [
         "--kube-version",
         plane.release.version,
@@ -94,21 +98,25 @@ def registered(plane, webhook, *values):
     rendered = template(INSTALL_LINE, tuple(extra))
     assert rendered.returncode == 0, rendered.stderr
     made = []
-    by_kind = {
-        kind.kind: kind for kind in (kinds.DEVICE_CLASSES, kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS)
-    }
+    wanted = (kinds.DEVICE_CLASSES, kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS, kinds.DEPLOYMENTS)
+    by_kind = {kind.kind: kind for kind in wanted}
+    with contextlib.suppress(errors.Conflict):
+        plane.client.create(NAMESPACES, {"metadata": {"name": SYSTEM}})
     for item in yaml.safe_load_all(rendered.stdout):
         if item and item["kind"] in by_kind:
             for hook in item.get("webhooks", []):
                 path = hook["clientConfig"].pop("service")["path"]
                 hook["clientConfig"] = webhook.client_config(path)
-            plane.client.create(by_kind[item["kind"]], item)
-            made.append((by_kind[item["kind"]], item["metadata"]["name"]))
+            if item["kind"] == "Deployment":
+                item["spec"]["replicas"] = 0
+            kind, space = by_kind[item["kind"]], item["metadata"].get("namespace")
+            plane.client.create(kind, item, space)
+            made.append((kind, item["metadata"]["name"], space))
     # API servers read registrations every second.
     time.sleep(1.5)
     yield
-    for kind, name in made:
-        plane.client.delete(kind, name)
+    for kind, name, space in made:
+        plane.client.delete(kind, name, space)
 
 
 CARDS = {

@@ -153,6 +153,42 @@ def test_a_pod_that_is_refused_after_its_conversion_leaves_nothing(space):
     assert space.claims() == []
 
 
+def test_a_pod_that_another_webhook_refuses_afterwards_leaves_nothing(space):
+    """One that does not answer, and must: it is asked after ours, which changes Pods."""
+    refusing = {
+        "name": "refuses.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "timeoutSeconds": 1,
+        "clientConfig": {"url": "https://localhost:1/validate"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+        ],
+    }
+    name = f"refuses-{space.name}"
+    space.client.create(kinds.VALIDATING_WEBHOOKS, {"metadata": {"name": name}, "webhooks": [refusing]})
+
+    def refusal(body):
+        try:
+            space.client._open("POST", kinds.PODS.path(space.name), body=body, query={"dryRun": "All"})
+        except errors.KubeError as refused:
+            return str(refused)
+        return ""
+
+    try:
+        eventually(lambda: "refuses.example.com" in refusal(pod(SHARE)), "the refusal")
+        for body in (pod(SHARE), pod(SHARE, name="")):
+            with pytest.raises(errors.KubeError, match=r"refuses\.example\.com"):
+                space.client._open("POST", kinds.PODS.path(space.name), body=body, query={})
+    finally:
+        space.client.delete(kinds.VALIDATING_WEBHOOKS, name)
+    assert space.list(kinds.PODS) == []
+    assert space.claims() == []
+    assert space.list(kinds.RESOURCE_CLAIM_TEMPLATES) == []
+
+
 def test_a_claim_beyond_the_quota_is_an_event_on_the_pod_and_is_made_when_there_is_room(space):
     hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "1"}
     space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
