@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hami_dra.admission.controller import ClaimController, Watched
+from hami_dra.admission.controller import WORKERS, ClaimController, Watched
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache, Change, key_of
@@ -144,7 +144,7 @@ def store(kube, **kwargs):
     return kube.create(kinds.PODS, made, "ml")
 
 
-def eventually(check, patience_s=5.0):
+def eventually(check, patience_s=30.0):
     deadline = time.monotonic() + patience_s
     while not (found := check()):
         assert time.monotonic() < deadline
@@ -220,10 +220,10 @@ def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_other
         return create(kind, body, namespace)
 
     monkeypatch.setattr(kube, "create", stumble)
-    for at in range(8):
+    for at in range(WORKERS + 1):
         store(kube, name=f"bad-{at}")
     store(kube, name="good")
-    eventually(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"])
+    eventually(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"], 60)
 
 
 @pytest.mark.parametrize("state", ["deleted", "finished"])
