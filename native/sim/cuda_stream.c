@@ -142,7 +142,8 @@ static CUresult on_cuEventRecord(CUevent event, CUstream stream) {
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
     if (!stream->capture && (event->number = sim_engine_pass(engine_of(stream->context), stamp, event)))
         return CUDA_SUCCESS;
-    CUresult result = cuda_submit(stream, 0, stamp, event);
+    uint64_t cost = stream->capture || event->flags & CU_EVENT_DISABLE_TIMING ? 0 : SIM_EVENT_NS;
+    CUresult result = cuda_submit(stream, cost, stamp, event);
     if (!stream->capture) event->number = stream->last;
     return result;
 }

@@ -71,6 +71,12 @@ static void await_turn(struct sim_engine *e) {
     if (taken > e->position + TURN_NS) sleep_until(taken - TURN_NS);
 }
 
+/* What it takes to make this process the one that computes. */
+static uint64_t switching(struct sim_engine *e) {
+    unsigned self = (unsigned)e->slot + 1, before = atomic_exchange(&e->state->runner[e->card], self);
+    return before && before != self ? SIM_SWITCH_NS : 0;
+}
+
 /*
  * Runs one operation of `cost` ns that is ready at device time `ready`. A slice is booked for all work that
  * waits, so that a process with many short kernels gets as much as one with few long ones, and no booked time
@@ -83,7 +89,8 @@ static void compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
             await_turn(e);
             uint64_t wanted = cost + backlog(e);
             e->booked = wanted < SIM_SLICE_NS ? wanted : SIM_SLICE_NS;
-            e->position = book(&e->state->busy_until[e->card], e->position, e->booked) - e->booked;
+            uint64_t taken = e->booked + switching(e);
+            e->position = book(&e->state->busy_until[e->card], e->position, taken) - e->booked;
         }
         uint64_t step = cost < e->booked ? cost : e->booked;
         e->position += step, e->booked -= step, cost -= step;

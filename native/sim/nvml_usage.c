@@ -3,11 +3,16 @@
 
 #include "nvml_core.h"
 
+/* What the driver keeps for itself, some 500 MiB on a real card. In the first version's `used` it is
+ * contained, so that the card's use and a process's do not compare; here it takes no room. */
+#define RESERVED SIM_MIB
+
 NVML_API nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     NVML_ENTER(device, memory);
+    uint64_t used = sim_state_used(nvml_node()->state, gpu->card);
     memory->total = gpu->memory;
-    memory->used = sim_state_used(nvml_node()->state, gpu->card);
-    memory->free = memory->total - memory->used;
+    memory->used = used + RESERVED;
+    memory->free = memory->total - used;
     return NVML_SUCCESS;
 }
 
@@ -15,7 +20,7 @@ NVML_API nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory
     NVML_ENTER(device, memory);
     if (memory->version != NVML_MEMORY_V2) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     memory->total = gpu->memory;
-    memory->reserved = 0;
+    memory->reserved = RESERVED;
     memory->used = sim_state_used(nvml_node()->state, gpu->card);
     memory->free = memory->total - memory->used;
     return NVML_SUCCESS;

@@ -19,7 +19,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */

@@ -38,6 +38,7 @@ struct sim_state {
     char boot_id[40];            /* the device clock is CLOCK_MONOTONIC: worthless after a reboot */
     char uuid[SIM_MAX_GPUS][80]; /* the cards that the indexes stand for */
     _Atomic uint64_t busy_until[SIM_MAX_GPUS]; /* device time up to which a card is promised to processes */
+    _Atomic unsigned runner[SIM_MAX_GPUS];     /* slot of the process that computed last, + 1 */
     struct sim_slot slot[SIM_SLOTS];
     _Atomic uint64_t most[SIM_GROUPS]
                          [SIM_MAX_GPUS]; /* the oracle: the most that a group held at any instant */

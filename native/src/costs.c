@@ -3,7 +3,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-enum { PLACES = 4096, PROBES = 4, MEMORY = 16 /* samples that count */ };
+enum { PLACES = 4096, PROBES = 4, MEMORY = 16 /* samples that count */, DOUBTS = 16 };
 
 static cost costs[PLACES];
 
@@ -14,6 +14,7 @@ static uint64_t mix(uint64_t value) {
 
 static void take_over(cost *place, uint64_t key) {
     atomic_store_explicit(&place->samples, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->outliers, 0, memory_order_relaxed);
     atomic_store_explicit(&place->ns, 0, memory_order_relaxed);
     atomic_store_explicit(&place->key, key, memory_order_relaxed);
 }
@@ -44,4 +45,11 @@ void cost_learn(cost *self, uint64_t sample_ns) {
     uint64_t after = (uint64_t)((int64_t)before + step);
     atomic_store_explicit(&self->ns, after ? after : 1, memory_order_relaxed);
     atomic_store_explicit(&self->samples, samples, memory_order_relaxed);
+    atomic_store_explicit(&self->outliers, 0, memory_order_relaxed);
+}
+
+void cost_doubt(cost *self, uint64_t sample_ns) {
+    if (atomic_fetch_add_explicit(&self->outliers, 1, memory_order_relaxed) + 1 < DOUBTS) return;
+    atomic_store_explicit(&self->samples, 0, memory_order_relaxed);
+    cost_learn(self, sample_ns);
 }

@@ -8,6 +8,7 @@ typedef struct {
     _Atomic uint64_t key;
     _Atomic uint64_t ns; /* 0: never measured */
     _Atomic uint32_t samples;
+    _Atomic uint32_t outliers; /* measurements in a row that were not believed */
 } cost;
 
 /* The entry of work; another work's is taken over when its place is full. */
@@ -15,3 +16,7 @@ cost *cost_of(const void *function, uint64_t shape);
 
 /* Take a measurement into the mean, in which recent ones count more. */
 void cost_learn(cost *self, uint64_t sample_ns);
+
+/* A measurement that is far above the mean, and not believed: so many in a row say that the work has changed.
+ */
+void cost_doubt(cost *self, uint64_t sample_ns);

@@ -54,6 +54,7 @@ static pthread_mutex_t lanes_mutex =
 static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER; /* held while events are read */
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static _Atomic int running;
+static _Atomic bool over; /* the program is at its end: nobody looks any more */
 static bool thread_started;
 
 /* The driver's functions, looked up once. */
@@ -167,14 +168,19 @@ void device_time_cancel(bracket *self) { atomic_store(&self->state, FREE); }
 static void *poll_events(void *nothing);
 static void look_at_all(void);
 
-/* The driver is about to be torn down: whoever looks finishes, and nobody looks again. */
+/* The driver is about to be torn down: whoever looks finishes, and nobody looks again. The lock is free
+ * afterwards, since other handlers of the exit may end contexts (the CUDA runtime's does). */
 static void at_exit(void) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += EXIT_PATIENCE_NS;
     if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-    if (pthread_mutex_timedlock(&looking, &until) == 0)
+    if (pthread_mutex_timedlock(&looking, &until) == 0) {
         look_at_all(); /* what has just ended is charged, too */
+        atomic_store(&over, true);
+        pthread_mutex_unlock(&looking);
+    }
+    atomic_store(&over, true);
 }
 
 /* The program's signals belong to its own threads. */
@@ -272,17 +278,18 @@ static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     throttle_verdict verdict = throttle_judge(self->length, self->idle_ns, known, part);
     uint64_t end_at = self->start_at + self->length, own = verdict.own_ns;
     if (verdict.learn) cost_learn(self->what, own);
+    if (verdict.doubt) cost_doubt(self->what, self->length);
     compare_clocks(in, end_at, now);
-    if (verdict.measured) {
+    if (self->length >= LONG_NS) {
         uint64_t start_at = self->start_at + (self->idle_ns < self->length ? self->idle_ns : 0);
         if (earliest > end_at) earliest = end_at;
-        tell_presence(in, start_at < earliest ? start_at : earliest, end_at);
+        if (verdict.shared) tell_presence(in, start_at < earliest ? start_at : earliest, end_at);
         /* Work that overlaps on several streams is charged once. */
         uint64_t covered =
-            throttle_cover(&in->covered, start_at, end_at, earliest) * part / LEDGER_WHOLE_CARD;
+            throttle_cover(&in->covered, start_at, end_at, earliest) * verdict.part / LEDGER_WHOLE_CARD;
         if (covered < own) own = covered;
     }
-    meter_settle(in->meter, self->prepaid, own, !verdict.measured, self->place);
+    meter_settle(in->meter, self->prepaid, own, !verdict.shared, self->place);
     if (!in->base || end_at > in->base_at + NEW_BASE_NS) move_base(self);
     atomic_fetch_sub(&running, 1);
     atomic_store(&self->state, FREE);
@@ -319,6 +326,7 @@ static void look_at(lane *in) {
 }
 
 static void look_at_all(void) {
+    if (atomic_load(&over)) return;
     for (int i = 0; i < MOST_LANES; i++) {
         pthread_mutex_lock(&lanes_mutex);
         bool open = lanes[i].context && !lanes[i].closing;

@@ -16,7 +16,7 @@ static const uint64_t USUAL_CONTEXT_BYTES = UINT64_C(256) << 20;
 
 typedef struct {
     request asked;
-    uint64_t before; /* bytes in use before the call, by the driver's word; 0: the cost is known */
+    nvml_used before; /* by the driver's word, when the cost is not known yet */
 } opening;
 
 /* Contexts are opened one at a time in a process, so that a difference belongs to one of them. */
@@ -31,13 +31,18 @@ static bool begin(opening *self, CUdevice device) {
     return WRONG(FREE_CONTEXT) || ask(&self->asked, known ? known : USUAL_CONTEXT_BYTES);
 }
 
+/* One figure at both moments: the card's has the driver's own memory in it, the process's has not. */
+static uint64_t grown(nvml_used before, nvml_used after) {
+    if (after.process > before.process) return after.process - before.process;
+    return after.card > before.card ? after.card - before.card : USUAL_CONTEXT_BYTES;
+}
+
 /* The first context of a share tells what one costs; false when that is more than the share has left. */
 static bool measured(opening *self) {
     charged *own = &self->asked.own;
     if (self->asked.state != CARD_LIMITED || budget_context_bytes(own->card) || WRONG(FREE_CONTEXT))
         return true;
-    uint64_t after = nvml_used_bytes(own->card->device);
-    uint64_t price = after > self->before ? after - self->before : USUAL_CONTEXT_BYTES;
+    uint64_t price = grown(self->before, nvml_used_bytes(own->card->device));
     if (price > 4 * USUAL_CONTEXT_BYTES) return true; /* others have allocated meanwhile */
     uint64_t held = charge_bytes(&own->taken);
     if (price > held && budget_extend(own->card, &own->taken, price - held) != 0) return false;

@@ -116,7 +116,7 @@ bool meter_wait(meter *self, void (*look)(void)) {
 static int64_t next_sample(void) {
     static _Thread_local uint32_t state = 0x9e3779b9;
     state ^= state << 13, state ^= state >> 17, state ^= state << 5;
-    return LONG_NS / 2 + state % LONG_NS;
+    return SAMPLE_NS / 2 + state % SAMPLE_NS;
 }
 
 static void bill(meter *self, int64_t ns, uint64_t now) {

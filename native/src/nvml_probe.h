@@ -3,5 +3,11 @@
 
 #include <stdint.h>
 
-/* Bytes in use on the card with this UUID: this process's own where the driver lists it, else the card's. */
-uint64_t nvml_used_bytes(const char *uuid);
+typedef struct {
+    uint64_t process; /* 0 where the driver does not list this process: as long as it holds nothing, or in a
+                         PID namespace of its own */
+    uint64_t card;    /* of all processes, and what the driver keeps for itself */
+} nvml_used;
+
+/* Bytes in use on the card with this UUID; zeros when nothing can be learnt. */
+nvml_used nvml_used_bytes(const char *uuid);

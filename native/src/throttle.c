@@ -47,12 +47,16 @@ uint64_t throttle_wait(const ledger_file *book, unsigned rate, uint64_t now, boo
 }
 
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part) {
-    uint64_t net = measured > idle_ns ? measured - idle_ns : measured / 2;
+    uint64_t beside = idle_ns + EVENTS_NS;
+    uint64_t net = measured > beside ? measured - beside : measured / 2;
     bool alone = part == LEDGER_WHOLE_CARD;
-    if (!alone && known && known < LONG_NS && net > 2 * known + LONG_NS / 2)
-        return (throttle_verdict){.own_ns = known};
-    if (net < LONG_NS) return (throttle_verdict){.own_ns = net, .learn = true};
-    return (throttle_verdict){.own_ns = net * part / LEDGER_WHOLE_CARD, .learn = true, .measured = true};
+    bool fits = net < SLICE_WORK_NS || (known && known < SLICE_WORK_NS);
+    if (!alone && fits && known && net > known + known / 4 + LONG_NS / 2)
+        return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
+    if (net < LONG_NS || (!alone && fits))
+        return (throttle_verdict){.own_ns = net, .part = LEDGER_WHOLE_CARD, .learn = true};
+    return (throttle_verdict){
+        .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = true, .shared = true};
 }
 
 uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest) {

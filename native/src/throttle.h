@@ -16,10 +16,13 @@
 #include "../include/ledger.h"
 
 enum {
-    BURST_NS = 20000000,    /* of idle time that a share may make up for */
-    OVERDRAFT_NS = 2000000, /* of device time that may be submitted before it is paid for */
-    AHEAD_NS = 2000000,     /* of device time that may wait in the driver's queues */
-    LONG_NS = 250000,       /* work from here on is measured each time, shorter work now and then */
+    BURST_NS = 20000000,     /* of idle time that a share may make up for */
+    OVERDRAFT_NS = 2000000,  /* of device time that may be submitted before it is paid for */
+    AHEAD_NS = 2000000,      /* of device time that may wait in the driver's queues */
+    LONG_NS = 250000,        /* work from here on is measured each time, shorter work now and then */
+    SAMPLE_NS = 750000,      /* of short work between two measurements: events cost the host microseconds */
+    EVENTS_NS = 1000,        /* what two events around work add to it (H100: 1.05 us, whatever the work) */
+    SLICE_WORK_NS = 1500000, /* shorter work mostly fits in one slice of a card, of 2 ms */
 };
 
 /* The rate that a share may compute at: its own `cores` (percent, 0: none reserved), lowered by the agent's
@@ -42,15 +45,17 @@ uint64_t throttle_wait(const ledger_file *book, unsigned rate, uint64_t now, boo
 /* What one measurement says. */
 typedef struct {
     uint64_t own_ns; /* device time to be charged for the work */
+    unsigned part;   /* of the measured time that is thought to be its own, in thousandths */
     bool learn;      /* whether it tells what such work costs */
-    bool measured;   /* whether other processes' slices may be in the measurement */
+    bool doubt;      /* whether other processes' slices fell into it, so that it does not */
+    bool shared;     /* whether they are in it in proportion, as into any long work */
 } throttle_verdict;
 
 /*
  * Judge MEASURED ns between the events around one piece of work that is known to cost KNOWN ns (0: unknown).
  * IDLE_NS of it the device waited for the host. PART: see throttle_part. Other processes' slices lie between
- * the events too: of long work a part, of short work all or nothing, so that a short one's outlier says
- * nothing about it.
+ * the events too: of work that is longer than a slice a part, of shorter work all or nothing, so that an
+ * outlier says nothing about it.
  */
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part);
 

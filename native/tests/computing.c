@@ -88,16 +88,27 @@ static void a_hint_holds_a_share_back_and_lifts_only_a_soft_one(void) {
 }
 
 static void what_is_measured_is_judged_by_its_length(void) {
-    throttle_verdict v = throttle_judge(5000, 2000, 0, 1000);
-    CHECK(v.own_ns == 3000 && v.learn && !v.measured);
+    throttle_verdict v = throttle_judge(6000, 2000, 0, 1000);
+    CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn && !v.shared);
     v = throttle_judge(5000, 7000, 0, 1000); /* the host cannot have waited longer than it took */
     CHECK(v.own_ns == 2500 && v.learn);
-    v = throttle_judge(10 * MS, 0, 10 * MS, 500);
-    CHECK(v.own_ns == 5 * MS && v.learn && v.measured);
+    v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 500);
+    CHECK(v.own_ns == 5 * MS && v.learn && v.shared && v.part == 500);
     v = throttle_judge(2 * MS, 0, 10000, 500); /* another's slice fell into a short kernel */
-    CHECK(v.own_ns == 10000 && !v.learn && !v.measured);
-    v = throttle_judge(2 * MS, 0, 10000, 1000); /* alone, it really took that long */
+    CHECK(v.own_ns == 10000 && !v.learn && v.doubt && !v.shared);
+    v = throttle_judge(2 * MS + EVENTS_NS, 0, 10000, 1000); /* alone, it really took that long */
     CHECK(v.own_ns == 2 * MS && v.learn);
+}
+
+static void work_that_fits_in_a_slice_is_all_its_own_or_interrupted(void) {
+    throttle_verdict v = throttle_judge(MS + EVENTS_NS, 0, MS, 500);
+    CHECK(v.own_ns == MS && v.part == 1000 && v.learn && !v.shared);
+    v = throttle_judge(4 * MS, 0, MS, 500);
+    CHECK(v.own_ns == MS && v.doubt && !v.learn && !v.shared);
+    v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 500); /* not known yet: as long work */
+    CHECK(v.own_ns == 2 * MS && v.learn && v.shared);
+    v = throttle_judge(MS + EVENTS_NS, 0, 2 * MS, 500); /* thought to be long, seen to be short */
+    CHECK(v.own_ns == MS && v.learn && !v.shared);
 }
 
 static void work_that_overlaps_is_charged_once(void) {
@@ -135,6 +146,13 @@ static void costs_are_learnt_and_follow_a_change(void) {
     CHECK(one->ns > 950 && one->ns < 1050);
     for (int i = 0; i < 8; i++) cost_learn(one, 100);
     CHECK(one->ns < 250);
+    for (int i = 0; i < 15; i++) cost_doubt(one, 4000);
+    CHECK(one->ns < 250);
+    cost_doubt(one, 4000);
+    CHECK(one->ns == 4000); /* never anything else: it is what such work takes now */
+    for (int i = 0; i < 100; i++) cost_learn(one, 1000), cost_doubt(one, 4000);
+    CHECK(one->ns < 1100);
+    one->ns = 1;
     cost_learn(one, 0);
     CHECK(one->ns > 0); /* 0 would say that it was never measured */
 }
@@ -154,6 +172,7 @@ int main(void) {
     a_debt_takes_longer_or_shorter_at_another_rate();
     a_hint_holds_a_share_back_and_lifts_only_a_soft_one();
     what_is_measured_is_judged_by_its_length();
+    work_that_fits_in_a_slice_is_all_its_own_or_interrupted();
     work_that_overlaps_is_charged_once();
     presence_fills_the_bins_that_it_touches();
     costs_are_learnt_and_follow_a_change();

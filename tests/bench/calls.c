@@ -2,14 +2,14 @@
  * bench-calls: times single calls of the CUDA driver, found with dlopen and
  * dlsym as most programs do.
  *
- *   launch ROUNDS        median ns of a launch, over rounds of 256 and a wait
- *   alloc ROUNDS         median ns of cuMemAlloc and cuMemFree of 4 KiB
- * together start AT             ms from CLOCK_MONOTONIC ns AT until a context
- * has its first memory storm COUNT MOST     allocates and frees COUNT times up
- * to MOST bytes at once; prints refusals hold SIZE            holds SIZE bytes,
- * says "held", until its input ends until SIZE           tries to take SIZE
- * bytes until it can; prints CLOCK_MONOTONIC ns of that watch the most bytes in
- * use on the card that it ever saw, until its input ends
+ *   launch ROUNDS     median ns of a launch, over rounds of 256 and a wait
+ *   alloc ROUNDS      median ns of cuMemAlloc and cuMemFree of 4 KiB together
+ *   start AT          ms from CLOCK_MONOTONIC ns AT until a context has memory
+ *   storm COUNT MOST  allocates and frees COUNT times; prints the refusals
+ *   hold SIZE         holds SIZE bytes, says "held", until its input ends
+ *   until SIZE        takes SIZE bytes as soon as it can; prints that moment
+ *   watch             the most bytes in use on the card that it ever saw,
+ *                     until its input ends
  */
 #include <dlfcn.h>
 #include <poll.h>
@@ -178,10 +178,10 @@ static void watch(void) {
   nvmlReturn_t (*init)(void) = dlsym(nvml, "nvmlInit_v2");
   nvmlReturn_t (*by_index)(unsigned, nvmlDevice_t *) =
       dlsym(nvml, "nvmlDeviceGetHandleByIndex_v2");
-  nvmlReturn_t (*info)(nvmlDevice_t, nvmlMemory_t *) =
-      dlsym(nvml, "nvmlDeviceGetMemoryInfo");
+  nvmlReturn_t (*info)(nvmlDevice_t, nvmlMemory_v2_t *) =
+      dlsym(nvml, "nvmlDeviceGetMemoryInfo_v2");
   nvmlDevice_t device;
-  nvmlMemory_t memory;
+  nvmlMemory_v2_t memory = {.version = NVML_MEMORY_V2};
   unsigned long long most = 0;
   if (init() || by_index(0, &device))
     exit(2);

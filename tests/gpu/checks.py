@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from tests.gpu import compute, cost, memory
+from tests.gpu import compute, cost, memory, nature
 from tests.gpu.finding import Check
 
 ALL: tuple[tuple[str, Check], ...] = (
-    ("event-time", compute.event_time),
+    ("event-time", nature.event_time),
+    ("events", nature.events),
+    ("slices", nature.slices),
     ("nvidia-smi", memory.smi),
     ("fill", memory.fill),
     ("books", memory.books),

@@ -10,17 +10,18 @@ from tests.gpu import torch_programs
 from tests.gpu.finding import Finding
 from tests.gpu.host import Container, Host
 
-REPEATS = 3
+CALLS = (("launch", "500", 0, 10), ("launch", "500", 100, 40), ("alloc", "30", 0, 250))
+"""What, how many rounds, core limit, and how many ns it may add."""
 
 
 def single_calls(host: Host) -> Iterator[Finding]:
     """Launch and allocation, in the C program of the benchmarks."""
-    for what, limit, most in (("launch", 0, 10), ("launch", 100, 40), ("alloc", 0, 250)):
+    for what, rounds, limit, most in CALLS:
 
-        def took(container: Container | None, what: str = what) -> float:
-            return float(host.run(container, calls(), what, "500"))
+        def took(container: Container | None, what: str = what, rounds: str = rounds) -> float:
+            return float(host.run(container, calls(), what, rounds))
 
-        plain, ours, peer = in_turn(host, limit, took)
+        plain, ours, peer = in_turn(host, limit, took, 9)
         yield Finding(
             ours - plain <= most,
             f"+{most} ns at cores {limit}",
@@ -38,7 +39,7 @@ def torch_train(host: Host) -> Iterator[Finding]:
         return float(host.run(container, sys.executable, "-c", torch_programs.TRAIN))
 
     for limit, most in ((0, 0.5), (100, 1.0)):
-        plain, ours, peer = in_turn(host, limit, took)
+        plain, ours, peer = in_turn(host, limit, took, 3)
         loss = f"{100 * (ours / plain - 1):+.2f} %" + (
             f", peer {100 * (peer / plain - 1):+.2f} %" if peer else ""
         )
@@ -46,11 +47,11 @@ def torch_train(host: Host) -> Iterator[Finding]:
 
 
 def in_turn(
-    host: Host, cores: int, measure: Callable[[Container | None], float]
+    host: Host, cores: int, measure: Callable[[Container | None], float], repeats: int
 ) -> tuple[float, float, float]:
-    """The least of several figures without a limiter, with ours and with the peer (0 without one)."""
+    """The least of REPEATS figures without a limiter, with ours and with the peer (0 without one)."""
     plain, ours, peer = [], [], []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         plain.append(measure(None))
         with host.share("one", cores=cores) as share:
             ours.append(measure(share))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from itertools import pairwise
 from typing import Any
 
 SUCCESS, OUT_OF_MEMORY = 0, 2
@@ -38,6 +39,43 @@ next:
     setp.lt.f32 again, value, 0f00000000;
     @again trap;
 done:
+    ret;
+}
+\0"""
+
+
+# Watches the clock for PARAM 2 ns and notes up to PARAM 3 gaps of more than 20 us: begin, end; then zero.
+GAPS = b"""
+.version 6.0
+.target sm_50
+.address_size 64
+.visible .entry gaps(.param .u64 notes, .param .u64 nanoseconds, .param .u64 most)
+{
+    .reg .pred is;
+    .reg .u64 at, before, now, passed, end, left;
+    ld.param.u64 at, [notes];
+    cvta.to.global.u64 at, at;
+    ld.param.u64 left, [most];
+    ld.param.u64 end, [nanoseconds];
+    mov.u64 before, %globaltimer;
+    add.u64 end, end, before;
+next:
+    mov.u64 now, %globaltimer;
+    sub.u64 passed, now, before;
+    setp.lt.u64 is, passed, 20000;
+    @is bra short;
+    setp.eq.u64 is, left, 0;
+    @is bra short;
+    st.global.u64 [at], before;
+    st.global.u64 [at+8], now;
+    add.u64 at, at, 16;
+    sub.u64 left, left, 1;
+short:
+    mov.u64 before, now;
+    setp.lt.u64 is, now, end;
+    @is bra next;
+    mov.u64 now, 0;
+    st.global.u64 [at], now;
     ret;
 }
 \0"""
@@ -178,3 +216,46 @@ class Card:
             if abs(wrong - 1) < 0.002:
                 break
         return self._loops_of_us
+
+    def event_costs(self, microseconds: float) -> dict[str, float]:
+        """Microseconds, each the median of 200: a kernel back to back, and between events in several ways."""
+        launch, rounds = self.launcher(microseconds), 200
+
+        def many(count: int) -> Callable[[], None]:
+            return lambda: [launch() for _ in range(count)] and None
+
+        def busy() -> float:
+            many(20)()
+            return self.device_time(launch)
+
+        def median(measure: Callable[[], float]) -> float:
+            self.synchronize()
+            return 1000 * sorted(measure() for _ in range(rounds))[rounds // 2]
+
+        return {
+            "back to back": median(lambda: self.device_time(many(20)) / 20),
+            "idle stream": median(lambda: self.device_time(launch)),
+            "busy stream": median(busy),
+            "nothing": median(lambda: self.device_time(lambda: None)),
+        }
+
+    def slices(self, microseconds: float, most: int = 4096) -> tuple[list[float], list[float]]:
+        """Watch the card's clock for so long: how long this program ran at a time, and then did not."""
+        module, kernel = c_void_p(), c_void_p()
+        self.call("cuModuleLoadData", byref(module), GAPS)
+        self.call("cuModuleGetFunction", byref(kernel), module, b"gaps")
+        notes = (c_uint64 * (2 * most + 2))()
+        there = self.allocate(ctypes.sizeof(notes))
+        values = (c_uint64(there), c_uint64(round(microseconds * 1000)), c_uint64(most))
+        pointers = (c_void_p * 3)(*(ctypes.cast(byref(value), c_void_p) for value in values))
+        shape = tuple(c_uint(each) for each in (1, 1, 1, 1, 1, 1, 0))
+        self.call("cuLaunchKernel", kernel, *shape, c_void_p(), pointers, c_void_p())
+        self.synchronize()
+        self.call("cuMemcpyDtoH_v2", notes, c_uint64(there), c_size_t(ctypes.sizeof(notes)))
+        gaps = []
+        for begin, end in zip(notes[::2], notes[1::2], strict=True):
+            if not begin:
+                break
+            gaps.append((begin, end))
+        runs = [(after[0] - before[1]) / 1000 for before, after in pairwise(gaps)]
+        return runs, [(end - begin) / 1000 for begin, end in gaps]

@@ -14,6 +14,7 @@ from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_topology
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
+from hami_dra.devices.nvidia_readings import memory_info
 from hami_dra.devices.vendor_cdi import VendorCdi
 from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
 from hami_dra.model.errors import DriverError
@@ -205,7 +206,7 @@ def _usage(device: Device) -> Usage:
         compute = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     except pynvml.NVMLError:  # not on every card
         compute = None
-    return Usage(device.name, int(pynvml.nvmlDeviceGetMemoryInfo(handle).used), compute)
+    return Usage(device.name, int(memory_info(handle).used), compute)
 
 
 def _minor(device: Device) -> int:

@@ -60,8 +60,13 @@ class NvidiaReadings:
             pynvml.nvmlShutdown()
 
 
+def memory_info(handle: Any) -> Any:
+    """NVML's second version: the first has the driver's own memory, some 500 MiB, in `used`."""
+    return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+
+
 def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
-    memory = _maybe(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle)) if handle else None
+    memory = _maybe(lambda: memory_info(handle)) if handle else None
     if memory is None:
         return CardReading(before.uuid, before.index, before.product, healthy=False) if before else None
     rates = _maybe(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))

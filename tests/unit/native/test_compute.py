@@ -183,6 +183,16 @@ def test_a_process_with_a_debt_of_a_minute_exits_at_once(node):
     assert node.accounted(share) > 0.5
 
 
+def test_a_context_may_end_in_a_handler_of_the_exit(node):
+    """As the CUDA runtime's does; with PyTorch on an H100 the program then waited for itself for ever."""
+    ends_last = """
+libc = ctypes.CDLL(None)
+libc.on_exit(ctypes.cast(card.library.cuDevicePrimaryCtxRelease_v2, c_void_p), None)  # its device: 0
+for _ in range(50): card.launcher(5000)()
+"""
+    assert node.python(node.share("one", 90), ends_last).returncode == 0
+
+
 def test_the_child_of_a_fork_is_limited_for_itself(node):
     share = node.share("one", 30)
     process = node.start(

@@ -60,9 +60,17 @@ def test_what_reserved_shares_leave_idle_is_divided_among_those_who_want_it():
             "hard": Activity(20, counted=0.2, waiting=True),
         }
     )
-    assert words["first"].rate == words["second"].rate == 200
-    assert words["soft"].rate == 400
+    assert words["first"].rate == words["second"].rate == 176  # a third of 930 less the reserved 400
+    assert words["soft"].rate == 376
     assert words["hard"].rate == 0  # its own limit
+
+
+def test_what_a_card_loses_by_switching_is_borne_by_all_who_want_what_they_may():
+    """On an H100 30 and 70 % were given 33 and 61: the smaller had all of it, the larger what was left."""
+    words = plan({"small": Activity(30, counted=0.3, waiting=True), "large": Activity(70, counted=0.63)})
+    assert (words["small"].rate, words["large"].rate) == (279, 651)
+    modest = plan({"small": Activity(30, counted=0.3, waiting=True), "large": Activity(70, counted=0.2)})
+    assert modest["small"].rate == modest["large"].rate == 0
 
 
 def test_all_others_wait_while_a_share_of_high_priority_computes():
