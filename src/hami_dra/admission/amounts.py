@@ -60,11 +60,16 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
             where=where,
             fix=f"add {resources.gpu}, or leave it out",
         )
-    memory_unit = "MiB" if family.memory_unit == names.MIB else f"units of {family.memory_unit} bytes"
+    memory_unit = (
+        "MiB" if family.memory_unit == names.MIB else f"units of {quantity.format_bytes(family.memory_unit)}"
+    )
+    cores_unit = (
+        "percent of a card" if family.cores_whole == 100 else f"{family.cores_whole} are a whole card"
+    )
     _between(named, resources.gpu, 1, MOST_CARDS, where, "cards")
     _between(named, resources.memory, 1, None, where, memory_unit)
     _between(named, resources.memory_percentage, 1, 100, where, "percent")
-    _between(named, resources.cores, 0, 100, where, "percent of a card")
+    _between(named, resources.cores, 0, family.cores_whole, where, cores_unit)
     if resources.priority in named and named[resources.priority] not in (0, 1):
         raise RequestDenied(
             f"{resources.priority} is {named[resources.priority]}",

@@ -127,7 +127,7 @@ def _asked(name: str, request: GpuRequest, alternatives: Sequence[_Alternative])
 
 def _device(request: GpuRequest, alternative: _Alternative) -> Object:
     family = request.family
-    counted = family.resources.cores and (request.cores or family.cores_in_percent)
+    counted = family.counts_cores and (request.cores or family.cores_in_percent)
     amounts = {"cores": str(request.cores)} if counted else {}
     if alternative.memory is not None:
         amounts["memory"] = str(alternative.memory)

@@ -54,9 +54,11 @@ class Family:
     """`driver` is the domain of the cards' attributes, `device_type` the value of their attribute `type`.
 
     `request` names the request in a claim; `memory_unit` is one unit of the memory resource, in bytes.
-    `product`: the resources mean only devices with this in their product name. `cores_in_percent` False: the
-    cores are counted, and a request without an amount takes all of a device. `capacities`: what a claim can
-    ask for of a device, by name.
+    `product`: the resources mean only devices with this in their product name, and without `not_product`.
+    `cores_in_percent` False: the cores are counted, and a request without an amount takes all of a device.
+    `cores_whole`: so many of the cores resource are a whole device. `core_sizes`: cores come with memory
+    alone; (percent, bytes that bring as much) ascending, and what is above the last takes the whole device.
+    `capacities`: what a claim can ask for of a device, by name.
     """
 
     name: str
@@ -68,8 +70,16 @@ class Family:
     request: str = names.REQUEST
     memory_unit: int = names.MIB
     product: str = ""
+    not_product: str = ""
     cores_in_percent: bool = True
     capacities: tuple[str, ...] = (CORES, MEMORY)
+    cores_whole: int = 100
+    core_sizes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def counts_cores(self) -> bool:
+        """Whether a claim names cores: the devices have such a capacity."""
+        return bool(self.resources.cores) and not self.core_sizes
 
 
 NVIDIA = Family(
@@ -120,6 +130,11 @@ def _rows(profile: Profile) -> Iterable[Family]:
             request=profile.family,
             memory_unit=quantity.parse_int(row.memory_unit),
             product=row.product,
+            not_product=row.not_product,
             cores_in_percent=cores is None or cores.value == 100,
             capacities=tuple(profile.capacities),
+            cores_whole=row.cores_whole,
+            core_sizes=tuple(
+                (percent, quantity.parse_int(size)) for percent, size in sorted(row.core_sizes.items())
+            ),
         )

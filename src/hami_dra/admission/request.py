@@ -94,7 +94,9 @@ def _runs(container: Object, group: str) -> Runs:
 
 def _request(container: Object, runs: Runs, family: Family, named: dict[str, int]) -> GpuRequest:
     resources = family.resources
-    memory = named.get(resources.memory)
+    cores = named.get(resources.cores)
+    cores = None if cores is None else -(-cores * 100 // family.cores_whole)
+    memory = _memory(family, named.get(resources.memory), cores)
     percentage = named.get(resources.memory_percentage)
     whole = memory is None and percentage is None
     priority = named.get(resources.priority)
@@ -103,13 +105,22 @@ def _request(container: Object, runs: Runs, family: Family, named: dict[str, int
         container=container["name"],
         runs=runs,
         count=named.get(resources.gpu) or 1,
-        memory=None if memory is None else memory * family.memory_unit,
+        memory=memory,
         percentage=percentage,
         # Who takes a whole card takes its compute as well; a share without cores uses what is idle.
-        cores=named.get(resources.cores, 100 if whole and family.cores_in_percent else 0),
+        cores=cores if cores is not None else 100 if whole and family.cores_in_percent else 0,
         priority=None if priority is None else ("high", "low")[priority],
         cores_policy=_cores_policy(container),
     )
+
+
+def _memory(family: Family, named: int | None, cores: int | None) -> int | None:
+    """Bytes, None: the whole device. Where cores come with memory, as much as brings the cores (percent)."""
+    memory = None if named is None else named * family.memory_unit
+    if not family.core_sizes or not cores:
+        return memory
+    size = next((size for percent, size in family.core_sizes if percent >= cores), None)
+    return None if size is None else max(memory or 0, size)
 
 
 def _cores_policy(container: Object) -> str | None:

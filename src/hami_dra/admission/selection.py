@@ -57,8 +57,9 @@ class Selection:
 
     def _all_choices(self) -> tuple[Choice, ...]:
         """The family's own product, which no annotation takes off, and what the annotations say."""
-        product = self.family.product
-        return (*((Choice("productName", (product,), True),) if product else ()), *self.choices)
+        products = ((self.family.product, True), (self.family.not_product, False))
+        own = (Choice("productName", (product,), keep) for product, keep in products if product)
+        return (*own, *self.choices)
 
 
 def selection(pod: Object, family: Family, cards: Sequence[Card]) -> Selection:

@@ -94,9 +94,14 @@ class GenericBackend:
         name = template.fill(profile.name, known.facts)
         if not _NAME.fullmatch(name):
             raise DriverError(f"profile {profile.family}: {name!r} is no name for a device (a-z, 0-9 and -)")
-        words = {key: _words(amount, known) for key, amount in profile.capacities.items() if amount.sizes}
+        where = f"profile {profile.family}: {name}: capacities"
+        words = {
+            key: _words(f"{where}.{key}", amount, known)
+            for key, amount in profile.capacities.items()
+            if amount.sizes
+        }
         capacities = tuple(
-            _capacity(f"profile {profile.family}: {name}: capacities.{key}", key, amount, known, words)
+            _capacity(f"{where}.{key}", key, amount, known, words)
             for key, amount in profile.capacities.items()
         )
         uuid = template.fill(profile.uuid, known.facts)
@@ -159,9 +164,12 @@ def _capacity(
     return capacity
 
 
-def _words(amount: Amount, known: facts.Known) -> dict[int, str]:
+def _words(where: str, amount: Amount, known: facts.Known) -> dict[int, str]:
     sizes = amount.sizes if isinstance(amount.sizes, dict) else known.sizes[amount.sizes]
-    return {quantity.parse_int(size): word for size, word in sizes.items()}
+    try:
+        return {quantity.parse_int(template.fill(size, known.facts)): word for size, word in sizes.items()}
+    except ValueError as problem:
+        raise DriverError(f"{where}.sizes: {problem}") from problem
 
 
 def _attribute(value: str | bool | Mapping[Any, str], values: Mapping[str, str]) -> Attribute | None:

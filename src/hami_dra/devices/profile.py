@@ -133,8 +133,11 @@ class Gauges(Form):
 
 
 class Resources(Form):
-    """Resource names that Pods write for this family; `product`: for models with this in their name only.
+    """Resource names that Pods write for this family; `product`: for models with this in their name only,
+    and without `not_product`.
 
+    `cores_whole`: so many of the cores resource are a whole device. `core_sizes`: there is no capacity for
+    them, they come with a size of memory; by percent of a device, the size that brings as much.
     `use_uuid`, `nouse_uuid`: annotations of this row, instead of the family's.
     """
 
@@ -143,7 +146,10 @@ class Resources(Form):
     memory_percentage: str = ""
     cores: str = ""
     memory_unit: str = "1Mi"
+    cores_whole: Annotated[int, msgspec.Meta(ge=1)] = 100
+    core_sizes: dict[Annotated[int, msgspec.Meta(ge=1, le=99)], str] = {}
     product: str = ""
+    not_product: str = ""
     use_uuid: str = ""
     nouse_uuid: str = ""
 

@@ -119,7 +119,7 @@ def _models(profile: Profile, known: set[str]) -> Iterator[Finding]:
         )
         for name, value in row.items():
             if isinstance(value, dict):
-                yield from _sizes(f"{key}.{name}", value)
+                yield from _sizes(f"{key}.{name}", value, known)
 
 
 def _attributes(profile: Profile, known: set[str]) -> Iterator[Finding]:
@@ -167,18 +167,20 @@ def _amount(profile: Profile, key: str, amount: Amount, known: set[str]) -> Iter
     if str(amount.step) == "0":
         yield f"{key}.step", "0 is no step"
     if isinstance(amount.sizes, dict):
-        yield from _sizes(f"{key}.sizes", amount.sizes)
+        yield from _sizes(f"{key}.sizes", amount.sizes, known)
     elif amount.sizes:
         rows = [*profile.models.table.values(), profile.models.unknown] if profile.models else [{}]
         if not all(isinstance(row.get(amount.sizes), dict) for row in rows if row is not None):
             yield f"{key}.sizes", f"{amount.sizes!r} is no column of sizes in models.table"
 
 
-def _sizes(key: str, sizes: dict[str, str]) -> Iterator[Finding]:
+def _sizes(key: str, sizes: dict[str, str], known: set[str]) -> Iterator[Finding]:
     if not 1 <= len(sizes) <= MOST_SIZES:
         yield key, f"has {len(sizes)} sizes; 1 to {MOST_SIZES} are possible"
     for size in sizes:
-        yield from _quantity(f"{key}.{size}", size)
+        yield from _texts([(f"{key}.{size}", size)], known)
+        if not [*template.names(size)]:
+            yield from _quantity(f"{key}.{size}", size)
 
 
 def _container(profile: Profile, known: set[str]) -> Iterator[Finding]:
@@ -232,10 +234,13 @@ def _resources(profile: Profile) -> Iterator[Finding]:
         for name in (row.count, row.memory, row.memory_percentage, row.cores):
             if name and not _RESOURCE.fullmatch(name):
                 yield f"resources[{at}]", f"{name!r} is no name of a resource (vendor.com/name)"
-        for name, capacity in ((row.memory, "memory"), (row.cores, "cores")):
+        behind_cores = "memory" if row.core_sizes else "cores"
+        for name, capacity in ((row.memory, "memory"), (row.cores, behind_cores)):
             if name and capacity not in profile.capacities:
                 yield f"resources[{at}]", f"{name} needs a capacity {capacity}, and there is none"
         yield from _quantity(f"resources[{at}].memoryUnit", row.memory_unit)
+        for percent, size in row.core_sizes.items():
+            yield from _quantity(f"resources[{at}].coreSizes.{percent}", size)
 
 
 def _texts(texts: list[tuple[str, str]], known: set[str]) -> Iterator[Finding]:

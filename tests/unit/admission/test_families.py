@@ -1,10 +1,13 @@
 """The resource names of every family that we ship become claims of its class, by its profile alone."""
 
+import re
+
 import pytest
 
 from hami_dra.admission.families import NVIDIA, of_profiles
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.devices import families
+from hami_dra.model import quantity
 from hami_dra.model.errors import RequestDenied
 from tests.unit.admission.pods import pod
 
@@ -37,6 +40,20 @@ def test_no_shipped_profile_is_refused():
         ("huawei.com/: Ascend910B3=1 Ascend910B3-memory=32768", "ascend", {"memory": 32768 * MI}),
         ("huawei.com/: Ascend310P-memory=6144", "ascend", {"memory": 6144 * MI}),
         ("huawei.com/: Ascend910A=1", "ascend", {}),
+        ("huawei.com/: Ascend910B3=1 Ascend910B3-core=40", "ascend", {"memory": 32768 * MI}),
+        (
+            "huawei.com/: Ascend910B3=1 Ascend910B3-memory=1024 Ascend910B3-core=25",
+            "ascend",
+            {"memory": 16384 * MI},
+        ),
+        (
+            "huawei.com/: Ascend910B3=1 Ascend910B3-memory=32768 Ascend910B3-core=10",
+            "ascend",
+            {"memory": 32768 * MI},
+        ),
+        ("huawei.com/: Ascend910B3=1 Ascend910B3-memory=1024 Ascend910B3-core=51", "ascend", {}),
+        ("huawei.com/: Ascend910B3-memory=16384 Ascend910B3-core=0", "ascend", {"memory": 16384 * MI}),
+        ("huawei.com/: Ascend310P=1 Ascend310P-core=12", "ascend", {"memory": 3072 * MI}),
         ("amd.com/: gpu=1 gpumem=1024 gpucores=30", "amd", {"memory": 1024 * MI, "cores": 30}),
         ("amd.com/: gpu=1", "amd", {"cores": 100}),
         ("aws.amazon.com/: neuron=1", "neuron", {}),
@@ -48,10 +65,17 @@ def test_no_shipped_profile_is_refused():
         ),
         ("hygon.com/: dcunum=1 dcumem=2000 dcucores=60", "hygon", {"memory": 2000 * MI, "cores": 60}),
         ("iluvatar.ai/: BI-V150-vgpu=1 BI-V150.vMem=4", "iluvatar", {"memory": 1024 * MI, "cores": 0}),
-        ("mthreads.com/: vgpu=1 sgpu-memory=2", "mthreads", {"memory": 1024 * MI}),
-        ("enflame.com/: drs-gcu=1 gcu-memory=512", "enflame", {"memory": 512 * MI}),
+        ("mthreads.com/: vgpu=1 sgpu-memory=2", "mthreads", {"memory": 1024 * MI, "cores": 0}),
+        ("mthreads.com/: vgpu=1 sgpu-memory=32 sgpu-core=8", "mthreads", {"memory": 16384 * MI, "cores": 50}),
+        ("mthreads.com/: vgpu=1 sgpu-memory=2 sgpu-core=1", "mthreads", {"memory": 1024 * MI, "cores": 7}),
+        ("enflame.com/: gcu=1", "enflame", {}),
+        ("enflame.com/: drs-gcu=1 gcu-memory=512", "enflame", {"memory": 512 * MI, "cores": 0}),
+        ("enflame.com/: gcu-memory=20480 gcu-core=40", "enflame", {"memory": 20480 * MI, "cores": 40}),
         ("metax-tech.com/: gpu=1", "metax", {}),
+        ("metax-tech.com/: sgpu=1 vmemory=4 vcore=60", "metax", {"memory": 4096 * MI, "cores": 60}),
+        ("metax-tech.com/: sgpu=1", "metax", {"cores": 100}),
         ("kunlunxin.com/: xpu=1", "kunlunxin", {}),
+        ("kunlunxin.com/: vxpu=1 vxpu-memory=24576", "kunlunxin", {"memory": 24576 * MI}),
         ("birentech.com/: gpu=1", "biren", {}),
         ("vastaitech.com/: va=1", "vastai", {}),
     ],
@@ -66,9 +90,53 @@ def test_a_pod_of_each_family_becomes_a_claim_of_its_class(limits, driver, capac
     assert selectors(device)[0].endswith(f'type == "hami-{driver}"')
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"huawei.com/Ascend910B3": 1, "huawei.com/Ascend910B3-core": 101}, "write 0 to 100 (percent"),
+        ({"mthreads.com/vgpu": 1, "mthreads.com/sgpu-core": 17}, "write 0 to 16 (16 are a whole card)"),
+        ({"metax-tech.com/sgpu": 1, "metax-tech.com/vmemory": 17179869184}, "counts units of 1Gi"),
+        ({"enflame.com/drs-gcu": 1, "enflame.com/gcu-core": "1.5"}, "write a whole number"),
+        ({"kunlunxin.com/vxpu": 1, "kunlunxin.com/vxpu-memory": 0}, "write 1 or more (MiB)"),
+    ],
+)
+def test_an_amount_that_no_device_has_is_refused_in_the_familys_own_units(limits, said):
+    with pytest.raises(RequestDenied, match=re.escape(said)):
+        asked(limits)
+
+
+def test_cores_that_come_with_memory_ask_for_a_template_that_has_as_many():
+    """By the tables of the profile itself: a template's name tells its AI cores."""
+    (ascend,) = (profile for profile in GOOD if profile.family == "ascend")
+    chips = ascend.models.table.values()
+    checked = 0
+    for row in ascend.resources:
+        for chip in chips:
+            name = chip["productName"]
+            if row.product not in name or (row.not_product and row.not_product in name):
+                continue
+            for percent, size in row.core_sizes.items():
+                # The scheduler takes the next size there is.
+                fitting = [
+                    word
+                    for each, word in chip["sizes"].items()
+                    if quantity.parse(each) >= quantity.parse(size)
+                ]
+                template = re.match(r"vir(\d+)", fitting[0])
+                cores = int(template.group(1)) if template else chip["aiCores"]
+                assert cores * 100 >= percent * chip["aiCores"], (name, percent)
+                checked += 1
+    assert checked > 20
+
+
 def test_a_chips_own_resource_means_that_chip():
     expressions = selectors(asked({"huawei.com/Ascend910B3": 1}))
     assert 'productName.lowerAscii().contains("ascend910b3")' in expressions[1]
+
+
+def test_a_chip_is_not_taken_for_another_whose_name_begins_as_its_own():
+    expressions = selectors(asked({"huawei.com/Ascend910B4": 1}))
+    assert any(each.startswith("!(") and '"ascend910b4-1"' in each for each in expressions)
 
 
 def test_uuid_and_type_are_chosen_by_the_familys_annotations():

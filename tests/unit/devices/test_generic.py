@@ -111,13 +111,21 @@ def test_a_tree_is_named_as_the_container_runtime_sees_it() -> None:
     assert all(mount["hostPath"].startswith("/run/hami-tree/") for mount in edits.common["mounts"])
 
 
+def test_memory_of_cards_whose_program_tells_it_is_shared_in_the_sizes_there_are() -> None:
+    xpu = trees.backend("kunlunxin").discover()[0]
+    assert [size // GI for size in xpu.capacities[0].values] == [24, 48, 96]
+    assert xpu.attributes["productName"] == "Kunlunxin P800 OAM"
+    metax = trees.backend("metax").discover()[0]
+    assert {each.name: each.value for each in metax.capacities} == {"cores": 100, "memory": 64 * GI}
+
+
 def test_a_device_node_that_went_away_stops_the_prepare_with_its_name(tmp_path: Path) -> None:
     tree = trees.copy_of(trees.OTHERS, tmp_path)
     backend = trees.backend("kunlunxin", tree)
     xpu = backend.discover()[0]
     (tree / "dev/xpuctrl").unlink()
     with pytest.raises(DriverError, match=r"/dev/xpuctrl is not on the host"):
-        backend.edits([share(xpu)])
+        backend.edits([share(xpu, memory=96 * GI)])
 
 
 def test_a_model_that_the_profile_does_not_know_is_left_out_and_told(
@@ -157,6 +165,10 @@ def test_use_is_read_in_bytes_and_parts_of_one() -> None:
         (300000000, 0.0),
         (300000000, 0.1),
     ]
+    xpus = trees.backend("kunlunxin")
+    assert [(use.memory, use.compute) for use in xpus.usage(xpus.discover())] == [(512 << 20, 0.25), (0, 0.0)]
+    cards = trees.backend("metax")
+    assert [use.memory for use in cards.usage(cards.discover())] == [879104 << 10] * 2
 
 
 def test_a_programs_answer_counts_for_a_while(tmp_path: Path) -> None:

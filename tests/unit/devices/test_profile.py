@@ -102,6 +102,21 @@ def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
         ("health", [{"key": "x"}], "acme.yaml: health[0]: must have one of file and command"),
         ("resources", [{"count": "npu"}], "acme.yaml: resources[0]: 'npu' is no name of a resource"),
         (
+            "capacities/memory",
+            {"unit": "bytes", "sizes": {"{colour}": ""}},
+            "acme.yaml: capacities.memory.sizes.{colour}: {colour} is not known here",
+        ),
+        (
+            "resources",
+            [{"count": "a.b/npu", "cores": "a.b/c", "coreSizes": {50: "half"}}],
+            "acme.yaml: resources[0].coreSizes.50: 'half' is not a quantity",
+        ),
+        (
+            "resources",
+            [{"count": "a.b/npu", "coresWhole": 0}],
+            "acme.yaml: resources[0].coresWhole: expected `int` >= 1",
+        ),
+        (
             "resources",
             [{"count": "a.b/npu", "cores": "a.b/cores"}],
             "acme.yaml: resources[0]: a.b/cores needs a capacity cores",
