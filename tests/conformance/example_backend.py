@@ -17,6 +17,7 @@ class ExampleBackend:
 
     driver = "example.project-hami.io"
     limiter = False
+    claim_wide = True
 
     def discover(self) -> list[Device]:
         """The numbers of the device nodes keep names stable over restarts."""

@@ -117,6 +117,17 @@ def test_policies_are_what_the_api_takes(backend: Backend) -> None:
                     assert (amount - capacity.least) % capacity.step == 0
 
 
+def test_edits_of_a_share_depend_on_its_claim_only_where_the_backend_says_so(backend: Backend) -> None:
+    first, second, *_ = backend.discover()
+    grants = [prepared(backend, allocated(backend, device, 0), others=()) for device in (first, second)]
+    alone, whole = [backend.edits(of) for of in grants], backend.edits([*grants[0], *grants[1]])
+    same = all(
+        each.common == whole.common and dict(each.shares).items() <= dict(whole.shares).items()
+        for each in alone
+    )
+    assert same or backend.claim_wide
+
+
 def test_the_slice_has_no_empty_field_that_the_server_would_drop(backend: Backend) -> None:
     def empty(value: Any, path: str) -> list[str]:
         if value in ({}, [], ""):

@@ -43,6 +43,7 @@ class CardBackend:
 
     driver = DRIVER
     limiter = True
+    claim_wide = False
 
     def __init__(self, *devices: Device, cdi: Sequence[Path] = ()) -> None:
         self.devices = list(devices or (A10,))

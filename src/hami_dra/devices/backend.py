@@ -71,6 +71,12 @@ class Backend(Protocol):
         """Are shares held by our limiter (preload, limits, ledger)? They have `memory` and `cores` then."""
         ...
 
+    @property
+    def claim_wide(self) -> bool:
+        """Do the edits of a share depend on the others of its claim? Claims that share a container are then
+        described together, as if they were one."""
+        ...
+
     def discover(self) -> list[Device]:
         """Return the devices of this host, in a stable order, packed first to last; errors.DriverError."""
         ...

@@ -46,6 +46,13 @@ class GenericBackend:
         """See Backend."""
         return self.profile.driver
 
+    @property
+    def claim_wide(self) -> bool:
+        """See Backend: variables are joined over a claim, and positions counted in it."""
+        container = self.profile.container
+        inside = [name for node in container.devices for name in template.names(getattr(node, "inside", ""))]
+        return bool(container.environment) or "position" in inside
+
     def discover(self) -> list[Device]:
         """See Backend. A device that the profile cannot describe is left out and told in the log."""
         devices: list[Device] = []

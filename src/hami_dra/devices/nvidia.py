@@ -62,6 +62,7 @@ class NvidiaBackend:
 
     driver = DRIVER
     limiter = True
+    claim_wide = False
 
     def __init__(
         self,

@@ -59,12 +59,16 @@ class Share:
 
 @dataclass(frozen=True)
 class PreparedClaim:
-    """A claim and its shares on this node: what the checkpoint remembers."""
+    """A claim and its shares on this node: what the checkpoint remembers.
+
+    `together`: uids of the claims that the same containers use, see `node.together`.
+    """
 
     uid: str
     namespace: str
     name: str
     shares: tuple[Share, ...]
+    together: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""
@@ -77,7 +81,8 @@ class PreparedClaim:
 
         KeyError, TypeError, AttributeError: damaged.
         """
-        return cls(data["uid"], data["namespace"], data["name"], tuple(map(_share, data["shares"])))
+        shares, together = tuple(map(_share, data["shares"])), tuple(map(str, data.get("together", ())))
+        return cls(data["uid"], data["namespace"], data["name"], shares, together)
 
 
 def _share(data: dict[str, Any]) -> Share:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 
 import structlog
 
-from hami_dra.devices.backend import Backend
+from hami_dra.devices.backend import Backend, ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, findings, metrics, prepare
+from hami_dra.node import cdi, findings, metrics, prepare, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
 from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
@@ -86,12 +87,15 @@ class NodeDriver:
         _refuse_odd_names(ref)
         end = time.monotonic() + within_s
         claim = self._claim(ref, within_s)
+        beside = self._beside(ref, claim)
         with self._lock.held(end):
             claims = self.load()
             planned = _plan(ref, claim, self._node, self._family, claims)
-            if claims.get(ref.uid) != planned:
-                self._save(claims | {ref.uid: planned})
-            return self._carry_out(planned)
+            self._refuse_half_told(ref, planned, beside, claims)
+            now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
+            if claims != now:
+                self._save(now)
+            return self._carry_out(now[ref.uid], now)
 
     def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
         """Remove what the claim has here, by its uid; fine when there is nothing."""
@@ -108,7 +112,7 @@ class NodeDriver:
             for claim in claims.values():
                 try:
                     self._refuse_strangers(claim)
-                    self._carry_out(claim)
+                    self._carry_out(claim, claims)
                 except (errors.HamiError, OSError) as problem:
                     text = f"claim {claim.namespace}/{claim.name} is prepared but not rebuilt: {problem}"
                     found.append(Finding("ClaimNotRebuilt", text))
@@ -154,24 +158,64 @@ class NodeDriver:
         except errors.NotFound as problem:
             raise errors.PrepareError(f"{ref} is gone", reason="ClaimGone") from problem
 
-    def _carry_out(self, claim: PreparedClaim) -> list[Granted]:
-        edits = self._backend.edits([(self._family.devices[share.device], share) for share in claim.shares])
+    def _carry_out(self, claim: PreparedClaim, claims: Claims) -> list[Granted]:
+        """Write the files of CLAIM, and of those of CLAIMS that it is described with."""
+        others = (claims[uid] for uid in claim.together if uid in claims)
+        group = [claim, *(other for other in others if self._stranger(other) is None)]
+        edits = self._edits(group)
         limits = {}
         for share in claim.shares if self._limiter else ():
             self.folders.write(share)
             if share.limited and self._limiter:
                 limits[share.key] = cdi.limiter_edits(share, self.folders.path(share.share_id), self._limiter)
-        self.cdi.write(claim.uid, cdi.specification(self._family.driver, claim, edits, limits))
+        for one in group:
+            self.cdi.write(one.uid, cdi.specification(self._family.driver, one, edits, limits))
         return [
             _granted(self._family.driver, claim.uid, share, edits.vendor.get(share.key, ()))
             for share in claim.shares
         ]
 
+    def _edits(self, group: Iterable[PreparedClaim]) -> ClaimEdits:
+        """What the containers of these claims get, the same from whichever of them one looks."""
+        shares = [share for claim in sorted(group, key=lambda claim: claim.uid) for share in claim.shares]
+        return self._backend.edits([(self._family.devices[share.device], share) for share in shares])
+
+    def _beside(self, ref: ClaimRef, claim: dict[str, Any]) -> together.Together:
+        """The claims that the containers of this one use beside it, if that matters to the family."""
+        if not self._backend.claim_wide:
+            return together.ALONE
+        return together.look(self._kube, ref, claim, self._family.driver, self._node)
+
+    def _refuse_half_told(
+        self, ref: ClaimRef, planned: PreparedClaim, beside: together.Together, claims: Claims
+    ) -> None:
+        """Where claims cannot be described together: refuse the one that would take another's variables."""
+        known = [(name, claims[uid]) for name, uid in beside.others if uid in claims]
+        if not beside.apart or not known:
+            return
+        whole = self._edits([planned, *(claim for _, claim in known)])
+        alone = [self._edits([claim]) for claim in (planned, *(claim for _, claim in known))]
+        same = all(
+            each.common == whole.common and all(whole.shares[key] == of for key, of in each.shares.items())
+            for each in alone
+        )
+        if not same:
+            others = " and ".join(name for name, _ in known)
+            raise errors.PrepareError(
+                f"{ref}: a container uses it beside {others}, and {beside.apart}: the variables that name its"
+                f" devices can say one thing only. Ask for all devices of a container"
+                " in one claim, with a request for each",
+                reason="ClaimsMixed",
+            )
+
     def _refuse_strangers(self, claim: PreparedClaim) -> None:
-        for share in claim.shares:
-            device = self._family.devices.get(share.device)
-            if device is None or device.uuid != share.uuid:
-                raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
+        if (share := self._stranger(claim)) is not None:
+            raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
+
+    def _stranger(self, claim: PreparedClaim) -> Share | None:
+        """The first share whose device is another one by now."""
+        known = {device.name: device.uuid for device in self._family.devices.values()}
+        return next((share for share in claim.shares if known.get(share.device) != share.uuid), None)
 
     def _from_api(self) -> Claims:
         """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""
@@ -187,6 +231,7 @@ class NodeDriver:
                 continue
             try:
                 planned = prepare.plan(ref, item, self._node, self._family, claims.values())
+                planned = replace(planned, together=self._beside(ref, item).uids)
                 claims[ref.uid] = self._with_noted_units(planned)
             except errors.PrepareError as problem:
                 log.warning("claim left out of the rebuilt checkpoint", claim=str(ref), error=str(problem))

@@ -1,0 +1,105 @@
+"""Several claims of one family in one container: what it is told of its devices must name all of them.
+
+A variable is in a container once, and of two claims that set it the later one wins. So claims that the same
+containers use are described together. Where that cannot be, since another container uses only some of them,
+`apart` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
+from hami_dra.kube.kinds import PODS
+from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef, results
+from hami_dra.model.share import PreparedClaim
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Together:
+    """`others`: uids of the claims that containers use beside this one, by name. `apart`: the container that
+    uses only some of them, in a person's words; empty when there is none."""
+
+    others: tuple[tuple[str, str], ...] = ()
+    apart: str = ""
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """Of the claims that this one is described with."""
+        return () if self.apart else tuple(uid for _, uid in self.others)
+
+
+ALONE = Together()
+
+
+def look(kube: KubeClient, ref: ClaimRef, claim: Object, driver: str, node: str) -> Together:
+    """Who uses CLAIM, and what beside it of DRIVER on NODE. Raises errors.KubeError."""
+    pods = {pod["metadata"]["uid"]: pod for pod in _pods(kube, claim)}
+    beside = {name for names in _uses(pods.values()).values() if ref.name in names for name in names}
+    others: dict[str, Object] = {}
+    for name in sorted(beside - {ref.name}):
+        try:
+            other = kube.get(RESOURCE_CLAIMS, name, ref.namespace)
+        except errors.NotFound:
+            continue
+        if results(other, driver, node):
+            others[name] = other
+    if not others:
+        return ALONE
+    for other in others.values():
+        pods |= {pod["metadata"]["uid"]: pod for pod in _pods(kube, other)}
+    uids = tuple((name, other["metadata"]["uid"]) for name, other in others.items())
+    return Together(uids, apart({ref.name, *others}, pods.values()))
+
+
+def linked(claims: Mapping[str, PreparedClaim], group: Collection[str]) -> dict[str, PreparedClaim]:
+    """Those of CLAIMS that are in GROUP (uids), each with the others noted. Pure."""
+    return {
+        uid: replace(claim, together=tuple(sorted(set(group) - {uid})))
+        for uid, claim in claims.items()
+        if uid in group
+    }
+
+
+def apart(group: Collection[str], pods: Iterable[Object]) -> str:
+    """The first container that uses some of the claims GROUP and not all of them; empty without one. Pure."""
+    for user, names in sorted(_uses(pods).items()):
+        mine = sorted(names & set(group))
+        if mine and len(mine) < len(group):
+            return f"{user} uses {' and '.join(mine)} alone"
+    return ""
+
+
+def _uses(pods: Iterable[Object]) -> dict[str, set[str]]:
+    """Container, in a person's words -> names of the claims that it uses."""
+    return {
+        f"container {container['name']} of Pod {pod['metadata']['name']}": set(_named(pod, container))
+        for pod in pods
+        for group in ("initContainers", "containers")
+        for container in pod["spec"].get(group) or []
+    }
+
+
+def _named(pod: Object, container: Object) -> Iterator[str]:
+    made = {each["name"]: each for each in (pod.get("status") or {}).get("resourceClaimStatuses") or []}
+    listed = {each["name"]: each for each in pod["spec"].get("resourceClaims") or []}
+    for used in (container.get("resources") or {}).get("claims") or []:
+        entry = listed.get(used["name"]) or {}
+        name = entry.get("resourceClaimName") or made.get(used["name"], {}).get("resourceClaimName")
+        if name:
+            yield name
+
+
+def _pods(kube: KubeClient, claim: Object) -> Iterator[Object]:
+    namespace = claim["metadata"]["namespace"]
+    for user in (claim.get("status") or {}).get("reservedFor") or []:
+        if user.get("resource") == "pods":
+            try:
+                yield kube.get(PODS, user["name"], namespace)
+            except errors.NotFound:
+                continue

@@ -1,0 +1,166 @@
+"""Two claims of one family in one container: the container is told of the devices of both."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+from hami_dra.kube.kinds import EVENTS, PODS, RESOURCE_CLAIMS
+from hami_dra.node.plugin import Config
+from hami_dra.node.process import Process
+from tests.contract.conftest import Add
+from tests.contract.test_families import StartAll, allocated, kubelet_of, specification, start_all
+from tests.contract.test_restarts import until
+from tests.support import trees
+from tests.support.cards import claim
+from tests.support.fake_kube import FakeKube
+
+__all__ = ["start_all"]
+
+NPU = "ascend.project-hami.io"
+NEURON = "neuron.project-hami.io"
+HYGON = "hygon.project-hami.io"
+
+
+@pytest.fixture
+def use(kube: FakeKube) -> Any:
+    """Store a Pod; each container with the claims that it names. The claims are then reserved for it."""
+
+    def make(pod: str, **containers: list[str]) -> None:
+        names = sorted({name for claims in containers.values() for name in claims})
+        # One by its name, the others as from a template.
+        listed = [{"name": f"of-{name}", "resourceClaimTemplateName": "t"} for name in names[1:]]
+        made = [{"name": f"of-{name}", "resourceClaimName": name} for name in names]
+        spec = {
+            "containers": [
+                {"name": each, "resources": {"claims": [{"name": f"of-{name}"} for name in claims]}}
+                for each, claims in containers.items()
+            ],
+            "resourceClaims": [made[0], *listed],
+        }
+        body = {"metadata": {"name": pod}, "spec": spec, "status": {"resourceClaimStatuses": made[1:]}}
+        uid = kube.create(PODS, body, "default")["metadata"]["uid"]
+        for name in names:
+            status = kube.get(RESOURCE_CLAIMS, name, "default")["status"]
+            users = [*status.get("reservedFor", []), {"resource": "pods", "name": pod, "uid": uid}]
+            kube.patch(RESOURCE_CLAIMS, name, {"status": {"reservedFor": users}}, "default")
+
+    return make
+
+
+def variables(config: Config, driver: str, body: dict[str, Any]) -> dict[str, str]:
+    edits = specification(config, driver, body)["containerEdits"]
+    return dict(entry.split("=", 1) for entry in edits["env"])
+
+
+def two_npus(add: Add) -> list[dict[str, Any]]:
+    return [
+        add(claim(name, allocated(NPU, f"ascend-{at}", memory="64Gi"))) for name, at in (("a", 3), ("b", 1))
+    ]
+
+
+def test_a_container_with_two_claims_is_told_of_the_devices_of_both(
+    start_all: StartAll, config: Config, add: Add, use: Any
+) -> None:
+    start_all(trees.backend("ascend"))
+    npus = kubelet_of(config, NPU)
+    bodies = two_npus(add)
+    use("p", main=["a", "b"])
+    assert [answer.error for answer in npus.prepare(*bodies).values()] == ["", ""]
+    for body in bodies:
+        assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"
+        (device,) = specification(config, NPU, body)["devices"]
+        assert device["containerEdits"]["deviceNodes"], "each claim brings its own device nodes"
+    npus.close()
+
+
+def test_positions_are_counted_through_both(start_all: StartAll, config: Config, add: Add, use: Any) -> None:
+    start_all(trees.backend("neuron"))
+    neurons = kubelet_of(config, NEURON)
+    bodies = [add(claim(f"c{at}", allocated(NEURON, f"neuron-{at}", cores="2"))) for at in (5, 6)]
+    use("p", main=["c5", "c6"])
+    neurons.prepare(*bodies)
+    inside = [
+        specification(config, NEURON, body)["devices"][0]["containerEdits"]["deviceNodes"][0]["path"]
+        for body in bodies
+    ]
+    assert inside == ["/dev/neuron0", "/dev/neuron1"]
+    assert {variables(config, NEURON, body)["NEURON_RT_VISIBLE_CORES"] for body in bodies} == {"0-1,2-3"}
+    neurons.close()
+
+
+def test_they_stay_together_over_a_reboot(start_all: StartAll, config: Config, add: Add, use: Any) -> None:
+    first: Process = start_all(trees.backend("ascend"))
+    npus = kubelet_of(config, NPU)
+    bodies = two_npus(add)
+    use("p", main=["a", "b"])
+    npus.prepare(*bodies)
+    npus.close()
+    first.stop()
+    shutil.rmtree(config.cdi)
+    start_all(trees.backend("ascend"))
+    for body in bodies:
+        assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"
+
+
+def test_containers_with_a_claim_each_are_told_of_their_own(
+    start_all: StartAll, config: Config, add: Add, use: Any
+) -> None:
+    start_all(trees.backend("ascend"))
+    npus = kubelet_of(config, NPU)
+    bodies = two_npus(add)
+    use("p", one=["a"], two=["b"])
+    npus.prepare(*bodies)
+    told = [variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] for body in bodies]
+    assert told == ["3", "1"]
+    npus.close()
+
+
+def test_what_cannot_be_told_at_once_is_refused_and_the_pod_hears_why(
+    start_all: StartAll, config: Config, add: Add, use: Any, kube: FakeKube
+) -> None:
+    start_all(trees.backend("ascend"))
+    npus = kubelet_of(config, NPU)
+    first, second = two_npus(add)
+    use("p", both=["a", "b"], one=["a"])
+    answers = npus.prepare(first, second)
+    assert answers[first["metadata"]["uid"]].error == ""
+    said = answers[second["metadata"]["uid"]].error
+    assert "container one of Pod p uses a alone" in said
+    assert "in one claim, with a request for each" in said
+    until(lambda: kube.list(EVENTS)[0])
+    (event,) = kube.list(EVENTS)[0]
+    assert (event["reason"], event["involvedObject"]["name"]) == ("ClaimsMixed", "p")
+    assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3", "the other's stay what they were"
+    npus.close()
+
+
+def test_a_claim_that_another_pod_uses_alone_stays_as_that_pod_was_told(
+    start_all: StartAll, config: Config, add: Add, use: Any
+) -> None:
+    start_all(trees.backend("ascend"))
+    npus = kubelet_of(config, NPU)
+    first, second = two_npus(add)
+    use("early", main=["a"])
+    npus.prepare(first)
+    use("late", main=["a", "b"])
+    said = npus.prepare(second)[second["metadata"]["uid"]].error
+    assert "container main of Pod early uses a alone" in said
+    assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3"
+    npus.close()
+
+
+def test_a_family_without_variables_has_nothing_to_mix(
+    start_all: StartAll, config: Config, add: Add, use: Any
+) -> None:
+    start_all(trees.backend("hygon"))
+    dcus = kubelet_of(config, HYGON)
+    bodies = [
+        add(claim(name, allocated(HYGON, f"dcu-{at}", memory="1Gi", cores="10")))
+        for name, at in (("a", 128), ("b", 129))
+    ]
+    use("p", both=["a", "b"], one=["a"])
+    assert [answer.error for answer in dcus.prepare(*bodies).values()] == ["", ""]
+    dcus.close()
