@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from hami_dra import http_server
+from hami_dra.model.names import DRIVER
 from hami_dra.observe import room, web
 from hami_dra.observe.allocation import Allocation, Card
 from hami_dra.observe.cluster import CardUse, Cluster
@@ -48,6 +49,7 @@ def cluster(cards: int = 14, shares: int = 66, waiting: int = 2) -> Cluster:
             product="NVIDIA H100 80GB HBM3" if big else "NVIDIA A10",
             memory=(80 if big else 24) * GIB,
             cores=100,
+            driver=DRIVER,
         )
         made[card] = []
     whole = list(made)

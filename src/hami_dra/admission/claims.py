@@ -164,10 +164,10 @@ def _config(request: GpuRequest) -> list[Object]:
     """Opaque parameters for the node, only where the Pod says something other than nothing."""
     asked = {"priority": request.priority, "coresPolicy": request.cores_policy}
     given = {key: value for key, value in asked.items() if value is not None}
-    if not given:
+    if not given or not request.family.parameters:
         return []
     body = {"apiVersion": parameters.API_VERSION, "kind": parameters.KIND} | given
-    return [{"opaque": {"driver": names.DRIVER, "parameters": body}}]
+    return [{"opaque": {"driver": request.family.driver, "parameters": body}}]
 
 
 def _part(size: int, percentage: int) -> int:

@@ -59,6 +59,7 @@ class Family:
     `cores_whole`: so many of the cores resource are a whole device. `core_sizes`: cores come with memory
     alone; (percent, bytes that bring as much) ascending, and what is above the last takes the whole device.
     `capacities`: what a claim can ask for of a device, by name.
+    `parameters`: its claims may carry ShareParameters.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Family:
     capacities: tuple[str, ...] = (CORES, MEMORY)
     cores_whole: int = 100
     core_sizes: tuple[tuple[int, int], ...] = ()
+    parameters: bool = False
 
     @property
     def counts_cores(self) -> bool:
@@ -93,6 +95,7 @@ NVIDIA = Family(
         numa_bind="nvidia.com/numa-bind",
         mode="nvidia.com/vgpu-mode",
     ),
+    parameters=True,
 )
 
 MIG = replace(

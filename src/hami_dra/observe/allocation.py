@@ -26,7 +26,7 @@ class Card:
     product: str
     memory: int
     cores: int
-    driver: str = names.DRIVER
+    driver: str
     counted: int = 100
 
 
@@ -44,14 +44,14 @@ class Allocation:
 
 
 def cards(slices: Iterable[Object]) -> list[Card]:
-    """Our published cards, by node and index."""
+    """Our published cards, by node, family and index."""
     found = [
         _card(item["spec"], device)
         for item in slices
         if names.is_ours(item["spec"]["driver"])
         for device in item["spec"].get("devices") or []
     ]
-    return sorted(found, key=lambda card: (card.node, card.driver != names.DRIVER, card.driver, card.index))
+    return sorted(found, key=lambda card: (card.node, card.driver, card.index))
 
 
 def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[Allocation]:
