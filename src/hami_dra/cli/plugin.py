@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.devices.nvidia_readings import NvidiaReadings
 from hami_dra.kube import Client, KubeClient
-from hami_dra.model.errors import UserError
+from hami_dra.model.errors import StateError, UserError
 from hami_dra.model.names import DRIVER
+from hami_dra.model.share import Share
+from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.plugin import Config, Plugin
 from hami_dra.node.process import Member, Process
 from hami_dra.observe.auditor import Auditor
@@ -143,8 +146,14 @@ def plugin(**options: Any) -> None:
         (only,) = members
         serve(Plugin(config, kube, only.backend, metrics=only.metrics, parts=only.parts))
     else:
-        others = [each.backend for each in members if each.backend.driver != DRIVER]
-        serve(Process(config, kube, members, DeviceUsage(config.node, others).text, refused))
+        others = [each for each in members if each.backend.driver != DRIVER]
+        usage = DeviceUsage(
+            config.node,
+            [each.backend for each in others],
+            [partial(_shares, Checkpoint(each.state / "checkpoint.json")) for each in others],
+            PodResources(options["pod_resources"]).grants,
+        )
+        serve(Process(config, kube, members, usage.text, refused))
 
 
 def _members(
@@ -181,6 +190,14 @@ def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member
         return usage.text() + "".join(auditor.text())
 
     return Member(backend, config.state, metrics, {"audit": auditor.run})
+
+
+def _shares(checkpoint: Checkpoint) -> list[Share]:
+    """Those that are prepared; none while the checkpoint cannot be read."""
+    try:
+        return [share for claim in checkpoint.load().values() for share in claim.shares]
+    except StateError:
+        return []
 
 
 def _host(options: dict[str, Any]) -> Host:

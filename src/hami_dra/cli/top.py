@@ -25,7 +25,7 @@ WIDE = 110
 ORDERS = {
     "pod": lambda use: (use.namespace, use.pod, use.container, use.node, use.card),
     "node": lambda use: (use.node, use.card, use.namespace, use.pod),
-    "memory": lambda use: -use.memory,
+    "memory": lambda use: -(use.memory or 0),
     "compute": lambda use: -(use.utilization or 0.0),
 }
 
@@ -141,9 +141,13 @@ def _table(shares: list[Usage]) -> RenderableType:
         compute = f"{look.percent(use.utilization)}/{look.percent(use.core_limit)}"
         cells: list[RenderableType] = [use.namespace or "-", use.pod or "(nobody)"]
         cells += [use.container] if wide else []
-        cells += [use.node, use.card, f"{look.size(use.memory)}/{look.size(use.memory_limit)}"]
         cells += [
-            look.bar(use.memory / use.memory_limit if use.memory_limit else 0.0, 10 if wide else 6),
+            use.node,
+            use.card,
+            f"{'-' if use.memory is None else look.size(use.memory)}/{look.size(use.memory_limit)}",
+        ]
+        cells += [
+            look.bar((use.memory or 0) / use.memory_limit if use.memory_limit else 0.0, 10 if wide else 6),
             compute,
         ]
         cells += [look.bar((use.utilization or 0.0) / (use.core_limit or 1.0))] if wide else []

@@ -7,7 +7,7 @@ set: memory by kind (context, module, buffer), which the ledger does not tell ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hami_dra.model.reading import CardReading
@@ -44,6 +44,23 @@ class CardUse:
 
 def _percent(ratio: float | None) -> float | None:
     return None if ratio is None else ratio * 100
+
+
+@dataclass(frozen=True)
+class DeviceShareUse:
+    """A share of a device whose family has no ledgers: limits as they were granted, bytes and ratios 0..1.
+
+    `used` and `utilization` are those of the device, while the share is the only one of it; None otherwise.
+    """
+
+    node: str
+    share_id: str
+    device_uuid: str
+    holder: Holder
+    memory: int | None
+    core_limit: float | None
+    used: int | None
+    utilization: float | None
 
 
 SHARES: Table[ShareUse] = Table(
@@ -129,6 +146,35 @@ CARDS: Table[CardUse] = Table(
         Family(
             "hami_host_gpu_healthy", "1 while the driver reaches the card.", lambda u: int(u.card.healthy)
         ),
+    ),
+)
+
+# The same names and labels, for what can be known of a share without a ledger.
+_OF_SHARES = {family.name: family for family in SHARES.families}
+
+
+def _known(name: str, value: Callable[[DeviceShareUse], float | None]) -> Family[DeviceShareUse]:
+    return Family(name, _OF_SHARES[name].help, value)
+
+
+DEVICE_SHARES: Table[DeviceShareUse] = Table(
+    subject="a share of another family's device, on its node",
+    labels=SHARES.labels,
+    row=lambda u: (
+        u.holder.namespace,
+        u.holder.pod,
+        u.holder.container,
+        u.holder.index,
+        u.device_uuid,
+        u.node,
+        u.share_id,
+    ),
+    families=(
+        _known("hami_vgpu_memory_used_bytes", lambda u: u.used),
+        _known("hami_vgpu_memory_limit_bytes", lambda u: u.memory),
+        _known("hami_container_device_memory_bytes", lambda u: u.used),
+        _known("hami_vgpu_core_limit_ratio", lambda u: u.core_limit),
+        _known("hami_container_device_utilization_ratio", lambda u: u.utilization),
     ),
 )
 

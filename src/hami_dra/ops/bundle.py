@@ -129,7 +129,7 @@ def _this_node(where: node_facts.Places) -> Files:
     yield "this-node/facts.json", redact.text(_json(dataclasses.asdict(seen)))
     for limits in sorted(where.state.glob("shares/*/limits")):
         yield f"this-node/shares/{limits.parent.name}/limits", redact.text(limits.read_text(errors="replace"))
-    for file in sorted(where.cdi.glob(f"k8s.{names.DRIVER}-*.yaml")):
+    for file in sorted(where.cdi.glob(f"k8s.*{names.DOMAIN}-claim_*.yaml")):
         yield f"this-node/cdi/{file.name}", redact.text(file.read_text(errors="replace"))
 
 

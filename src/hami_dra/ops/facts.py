@@ -19,10 +19,12 @@ import msgspec
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
-from hami_dra.ops.node_facts import NodeFacts
+from hami_dra.ops.node_facts import NodeFacts, merged
 
 OURS = "app.kubernetes.io/name=hami-dra"
 NAMESPACE = "hami-system"
+PLUGINS = ("driver", "families")
+"""Components that are a plugin, on each node that they serve."""
 AT_ONCE = 16
 """Nodes that are looked into at the same time."""
 _GATE = re.compile(r'^kubernetes_feature_enabled\{[^}]*name="([^"]+)"[^}]*\} (\d)', re.MULTILINE)
@@ -74,8 +76,14 @@ class Facts:
 
     @property
     def our_slices(self) -> list[Object]:
-        """The ResourceSlices of our driver."""
-        return [item for item in self.slices if item["spec"]["driver"] == names.DRIVER]
+        """The ResourceSlices of our drivers."""
+        return [item for item in self.slices if names.is_ours(item["spec"]["driver"])]
+
+    @property
+    def served_nodes(self) -> list[str]:
+        """Names of the nodes that publish: those labelled gpu=on, and those of the other families' plugin."""
+        others = {pod["spec"].get("nodeName", "") for pod in self.pods if component(pod) == "families"}
+        return sorted({*self.gpu_nodes, *others} - {""})
 
     @property
     def cards(self) -> list[tuple[str, Object]]:
@@ -94,7 +102,7 @@ class Facts:
 
 
 def component(item: Object) -> str:
-    """`driver`, `webhook` or `monitor` for an object of the chart, else empty."""
+    """`driver`, `families`, `webhook` or `monitor` for an object of the chart, else empty."""
     labels = item["metadata"].get("labels") or {}
     return str(labels.get("app.kubernetes.io/component", "")) if is_ours(item) else ""
 
@@ -200,9 +208,10 @@ def _kubelet_gates(client: KubeClient, nodes: list[str]) -> dict[str, dict[str, 
 
 
 def _look_into_nodes(client: KubeClient, pods: list[Object]) -> tuple[dict[str, NodeFacts], dict[str, str]]:
-    """Ask the plugin's Pod on each node; one that does not run cannot be asked."""
+    """Ask the plugins' Pods on each node; one that does not run cannot be asked."""
     seen: dict[str, NodeFacts] = {}
-    closed: dict[str, str] = {}
+    answered: set[tuple[str, str]] = set()
+    closed: dict[tuple[str, str], str] = {}
 
     def look(pod: Object) -> NodeFacts | str:
         metadata = pod["metadata"]
@@ -212,12 +221,14 @@ def _look_into_nodes(client: KubeClient, pods: list[Object]) -> tuple[dict[str, 
         except (errors.KubeError, msgspec.MsgspecError) as problem:
             return f"{metadata['name']}: {problem}"
 
-    plugins = [pod for pod in pods if component(pod) == "driver" and pod["spec"].get("nodeName")]
+    plugins = [pod for pod in pods if component(pod) in PLUGINS and pod["spec"].get("nodeName")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for pod, answer in zip(plugins, pool.map(look, plugins), strict=True):
             node = pod["spec"]["nodeName"]
             if isinstance(answer, NodeFacts):
-                seen[node] = answer
+                answered.add((node, component(pod)))
+                seen[node] = merged(seen[node], answer) if node in seen else answer
             else:
-                closed[node] = answer
-    return seen, {node: why for node, why in closed.items() if node not in seen}
+                closed[node, component(pod)] = answer
+    # Of two Pods during a rolling update one is enough.
+    return seen, {node: why for (node, part), why in closed.items() if (node, part) not in answered}

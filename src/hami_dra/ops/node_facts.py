@@ -12,8 +12,8 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hami_dra import __version__, native_files
@@ -38,16 +38,13 @@ class Places:
 
 
 @dataclass(frozen=True)
-class NodeFacts:
-    """One node. Texts that say a problem are empty when there is none."""
+class DriverFacts:
+    """What the plugin of one family keeps on a node."""
 
-    node: str
-    version: str = __version__
     answering: list[str] = field(default_factory=list)
     """Sockets on which a plugin answers, of `service` and `registration`."""
     silent: list[str] = field(default_factory=list)
     """Sockets that are there and on which nobody answers."""
-    limiter_problem: str = ""
     checkpoint_problem: str = ""
     set_aside: list[str] = field(default_factory=list)
     """Damaged checkpoints that were moved out of the way."""
@@ -57,6 +54,19 @@ class NodeFacts:
     """Share folders and CDI files that no claim of the checkpoint owns."""
     broken_shares: list[str] = field(default_factory=list)
     """Share folders whose limits or ledger cannot be used."""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """One node. Texts that say a problem are empty when there is none."""
+
+    node: str
+    version: str = __version__
+    drivers: dict[str, DriverFacts] = field(default_factory=dict)
+    """By DRA driver: a plugin tells of the families that it serves."""
+    refused: list[str] = field(default_factory=list)
+    """Why profiles of families are not served."""
+    limiter_problem: str = ""
     kernel: str = ""
     cgroup2: bool = True
     mislabelled: bool = False
@@ -68,35 +78,72 @@ class NodeFacts:
     """Whether the container runtime hands out CDI devices; None: cannot be seen from here."""
 
 
-def gather(node: str, places: Places, *, host: bool) -> NodeFacts:
-    """Read the node's state. HOST: also ask the container runtime, which a Pod cannot see."""
-    answering, silent = _sockets(places)
-    problem, claims = _checkpoint(places.state / "checkpoint.json")
-    shares = _names(places.state / "shares")
-    cdi_files = [
-        path.stem.rpartition("claim_")[2] for path in _list(places.cdi, f"k8s.{names.DRIVER}-claim_*.yaml")
-    ]
-    owned = {share.share_id for claim in claims.values() for share in claim.shares}
-    orphans = [] if problem else [*sorted(set(shares) - owned), *sorted(set(cdi_files) - claims.keys())]
+def gather(
+    node: str,
+    places: Places,
+    *,
+    host: bool,
+    drivers: Sequence[str] | None = None,
+    refused: Sequence[str] = (),
+) -> NodeFacts:
+    """Read the node's state. HOST: also ask the container runtime, which a Pod cannot see.
+
+    DRIVERS: those to tell of; without, all that left something here. REFUSED: see NodeFacts.
+    """
+    told = _left_something(places) if drivers is None else drivers
     runtime, cdi = _runtime() if host else ("", None)
     return NodeFacts(
         node=node,
-        answering=answering,
-        silent=silent,
-        limiter_problem=_limiter(places.state / "lib"),
-        checkpoint_problem=problem,
-        set_aside=[path.name for path in _list(places.state, "checkpoint.json.damaged-*")],
-        prepared=sorted(claims),
-        orphans=orphans,
-        broken_shares=[
-            share for share in shares if share in owned and _broken(places.state / "shares" / share)
-        ],
+        drivers={driver: _driver(driver, places) for driver in told},
+        refused=list(refused),
+        limiter_problem=_limiter(places.state / "lib") if names.DRIVER in told else "",
         kernel=os.uname().release,
         cgroup2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         mislabelled=_mislabelled(places.state),
         free_mib=_free_mib(places.state),
         runtime=runtime,
         cdi=cdi,
+    )
+
+
+def merged(first: NodeFacts, second: NodeFacts) -> NodeFacts:
+    """What two plugins tell of one node."""
+    return replace(
+        first,
+        drivers=first.drivers | second.drivers,
+        refused=[*first.refused, *second.refused],
+        limiter_problem=first.limiter_problem or second.limiter_problem,
+    )
+
+
+def _left_something(places: Places) -> list[str]:
+    """The drivers with sockets or state here; the first of all when there is none."""
+    folders = [*_list(places.plugins, f"*{names.DOMAIN}"), *_list(places.state / "families", "*")]
+    here = {path.name for path in folders}
+    if (places.state / "checkpoint.json").exists():
+        here.add(names.DRIVER)
+    return sorted(here) or [names.DRIVER]
+
+
+def _driver(driver: str, places: Places) -> DriverFacts:
+    answering, silent = _sockets(places, driver)
+    state = places.state if driver == names.DRIVER else places.state / "families" / driver
+    problem, claims = _checkpoint(state / "checkpoint.json")
+    shares = _names(state / "shares")
+    cdi_files = [
+        path.stem.rpartition("claim_")[2] for path in _list(places.cdi, f"k8s.{driver}-claim_*.yaml")
+    ]
+    # Shares of families without our limiter have no folder.
+    owned = {share.share_id for claim in claims.values() for share in claim.shares}
+    orphans = [] if problem else [*sorted(set(shares) - owned), *sorted(set(cdi_files) - claims.keys())]
+    return DriverFacts(
+        answering=answering,
+        silent=silent,
+        checkpoint_problem=problem,
+        set_aside=[path.name for path in _list(state, "checkpoint.json.damaged-*")],
+        prepared=sorted(claims),
+        orphans=orphans,
+        broken_shares=[share for share in shares if share in owned and _broken(state / "shares" / share)],
     )
 
 
@@ -115,12 +162,12 @@ def cdi_by_version(runtime: str) -> bool | None:
     return True if name == "containerd" and major.isdigit() and int(major) >= 2 else None
 
 
-def _sockets(places: Places) -> tuple[list[str], list[str]]:
+def _sockets(places: Places, driver: str) -> tuple[list[str], list[str]]:
     """A rolling update leaves two of each for a while, a killed plugin a silent one: one is enough."""
     answering, silent = [], []
     for role, found in (
-        ("service", _list(places.plugins / names.DRIVER, "dra*.sock")),
-        ("registration", _list(places.registry, f"{names.DRIVER}*reg.sock")),
+        ("service", _list(places.plugins / driver, "dra*.sock")),
+        ("registration", _list(places.registry, f"{driver}*reg.sock")),
     ):
         if any(_answers(path) for path in found):
             answering.append(role)

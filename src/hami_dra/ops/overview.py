@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hami_dra.kube.client import Object
 from hami_dra.observe import allocation
-from hami_dra.ops.facts import Facts, component
+from hami_dra.ops.facts import PLUGINS, Facts, component
 
 GATE = "DRAConsumableCapacity"
 
@@ -136,8 +136,8 @@ def _components(facts: Facts) -> list[Component]:
         name, status = component(item), item.get("status", {})
         if name:
             image = item["spec"]["template"]["spec"]["containers"][0]["image"]
-            ready = status.get("numberReady", 0) if name == "driver" else status.get("readyReplicas", 0)
-            wanted = status.get("desiredNumberScheduled", 0) if name == "driver" else item["spec"]["replicas"]
+            ready = status.get("numberReady", 0) if name in PLUGINS else status.get("readyReplicas", 0)
+            wanted = status.get("desiredNumberScheduled", 0) if name in PLUGINS else item["spec"]["replicas"]
             found.append(Component("plugin" if name == "driver" else name, ready, wanted, image))
     return found
 
@@ -155,7 +155,7 @@ def _node(node: Object, facts: Facts, published: list[allocation.Card]) -> Node:
         ready=any(
             each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or []
         ),
-        plugin=any(_runs_on(pod, name) for pod in facts.pods if component(pod) == "driver"),
+        plugin=any(_runs_on(pod, name) for pod in facts.pods if component(pod) in PLUGINS),
         cards=sum(card.node == name for card in published),
         kubelet=info.get("kubeletVersion", ""),
         runtime=info.get("containerRuntimeVersion", ""),

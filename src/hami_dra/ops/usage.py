@@ -16,7 +16,7 @@ from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors
 from hami_dra.observe import shares as node_shares
 from hami_dra.observe.shares import NodeShare
-from hami_dra.ops.facts import AT_ONCE, OURS, component
+from hami_dra.ops.facts import AT_ONCE, OURS, PLUGINS, component
 
 _SAMPLE = re.compile(r"^(hami_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
@@ -32,7 +32,7 @@ class Usage:
     pod: str
     container: str
     share: str
-    memory: int
+    memory: int | None
     memory_limit: int
     core_limit: float
     utilization: float | None
@@ -60,8 +60,8 @@ def of_cluster(client: KubeClient) -> Source:
     """Ask every plugin for its metrics, through the API server's Pod proxy."""
 
     def read() -> Sample:
-        pods, _ = client.list(kinds.PODS, labels=f"{OURS},app.kubernetes.io/component=driver")
-        running = [pod for pod in pods if component(pod) == "driver" and pod["spec"].get("nodeName")]
+        pods, _ = client.list(kinds.PODS, labels=OURS)
+        running = [pod for pod in pods if component(pod) in PLUGINS and pod["spec"].get("nodeName")]
         shares, silent = [], {}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for pod, answer in zip(running, pool.map(lambda pod: _scrape(client, pod), running), strict=True):
@@ -121,7 +121,7 @@ def from_metrics(text: str) -> list[Usage]:
             pod=pod,
             container=container,
             share=share,
-            memory=int(row.get("hami_vgpu_memory_used_bytes", 0)),
+            memory=int(used) if (used := row.get("hami_vgpu_memory_used_bytes")) is not None else None,
             memory_limit=int(row.get("hami_vgpu_memory_limit_bytes", 0)),
             core_limit=row.get("hami_vgpu_core_limit_ratio", 1.0),
             utilization=row.get("hami_container_device_utilization_ratio"),

@@ -57,7 +57,11 @@ def test_doctor_tells_programs_what_it_tells_people(hami, kube, form, parse):
     kube.delete(kinds.DEVICE_CLASSES, DRIVER)
     findings = {each["id"]: each for each in parse(hami("doctor", "-o", form).output)}
     wrong = findings["device-class"]
-    assert (wrong["severity"], wrong["found"], wrong["expected"]) == ("error", "missing", DRIVER)
+    assert (wrong["severity"], wrong["found"], wrong["expected"]) == (
+        "error",
+        f"{DRIVER} is missing",
+        "a DeviceClass for each family that is served",
+    )
     assert "helm" in wrong["remedy"]
     assert wrong["page"].endswith("/troubleshooting/device-class/")
     shown = plain(hami("doctor", columns=160).output)

@@ -1,8 +1,10 @@
 """Devices of every family are told, each with its own share of memory and compute."""
 
+from hami_dra.model.share import Share
 from hami_dra.node.slices import resource_slice
 from hami_dra.observe.allocation import allocations, cards
 from hami_dra.observe.device_usage import DeviceUsage
+from hami_dra.observe.holders import Grant
 from tests.support import trees
 from tests.support.cards import A10, NODE, claim, share
 
@@ -18,8 +20,8 @@ def published():
     ]
 
 
-def test_cards_of_all_families_are_told_nvidias_first():
-    found = cards(published())
+def test_cards_of_all_families_are_told_family_by_family():
+    found = cards(reversed(published()))
     assert [card.device for card in found][:3] == ["hami-gpu-0", "neuron-0", "neuron-1"]
     assert (len(found), found[2].product, found[2].index) == (9, "Trainium1", 1)
 
@@ -43,6 +45,51 @@ def test_what_a_family_says_of_its_devices_stands_under_the_cards_names(tmp_path
     assert float(samples[f"hami_host_gpu_utilization_ratio{second}"]) == 0.1
     assert float(samples[f"hami_host_gpu_healthy{first}"]) == 1
     assert float(samples[f"hami_host_gpu_healthy{second}"]) == 0
+
+
+def shares_of(*asked):
+    return lambda: [
+        Share(f"id-{at}", "r", NODE, device, "GPU-x", amounts) for at, (device, amounts) in enumerate(asked)
+    ]
+
+
+def samples_of(text):
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_a_share_that_has_its_device_to_itself_uses_what_the_device_uses():
+    gib = 1 << 30
+    shares = shares_of(
+        ("amd-128", {"cores": 25, "memory": gib}), ("amd-136", {"cores": 0, "memory": 2 * gib})
+    )
+    grants = [Grant("ml", "train", "main", "c", "amd-136", "id-1")]
+    text = DeviceUsage("n1", [trees.backend("amd")], [shares], lambda: grants).text()
+    samples = samples_of(text)
+    first = '{namespace="",pod="",container="",vdevice_index="",device_uuid="GPU-x",node="n1",share="id-0"}'
+    second = (
+        '{namespace="ml",pod="train",container="main",vdevice_index="0",'
+        'device_uuid="GPU-x",node="n1",share="id-1"}'
+    )
+    assert float(samples[f"hami_vgpu_memory_limit_bytes{first}"]) == gib
+    assert float(samples[f"hami_vgpu_core_limit_ratio{first}"]) == 0.25
+    assert float(samples[f"hami_vgpu_core_limit_ratio{second}"]) == 1.0
+    assert float(samples[f"hami_vgpu_memory_used_bytes{second}"]) == 300000000
+    assert float(samples[f"hami_container_device_utilization_ratio{second}"]) == 0.1
+
+
+def test_of_two_shares_of_a_device_nobody_knows_which_uses_what():
+    both = shares_of(("amd-128", {"cores": 25, "memory": 1}), ("amd-128", {"cores": 25, "memory": 1}))
+    text = DeviceUsage("n1", [trees.backend("amd")], [both]).text()
+    assert text.count("hami_vgpu_memory_limit_bytes{") == 2
+    assert "hami_vgpu_memory_used_bytes{" not in text
+
+
+def test_a_share_of_a_family_without_cores_or_use_tells_its_memory_alone():
+    text = DeviceUsage(
+        "n1", [trees.backend("ascend")], [shares_of(("ascend-1", {"memory": 32 << 30}))]
+    ).text()
+    assert text.count("hami_vgpu_memory_limit_bytes{") == 1
+    assert "hami_vgpu_core_limit_ratio{" not in text
 
 
 def test_a_family_that_says_nothing_of_use_still_tells_its_devices():

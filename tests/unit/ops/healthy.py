@@ -13,11 +13,13 @@ import msgspec
 from hami_dra.admission import authority
 from hami_dra.kube import kinds
 from hami_dra.model.names import CONVERTED_LABEL, DRIVER, MANAGED_BY
-from hami_dra.ops.node_facts import NodeFacts
+from hami_dra.ops.node_facts import DriverFacts, NodeFacts
 from tests.support.fake_kube import FakeKube
 
 NODES = ("gpu-a", "gpu-b")
 NAMESPACE = "hami-system"
+NPU = "ascend.project-hami.io"
+NPU_NODE = "npu-a"
 NOW = datetime.datetime.now(datetime.UTC)
 SERVICE = f"hami-hami-dra-webhook.{NAMESPACE}.svc"
 GATES = 'kubernetes_feature_enabled{name="DRAConsumableCapacity",stage="BETA"} 1\n'
@@ -83,7 +85,7 @@ def workload(component: str, name: str, ready: int, image: str = IMAGE) -> Objec
 
 
 def our_pod(component: str, node_name: str) -> Object:
-    container = "plugin" if component == "driver" else component
+    container = "plugin" if component in ("driver", "families") else component
     return {
         "metadata": {"name": f"{component}-{node_name}", "namespace": NAMESPACE, "labels": labels(component)},
         "spec": {"nodeName": node_name, "containers": [{"name": container, "image": IMAGE}]},
@@ -93,8 +95,22 @@ def our_pod(component: str, node_name: str) -> Object:
 
 def facts_of(node_name: str, **changes: Any) -> str:
     """What `hami node-facts` prints on a healthy node."""
-    healthy = NodeFacts(node=node_name, answering=["service", "registration"], kernel="6.1.0", free_mib=9000)
-    return msgspec.json.encode(dataclasses.replace(healthy, **changes)).decode()
+    return _printed(node_name, DRIVER, changes)
+
+
+def npu_facts_of(node_name: str, **changes: Any) -> str:
+    """The same of the plugin of the other families."""
+    return _printed(node_name, NPU, changes)
+
+
+def _printed(node_name: str, driver: str, changes: dict[str, Any]) -> str:
+    of_driver = {each.name for each in dataclasses.fields(DriverFacts)} & changes.keys()
+    plugin = DriverFacts(
+        **{"answering": ["service", "registration"]} | {key: changes[key] for key in of_driver}
+    )
+    healthy = NodeFacts(node=node_name, drivers={driver: plugin}, kernel="6.1.0", free_mib=9000)
+    others = {key: value for key, value in changes.items() if key not in of_driver}
+    return msgspec.json.encode(dataclasses.replace(healthy, **others)).decode()
 
 
 def certificate(now: datetime.datetime = NOW) -> authority.Bundle:
@@ -162,6 +178,36 @@ def template(name: str) -> Object:
         "creationTimestamp": ago(hours=5),
     }
     return {"metadata": metadata, "spec": {"spec": {}}}
+
+
+def npu(**changes: Any) -> Object:
+    attributes = {
+        "type": {"string": "hami-ascend"},
+        "uuid": {"string": "NPU-1"},
+        "enforcement": {"string": "driver"},
+        "productName": {"string": "Ascend910B3"},
+        "driverVersion": {"version": "24.1.3"},
+    }
+    body = {"name": "ascend-0", "attributes": attributes, "capacity": {"memory": {"value": "64Gi"}}}
+    return body | {"allowMultipleAllocations": True} | changes
+
+
+def npu_slice(*devices: Object, generation: int = 4) -> Object:
+    pool = {"name": NPU_NODE, "generation": generation, "resourceSliceCount": 1}
+    spec = {"driver": NPU, "nodeName": NPU_NODE, "pool": pool, "devices": list(devices)}
+    return {"metadata": {"name": f"{NPU_NODE}-{NPU}"}, "spec": spec}
+
+
+def with_npus(kube: FakeKube) -> FakeKube:
+    """A node without the label gpu=on, whose NPUs the families' plugin serves."""
+    kube.create(kinds.NODES, node(NPU_NODE, gpu="off", npu="on"))
+    kube.create(kinds.LEASES, lease(NPU_NODE), "kube-node-lease")
+    kube.create(kinds.RESOURCE_SLICES, npu_slice(npu()))
+    kube.create(kinds.DEVICE_CLASSES, {"metadata": {"name": NPU}})
+    kube.create(kinds.DAEMON_SETS, workload("families", "hami-dra-driver-families", 2), NAMESPACE)
+    kube.create(kinds.PODS, our_pod("families", NPU_NODE), NAMESPACE)
+    kube.programs[f"families-{NPU_NODE}"] = npu_facts_of(NPU_NODE)
+    return kube
 
 
 def cluster() -> FakeKube:

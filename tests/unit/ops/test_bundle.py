@@ -127,7 +127,8 @@ def test_what_helps_is_in_it(kube, tmp_path):
     assert "HTTPS_PROXY" in plugin
     findings = {each["id"]: each for each in json.loads(files["doctor.json"])}
     assert findings["leaked-claims"]["severity"] == "warning"
-    assert json.loads(files["nodes.json"])["gpu-a"]["answering"] == ["service", "registration"]
+    (plugin,) = json.loads(files["nodes.json"])["gpu-a"]["drivers"].values()
+    assert plugin["answering"] == ["service", "registration"]
     assert json.loads(files["objects/resourceclaims.json"])
 
 

@@ -12,7 +12,7 @@ from hami_dra.model.names import DRIVER
 from hami_dra.ops import checks, facts
 from tests.cluster.versions import REPO
 from tests.unit.ops import healthy
-from tests.unit.ops.healthy import NAMESPACE, NODES, NOW
+from tests.unit.ops.healthy import NAMESPACE, NODES, NOW, NPU, NPU_NODE
 
 PLUGIN, WEBHOOK, MONITOR = "hami-dra-driver-kubelet-plugin", "hami-hami-dra-webhook", "hami-hami-dra-monitor"
 OLD_DRIVER = healthy.device()["attributes"] | {"driverVersion": {"version": "418.87.1"}}
@@ -44,7 +44,7 @@ def on_node(**changes):
 
 
 def scaled(component, name, ready):
-    kind = kinds.DAEMON_SETS if component == "driver" else kinds.DEPLOYMENTS
+    kind = kinds.DAEMON_SETS if component in ("driver", "families") else kinds.DEPLOYMENTS
     return replace(kind, healthy.workload(component, name, ready), NAMESPACE)
 
 
@@ -155,6 +155,7 @@ FAULTS = {
     "disk full": ("free-disk", on_node(free_mib=12)),
     "socket missing": ("plugin-sockets", on_node(answering=["service"])),
     "socket silent": ("plugin-sockets", on_node(answering=["service"], silent=["registration"])),
+    "profile refused": ("refused-profiles", on_node(refused=["acme.yaml: name: {number} is not known here"])),
     "limiter missing": ("limiter-files", on_node(limiter_problem="there is no libvgpu.so")),
     "checkpoint damaged": ("checkpoint", on_node(checkpoint_problem="not a checkpoint")),
     "checkpoint was damaged": ("checkpoint", on_node(set_aside=["checkpoint.json.damaged-1"])),
@@ -183,6 +184,54 @@ def test_a_planted_fault_is_found_by_its_own_check_with_a_remedy(fault):
     assert found[id].expected
     assert found[id].remedy
     assert found[id].page.endswith(f"/troubleshooting/{id}/")
+
+
+def on_npus(**changes):
+    said = healthy.npu_facts_of(NPU_NODE, **changes)
+    return lambda kube: kube.programs.update({f"families-{NPU_NODE}": said})
+
+
+def npu_slice(*devices, generation=4):
+    return replace(kinds.RESOURCE_SLICES, healthy.npu_slice(*devices, generation=generation))
+
+
+FAULTS_OF_NPUS = {
+    "NPU sick": ("sick-devices", npu_slice(healthy.npu(taints=[{"key": f"{NPU}/not-ok"}]))),
+    "fields dropped": ("shared-devices", npu_slice(healthy.npu(allowMultipleAllocations=False))),
+    "no NPU found": ("cards", npu_slice()),
+    "slice missing": ("slices", delete(kinds.RESOURCE_SLICES, f"{NPU_NODE}-{NPU}")),
+    "no DeviceClass": ("device-class", delete(kinds.DEVICE_CLASSES, NPU)),
+    "plugin not ready": ("plugin", scaled("families", "hami-dra-driver-families", 1)),
+    "node cannot be asked": (
+        "open-nodes",
+        lambda kube: kube.programs.update({f"families-{NPU_NODE}": errors.Denied("forbidden")}),
+    ),
+    "profile refused": ("refused-profiles", on_npus(refused=["acme.yaml: name: {number} is not known here"])),
+    "socket missing": ("plugin-sockets", on_npus(answering=["service"])),
+    "checkpoint damaged": ("checkpoint", on_npus(checkpoint_problem="not a checkpoint")),
+    "CDI file orphaned": ("orphaned-shares", on_npus(orphans=["6108e68f"])),
+}
+
+
+def test_a_healthy_cluster_with_npus_has_no_complaint():
+    assert complaints(healthy.with_npus(healthy.cluster())) == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_NPUS)
+def test_a_fault_of_another_family_is_found_by_the_same_check(fault):
+    id, plant = FAULTS_OF_NPUS[fault]
+    kube = healthy.with_npus(healthy.cluster())
+    plant(kube)
+    assert list(complaints(kube)) == [id]
+
+
+def test_two_plugins_of_one_node_are_told_apart():
+    kube = healthy.cluster()
+    kube.create(kinds.PODS, healthy.our_pod("families", NODES[0]), NAMESPACE)
+    kube.programs[f"families-{NODES[0]}"] = healthy.npu_facts_of(NODES[0], silent=["service"], answering=[])
+    found = complaints(kube)["plugin-sockets"].found
+    assert f"{NODES[0]} ({NPU})" in found
+    assert DRIVER not in found
 
 
 def test_every_check_has_a_fault_that_it_finds():

@@ -60,14 +60,22 @@ def listen(path: Path) -> socket.socket:
 
 
 def seen(places):
-    return node_facts.gather("gpu-a", places, host=False)
+    return node_facts.gather("gpu-a", places, host=False).drivers[DRIVER]
+
+
+def seen_of(places, driver):
+    return node_facts.gather("gpu-a", places, host=False).drivers[driver]
+
+
+def limiter_problem(places):
+    return node_facts.gather("gpu-a", places, host=False).limiter_problem
 
 
 def test_a_node_that_the_plugin_has_set_up_has_nothing_to_complain_of(places):
     found = seen(places)
     assert found.answering == ["service", "registration"]
     assert found.prepared == [UID]
-    assert [found.limiter_problem, found.checkpoint_problem] == ["", ""]
+    assert [limiter_problem(places), found.checkpoint_problem] == ["", ""]
     assert [found.orphans, found.broken_shares, found.silent] == [[], [], []]
 
 
@@ -81,12 +89,12 @@ def test_a_socket_that_was_removed_and_one_whose_owner_died_are_told_apart(place
 def test_a_library_that_is_gone_changed_or_of_another_version_is_named(places, limiter):
     (library,) = (places.state / "lib").glob("libvgpu.so.*")
     library.write_bytes(b"something else")
-    assert "not what its name says" in seen(places).limiter_problem
+    assert "not what its name says" in limiter_problem(places)
     library.unlink()
-    assert "there is no" in seen(places).limiter_problem
+    assert "there is no" in limiter_problem(places)
     other = hashlib.sha256(b"older").hexdigest()[:12]
     (library.parent / f"libvgpu.so.{other}").write_bytes(b"older")
-    assert "is not the one of version" in seen(places).limiter_problem
+    assert "is not the one of version" in limiter_problem(places)
 
 
 def test_a_damaged_checkpoint_is_told_and_its_shares_are_not_called_orphans(places):
@@ -111,6 +119,24 @@ def test_a_share_whose_files_cannot_be_used_is_named(places, name, content):
     (folder,) = (places.state / "shares").iterdir()
     (folder / name).write_bytes(content)
     assert seen(places).broken_shares == [folder.name]
+
+
+def test_each_family_has_files_and_sockets_of_its_own(places):
+    npu = "ascend.project-hami.io"
+    (places.plugins / npu).mkdir()
+    (places.cdi / f"k8s.{npu}-claim_gone.yaml").touch()
+    state = places.state / "families" / npu
+    state.mkdir(parents=True)
+    (state / "checkpoint.json").write_text("}")
+    found = node_facts.gather("gpu-a", places, host=False).drivers
+    assert list(found) == [npu, DRIVER]
+    assert "checkpoint" in found[npu].checkpoint_problem
+    assert found[npu].answering == []
+    assert found[DRIVER].orphans == [], "the other's file is not its own"
+    (state / "checkpoint.json").unlink()
+    assert seen_of(places, npu).orphans == ["gone"]
+    only = node_facts.gather("gpu-a", places, host=False, drivers=[npu], refused=["acme.yaml: x"])
+    assert (list(only.drivers), only.limiter_problem, only.refused) == ([npu], "", ["acme.yaml: x"])
 
 
 @pytest.mark.parametrize(

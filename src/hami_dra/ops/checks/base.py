@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hami_dra.ops.facts import Facts
-from hami_dra.ops.node_facts import NodeFacts
+from hami_dra.ops.node_facts import DriverFacts, NodeFacts
 
 Severity = Literal["ok", "warning", "error", "unknown"]
 
@@ -100,6 +100,16 @@ def some(names: list[str], most: int = 3) -> str:
 def told(facts: Facts, say: Callable[[NodeFacts], str]) -> list[str]:
     """`node: what SAY says` for every node of which it says something."""
     return [f"{node}: {text}" for node, seen in sorted(facts.on_nodes.items()) if (text := say(seen))]
+
+
+def told_of_drivers(facts: Facts, say: Callable[[DriverFacts], str]) -> list[str]:
+    """`node: what SAY says` of every driver on a node; with the driver's name where there are several."""
+    return [
+        f"{node} ({driver}): {text}" if len(seen.drivers) > 1 else f"{node}: {text}"
+        for node, seen in sorted(facts.on_nodes.items())
+        for driver, of in sorted(seen.drivers.items())
+        if (text := say(of))
+    ]
 
 
 def command(text: str) -> str:

@@ -8,11 +8,16 @@ from hami_dra.ops.checks.base import LOGS, SITE, Check, Verdict, bad, command, d
 from hami_dra.ops.facts import Facts
 
 LEAST_DRIVER = 440
+WHOLE = "whole"
+"""Attribute `enforcement` of devices that are not meant to be shared."""
+
+Pool = tuple[str, str]
+"""Driver and name: each family has a pool of its own on a node."""
 
 
 def _slices(facts: Facts) -> Verdict:
     published = {item["spec"].get("nodeName") for item in facts.our_slices}
-    missing = [node for node in facts.gpu_nodes if node not in published]
+    missing = [node for node in facts.served_nodes if node not in published]
     if not missing:
         return fine(f"published for {len(published)} nodes")
     return bad(f"none for {some(missing)}", f"{LOGS}driver (on {missing[0]})")
@@ -32,16 +37,15 @@ def _cards(facts: Facts) -> Verdict:
 
 def _stale_slices(facts: Facts) -> Verdict:
     """Of nodes that are gone or not ours any more, or left from an earlier generation of the pool."""
-    newest: dict[str, int] = {}
+    newest: dict[Pool, int] = {}
     for item in facts.our_slices:
-        pool = item["spec"]["pool"]
-        newest[pool["name"]] = max(newest.get(pool["name"], 0), pool.get("generation", 0))
+        newest[_pool(item)] = max(newest.get(_pool(item), 0), item["spec"]["pool"].get("generation", 0))
     stale = []
     for item in facts.our_slices:
         spec, name = item["spec"], item["metadata"]["name"]
-        if spec.get("nodeName") not in facts.gpu_nodes:
+        if spec.get("nodeName") not in facts.served_nodes:
             stale.append(f"{name} (of {spec.get('nodeName')}, which is not labelled)")
-        elif spec["pool"].get("generation", 0) < newest[spec["pool"]["name"]]:
+        elif spec["pool"].get("generation", 0) < newest[_pool(item)]:
             stale.append(f"{name} (generation {spec['pool'].get('generation', 0)})")
     if not stale:
         return fine("none")
@@ -50,17 +54,17 @@ def _stale_slices(facts: Facts) -> Verdict:
 
 def _incomplete_pools(facts: Facts) -> Verdict:
     """The scheduler passes over a pool of which a slice is missing."""
-    have: dict[tuple[str, int], list[int]] = {}
+    have: dict[tuple[Pool, int], list[int]] = {}
     for item in facts.our_slices:
         pool = item["spec"]["pool"]
-        have.setdefault((pool["name"], pool.get("generation", 0)), []).append(
+        have.setdefault((_pool(item), pool.get("generation", 0)), []).append(
             pool.get("resourceSliceCount", 1)
         )
-    newest = {name: max(each for other, each in have if other == name) for name, _ in have}
+    newest = {of: max(each for other, each in have if other == of) for of, _ in have}
     short = [
-        f"{name} ({len(have[name, generation])} of {max(have[name, generation])} slices)"
-        for name, generation in sorted(newest.items())
-        if len(have[name, generation]) < max(have[name, generation])
+        f"{of[1]} ({len(have[of, generation])} of {max(have[of, generation])} slices)"
+        for of, generation in sorted(newest.items())
+        if len(have[of, generation]) < max(have[of, generation])
     ]
     if not short:
         return fine(f"{len(newest)} pools complete")
@@ -74,7 +78,7 @@ def _shared_devices(facts: Facts) -> Verdict:
             item["metadata"]["name"]
             for item in facts.our_slices
             for device in item["spec"].get("devices") or []
-            if _attribute(device, "type") == names.DEVICE_TYPE and not device.get("allowMultipleAllocations")
+            if _attribute(device, "enforcement") != WHOLE and not device.get("allowMultipleAllocations")
         }
     )
     if not bare:
@@ -93,7 +97,9 @@ def _sick_devices(facts: Facts) -> Verdict:
     if not sick:
         return fine("no card is tainted")
     return doubtful(
-        some(sick), "nvidia-smi and dmesg on the node; the taint goes when the card is well again"
+        some(sick),
+        "the vendor's program (nvidia-smi, npu-smi) and dmesg on the node; the taint goes when the card is"
+        " well again",
     )
 
 
@@ -110,6 +116,10 @@ def _driver_version(facts: Facts) -> Verdict:
         some([f"{version} on {node}" for node, version in sorted(old.items())]),
         "upgrade the NVIDIA driver there",
     )
+
+
+def _pool(item: Object) -> Pool:
+    return item["spec"]["driver"], item["spec"]["pool"]["name"]
 
 
 def _attribute(device: Object, name: str) -> str:
@@ -184,9 +194,10 @@ CHECKS = (
         id="sick-devices",
         title="A card is tainted as sick",
         expected="no taint on any card",
-        why="The plugin saw errors of the card (XID, lost from the bus) and lets no new share land on it.",
+        why="The plugin saw errors of the card (XID, lost from the bus, a check of its family's profile that "
+        "fails) and lets no new share land on it. What was seen is in the plugin's log: `device problem`.",
         mend=(
-            "On the node:",
+            "On the node, for NVIDIA's cards; other makers' have a program of their own (`npu-smi`, ...):",
             command("nvidia-smi -q -d ECC,PAGE_RETIREMENT\ndmesg | grep -i xid"),
             "The taint is taken off when the card is well again; some errors need a reset or a reboot.",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hami_dra.kube.client import Object
 from hami_dra.model import names
 from hami_dra.ops.checks.base import CHART, LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
-from hami_dra.ops.facts import Facts, component, is_ours
+from hami_dra.ops.facts import PLUGINS, Facts, component, is_ours
 
 CLASSIC = ("hami-device-plugin", "hami-vgpu-device-plugin", "hami-scheduler")
 STRICT = ("baseline", "restricted")
@@ -18,20 +18,29 @@ def _gpu_label(facts: Facts) -> Verdict:
 
 
 def _device_class(facts: Facts) -> Verdict:
-    if any(item["metadata"]["name"] == names.DRIVER for item in facts.classes):
-        return fine(names.DRIVER)
-    return bad("missing", f"install the chart: {CHART}")
+    """Of every family that is served: a plugin without its class has nobody to serve."""
+    families = any(component(item) == "families" for item in facts.daemon_sets)
+    alone = families and not any(component(item) == "driver" for item in facts.daemon_sets)
+    wanted = {item["spec"]["driver"] for item in facts.our_slices} | ({names.DRIVER} if not alone else set())
+    missing = sorted(wanted - {item["metadata"]["name"] for item in facts.classes})
+    if not missing:
+        return fine(some(sorted(wanted)))
+    return bad(f"{some(missing)} is missing", f"install the chart: {CHART}")
 
 
 def _plugin(facts: Facts) -> Verdict:
-    ours = [item for item in facts.daemon_sets if component(item) == "driver"]
+    ours = [item for item in facts.daemon_sets if component(item) in PLUGINS]
     if not ours:
         return bad("no DaemonSet of ours", f"install the chart: {CHART}")
-    status = ours[0].get("status", {})
-    ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
-    if ready >= wanted:
-        return fine(f"ready on {ready} of {wanted} nodes")
-    return bad(f"ready on {ready} of {wanted} nodes{_because(facts, 'driver')}", _describe(ours[0], "driver"))
+    found = []
+    for item in ours:
+        status, name = item.get("status", {}), component(item)
+        ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+        of = "" if len(ours) == 1 else f" ({item['metadata']['name']})"
+        found.append(f"ready on {ready} of {wanted} nodes{of}")
+        if ready < wanted:
+            return bad(f"{found[-1]}{_because(facts, name)}", _describe(item, name))
+    return fine(", ".join(found))
 
 
 def _webhook(facts: Facts) -> Verdict:
@@ -151,8 +160,8 @@ CHECKS = (
     ),
     Check(
         id="device-class",
-        title="The DeviceClass is missing",
-        expected=names.DRIVER,
+        title="A DeviceClass is missing",
+        expected="a DeviceClass for each family that is served",
         why="Claims name it; without it they stay pending.",
         mend=(command(CHART),),
         needs=("classes",),

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from hami_dra.ops.checks import machines
-from hami_dra.ops.checks.base import LOGS, Check, Verdict, bad, command, doubtful, fine, some, told
+from hami_dra.ops.checks.base import (
+    LOGS,
+    Check,
+    Verdict,
+    bad,
+    command,
+    doubtful,
+    fine,
+    some,
+    told,
+    told_of_drivers,
+)
 from hami_dra.ops.facts import Facts
-from hami_dra.ops.node_facts import NodeFacts
+from hami_dra.ops.node_facts import DriverFacts
 
 ROLES = {"service", "registration"}
 
@@ -19,14 +30,14 @@ def _open_nodes(facts: Facts) -> Verdict:
 
 
 def _sockets(facts: Facts) -> Verdict:
-    def say(seen: NodeFacts) -> str:
+    def say(seen: DriverFacts) -> str:
         missing = sorted(ROLES - set(seen.answering))
         silent = " and ".join(role for role in missing if role in seen.silent)
         if not missing:
             return ""
         return f"nobody answers on the {silent} socket" if silent else f"no {' and no '.join(missing)} socket"
 
-    wrong = told(facts, say)
+    wrong = told_of_drivers(facts, say)
     if wrong:
         return bad(
             some(wrong),
@@ -46,10 +57,10 @@ def _limiter(facts: Facts) -> Verdict:
 
 
 def _checkpoint(facts: Facts) -> Verdict:
-    damaged = told(facts, lambda seen: seen.checkpoint_problem)
+    damaged = told_of_drivers(facts, lambda seen: seen.checkpoint_problem)
     if damaged:
         return bad(some(damaged), "restart the plugin on that node: it rebuilds the checkpoint from the API")
-    kept = told(facts, lambda seen: ", ".join(seen.set_aside))
+    kept = told_of_drivers(facts, lambda seen: ", ".join(seen.set_aside))
     if kept:
         return doubtful(
             f"rebuilt; the damaged one is kept: {some(kept)}",
@@ -59,7 +70,7 @@ def _checkpoint(facts: Facts) -> Verdict:
 
 
 def _shares(facts: Facts) -> Verdict:
-    wrong = told(facts, lambda seen: some(seen.broken_shares))
+    wrong = told_of_drivers(facts, lambda seen: some(seen.broken_shares))
     if wrong:
         return bad(
             some(wrong),
@@ -69,12 +80,19 @@ def _shares(facts: Facts) -> Verdict:
 
 
 def _orphans(facts: Facts) -> Verdict:
-    left = told(facts, lambda seen: some(seen.orphans))
+    left = told_of_drivers(facts, lambda seen: some(seen.orphans))
     if left:
         return doubtful(
             some(left), "the plugin sweeps at its start and every ten minutes; older ones: restart it there"
         )
     return fine(f"no folder without its claim, on {len(facts.on_nodes)} nodes")
+
+
+def _profiles(facts: Facts) -> Verdict:
+    refused = told(facts, lambda seen: some(seen.refused, most=1))
+    if refused:
+        return bad(some(refused), "mend the profile (docs/profiles.md) and give it to the chart again")
+    return fine("every profile is served")
 
 
 OPEN_NODES = Check(
@@ -105,6 +123,20 @@ FILES = (
         ),
         needs=(),
         look=_sockets,
+    ),
+    Check(
+        id="refused-profiles",
+        title="A family's profile is refused",
+        expected="profiles without an error",
+        why="A family of accelerators whose profile has an error is not served; all others are. The plugin "
+        "says file, key and reason, in its log and as an Event on the node.",
+        mend=(
+            "See what it does on a simulated host, or on this one, then give it to the chart again:",
+            command("hami slice --profiles . --family acme"),
+            "[What each key means](../profiles.md).",
+        ),
+        needs=(),
+        look=_profiles,
     ),
     Check(
         id="limiter-files",
