@@ -92,7 +92,7 @@ def _family(asked: Object, families: Sequence[Family]) -> Family | None:
 
 def _unread(devices: Object, where: str, families: Sequence[Family]) -> Iterator[UserError]:
     """Opaque parameters for drivers of ours that take none: the node would refuse to prepare the claim."""
-    without = {family.driver for family in families} - {names.DRIVER}
+    without = {family.driver for family in families if not family.parameters}
     for at, entry in enumerate(devices.get("config") or []):
         driver = (entry.get("opaque") or {}).get("driver")
         if driver in without:

@@ -37,7 +37,7 @@ class Objects:
     slices: list[Object]
     nodes: list[Object]
     classes: list[Object]
-    resources: Collection[str] = names.NVIDIA_RESOURCES
+    resources: Collection[str] = ()
 
 
 def find(objects: Objects) -> list[Waiting]:

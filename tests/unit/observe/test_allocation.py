@@ -41,7 +41,14 @@ def claim(*pods, node="a", memory="10Gi", cores="50"):
 def scrape(slices, claims, legacy=False, pods=(), classes=(names.DRIVER,)):
     nodes = [{"metadata": {"name": "a", "labels": {"gpu": "on"}}}]
     cluster = describe(
-        Objects(list(pods), claims, slices, nodes, [{"metadata": {"name": name}} for name in classes])
+        Objects(
+            list(pods),
+            claims,
+            slices,
+            nodes,
+            [{"metadata": {"name": name}} for name in classes],
+            names.NVIDIA_RESOURCES,
+        )
     )
     lines = "".join(allocation_metrics.text(cluster, legacy=legacy)).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))

@@ -31,6 +31,7 @@ def test_what_is_kept_is_all_that_is_told():
         [slice_of("a")],
         [heavy(node)],
         [{"metadata": {"name": names.DRIVER}}],
+        names.NVIDIA_RESOURCES,
     )
     kept = Objects(
         [lean.pod(item) for item in whole.pods],
@@ -38,6 +39,7 @@ def test_what_is_kept_is_all_that_is_told():
         whole.slices,
         [lean.node(item) for item in whole.nodes],
         whole.classes,
+        whole.resources,
     )
     assert describe(kept) == describe(whole)
     assert "late" in "".join(allocation_metrics.text(describe(kept), legacy=True))
