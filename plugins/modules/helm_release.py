@@ -11,6 +11,8 @@ description:
     objects with those of the deployed release. A chart that changed without a new version is seen, and so is
     a changed value.
   - An upgrade that fails is rolled back (C(--atomic)).
+  - A release that an interrupted run left behind is first brought back to one that can be upgraded. Another
+    run that may still be at work is waited for, O(timeout) at most.
   - The cluster is that of the environment variable E(KUBECONFIG).
 author: The hami-dra authors
 attributes:
@@ -52,6 +54,9 @@ status:
 import hashlib  # noqa: E402
 import json  # noqa: E402
 import re  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from datetime import UTC, datetime  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -60,7 +65,7 @@ from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 def command(options: dict[str, Any]) -> list[str]:
     """The arguments of `helm` that install or upgrade the release; values come on standard input."""
     arguments = ["upgrade", "--install", options["name"], options["chart"]]
-    arguments += ["--namespace", options["namespace"], "--create-namespace", "--values", "-"]
+    arguments += ["--create-namespace", "--values", "-"]
     for option, key in (("--repo", "repository"), ("--version", "version")):
         if options.get(key):
             arguments += [option, options[key]]
@@ -103,10 +108,60 @@ def is_current(deployed: dict[str, Any] | None, planned: dict[str, Any]) -> bool
     return objects(deployed) == objects(planned)
 
 
+def recovery(release: dict[str, Any], history: list[dict[str, Any]]) -> list[str]:
+    """What `helm` must be told before a release can be upgraded; nothing for one that can.
+
+    helm upgrades neither a release of which an interrupted run left `pending-...`, nor one that is
+    `uninstalling`, which is what it calls a release whose removal its own hook refused.
+    """
+    status, name = release["info"]["status"], release["name"]
+    if status == "uninstalling":
+        return ["rollback", name, str(release["version"])]
+    if not status.startswith("pending-"):
+        return []
+    worked = [item["revision"] for item in history if item["status"] in ("deployed", "superseded")]
+    if worked:
+        return ["rollback", name, str(max(worked))]
+    return ["uninstall", name, "--no-hooks", "--wait"]
+
+
+def busy_s(release: dict[str, Any], timeout: str, now: datetime) -> float:
+    """Seconds for which another run may still be at work: helm gives up after TIMEOUT, in Go's spelling."""
+    if not release["info"]["status"].startswith("pending-"):
+        return 0
+    units = {"h": 3600, "m": 60, "s": 1}
+    limit = sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", timeout))
+    begun = datetime.fromisoformat(release["info"]["last_deployed"])
+    return max(0, limit - (now - begun).total_seconds())
+
+
 def short(error: str) -> str:
     """Helm's error as one line, without its prefix."""
     lines = [line for line in error.splitlines() if line.strip() and not line.startswith("WARNING")]
     return " ".join(lines).removeprefix("Error: ")
+
+
+def settled(
+    helm: Callable[..., str], options: dict[str, Any], check: bool
+) -> tuple[dict[str, Any] | None, str]:
+    """The release once nobody works on it any more, mended where it must be, and its status before that.
+
+    In check mode it is as it was found.
+    """
+    there = ["status", options["name"], "--output", "json"]
+    release = json.loads(helm(there, missing="null"))
+    if release is None or check:
+        return release, release["info"]["status"] if release else ""
+    while release is not None and busy_s(release, options["timeout"], datetime.now(UTC)):
+        time.sleep(5)
+        release = json.loads(helm(there, missing="null"))
+    found = release["info"]["status"] if release else ""
+    if release is None or found in ("deployed", "failed"):
+        return release, found
+    if steps := recovery(release, json.loads(helm(["history", options["name"], "--output", "json"]))):
+        helm([*steps, "--timeout", options["timeout"]])
+        release = json.loads(helm(there, missing="null"))
+    return release, found
 
 
 def main() -> None:
@@ -132,33 +187,27 @@ def main() -> None:
     options = module.params
     where = f"release {options['namespace']}/{options['name']}"
 
-    def run(arguments: list[str]) -> str:
-        code, out, error = module.run_command([helm, *arguments], data=json.dumps(values))
+    def run(arguments: list[str], missing: str = "") -> str:
+        words = [helm, "--namespace", options["namespace"], *arguments]
+        code, out, error = module.run_command(words, data=json.dumps(values))
+        if code != 0 and missing and "not found" in error:
+            return missing
         if code != 0:
             module.fail_json(msg=f"{where}: {short(error)}")
         return str(out)
 
-    filters = ["--namespace", options["namespace"], "--filter", f"^{options['name']}$", "--all", "-o", "json"]
-    known = json.loads(run(["list", *filters]))
-    status = known[0]["status"] if known else ""
-    if status.startswith("pending-"):
-        remedy = f"helm -n {options['namespace']} rollback {options['name']}"
-        module.fail_json(
-            msg=f"{where} is {status}: another run is at work, or was interrupted: then `{remedy}`"
-        )
-    deployed = None
-    if known:
-        names = ["--namespace", options["namespace"], options["name"]]
-        deployed = {"manifest": run(["get", "manifest", *names]), "info": {"status": status}}
-        hooks = run(["get", "hooks", *names])
-        deployed["hooks"] = [{"manifest": hooks}]
+    deployed, status = settled(run, options, module.check_mode)
+    if deployed and status not in ("deployed", "failed") and module.check_mode:
+        module.exit_json(changed=True, status=status, msg=f"{where} is {status}; a run would mend that first")
     planned = json.loads(run([*command(options), "--dry-run=server", "--output", "json"]))
     changed = not is_current(deployed, planned)
     if changed and not module.check_mode:
         run([*command(options), "--atomic", "--wait", "--timeout", options["timeout"]])
     before = shown(objects(deployed)) if deployed else ""
     module.exit_json(
-        changed=changed, status=status, diff={"before": before, "after": shown(objects(planned))}
+        changed=changed or status not in ("deployed", "failed", ""),
+        status=status,
+        diff={"before": before, "after": shown(objects(planned))},
     )
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A file, or a link where `link` says where to."""
+    """A file, a link where `link` says where to, or a folder."""
 
     name: str
     data: bytes
     executable: bool
     link: str = ""
+    is_folder: bool = False
 
 
 def folder(root: Path, name: str, files: Iterable[Path]) -> Iterator[Entry]:
@@ -27,11 +28,13 @@ def folder(root: Path, name: str, files: Iterable[Path]) -> Iterator[Entry]:
 
 
 def unpacked(path: Path) -> Iterator[Entry]:
-    """The files of another archive."""
+    """What is in another archive; its folders too, without which ansible-galaxy does not install it."""
     with tarfile.open(path) as archive:
         for member in archive:
             if member.issym():
                 yield Entry(member.name, b"", False, member.linkname)
+            elif member.isdir():
+                yield Entry(member.name, b"", True, is_folder=True)
             elif member.isfile():
                 file = archive.extractfile(member)
                 assert file is not None  # noqa: S101  a regular file has content
@@ -50,5 +53,7 @@ def pack(path: Path, entries: Iterable[Entry], epoch: int) -> None:
             info.mtime, info.mode = epoch, 0o755 if entry.executable else 0o644
             if entry.link:
                 info.type, info.linkname = tarfile.SYMTYPE, entry.link
+            if entry.is_folder:
+                info.type = tarfile.DIRTYPE
             info.size = len(entry.data)
             archive.addfile(info, io.BytesIO(entry.data))

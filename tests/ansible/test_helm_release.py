@@ -1,5 +1,9 @@
 """The release module decides by the objects that would change, and shows no secret."""
 
+from datetime import UTC, datetime
+
+import pytest
+
 from tests.ansible.loading import plugin
 
 helm = plugin("modules/helm_release.py")
@@ -60,3 +64,33 @@ def test_hooks_are_objects_too_in_whatever_order_helm_names_them():
     deployed = release(OBJECT) | {"hooks": [{"manifest": f"---\n# Source: x\n{one}\n---\n{two}\n"}]}
     assert helm.is_current(deployed, planned)
     assert not helm.is_current(release(OBJECT), planned)
+
+
+def found(status: str, version: int = 3) -> dict:
+    begun = "2026-01-02T03:04:05.123456789Z"
+    return {"name": "hami", "version": version, "info": {"status": status, "last_deployed": begun}}
+
+
+WORKED = [{"revision": 1, "status": "superseded"}, {"revision": 2, "status": "deployed"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "history", "steps"),
+    [
+        ("deployed", WORKED, []),
+        ("failed", [], []),
+        ("pending-upgrade", WORKED, ["rollback", "hami", "2"]),
+        ("pending-rollback", WORKED, ["rollback", "hami", "2"]),
+        ("pending-install", [], ["uninstall", "hami", "--no-hooks", "--wait"]),
+        ("uninstalling", WORKED, ["rollback", "hami", "3"]),
+    ],
+)
+def test_a_release_that_was_left_half_way_is_mended_and_no_other(status, history, steps):
+    assert helm.recovery(found(status), history) == steps
+
+
+def test_another_run_is_given_its_time_and_no_more():
+    after = datetime(2026, 1, 2, 3, 7, 5, tzinfo=UTC)
+    assert 119 < helm.busy_s(found("pending-upgrade"), "5m", after) < 121
+    assert helm.busy_s(found("pending-upgrade"), "1m30s", after) == 0
+    assert helm.busy_s(found("deployed"), "5m", after) == 0

@@ -149,6 +149,15 @@ def test_the_collection_has_what_a_rollout_needs_and_nothing_of_the_workshop(mad
     } == set()
 
 
+def test_the_collection_is_installed_without_a_network(made, tmp_path):
+    archive = made[f"hami-dra-{__version__}.tar.gz"]
+    galaxy = Path(sys.executable).parent / "ansible-galaxy"
+    command = [galaxy, "collection", "install", "--offline", "--force", "-p", tmp_path, archive]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "ansible_collections/hami/dra/playbooks/site.yml").is_file()
+
+
 def test_the_sbom_tells_every_locked_package_with_its_hashes(made):
     sbom = json.loads(made["sbom.cdx.json"].read_text())
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
