@@ -28,7 +28,7 @@ from hami_dra.node.limiter_files import LimiterFiles
 from tests.support.cards import A10, NODE, SECOND, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
 
-CALLS = ("open", "rename", "fsync", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "posix_fallocate")
+CALLS = ("open", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "posix_fallocate")
 
 
 class Node:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim
-from hami_dra.node.files import Sync, write_whole
+from hami_dra.node.files import write_whole
 
 VERSION = 1
 
@@ -42,13 +42,9 @@ class Checkpoint:
             raise StateError(f"{self._path}: {problem}") from problem
 
     def save(self, claims: Mapping[str, PreparedClaim]) -> None:
-        """Write all of them. After a power cut it is this file or the one before, whole.
-
-        One sync and not a second one for the folder, as with kubelet's own checkpoints: kubelet does not keep
-        over a boot what it has prepared (`claimInfo.prepared` in pkg/kubelet/cm/dra), and asks for all again.
-        """
+        """Write all of them, whole for whoever reads after a crash of ours; see `files` for power cuts."""
         data = encode(claims)
-        write_whole(self._path, data, mode=0o600, sync=Sync.WHOLE)
+        write_whole(self._path, data, mode=0o600)
         self._known = (data, dict(claims))
 
     def set_aside(self) -> Path:

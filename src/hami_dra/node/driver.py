@@ -1,6 +1,6 @@
 """Prepares and unprepares claims on this node: reads the API, asks `prepare` for a plan, writes what it says.
 
-Order of writing: checkpoint (synced), share folders, CDI file. Each prepare writes all three again, so
+Order of writing: checkpoint, share folders, CDI file. Each prepare writes all three again, so
 a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Unprepare goes backwards.
 """
 

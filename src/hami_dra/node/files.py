@@ -1,18 +1,13 @@
-"""Writing files that others read at any moment: whole by rename, and on the disk where that matters."""
+"""Writing files that others read at any moment: whole, by rename.
+
+Nothing is synced to the disk: no container outlives a power cut, and a plugin that starts believes no file
+that it cannot check. See docs/adr/0011-nothing-is-synced.md.
+"""
 
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
-
-
-class Sync(Enum):
-    """What is there after a power cut: anything, the old or the new content whole, or surely the new one."""
-
-    NO = 0
-    WHOLE = 1
-    NEW = 2
 
 
 def _temporary(path: Path) -> Path:
@@ -25,20 +20,14 @@ def remove_whole(path: Path) -> None:
     _temporary(path).unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644, sync: Sync = Sync.NO) -> None:
-    """Replace PATH by rename; after a power cut what SYNC says. One writer only."""
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace PATH by rename: whoever reads it, also after a SIGKILL, sees the old or the new content whole.
+
+    After a power cut it may be anything. One writer only.
+    """
     temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # the umask must not decide
         file.write(data)
-        if sync is not Sync.NO:
-            file.flush()
-            os.fsync(descriptor)
     os.rename(temporary, path)
-    if sync is Sync.NEW:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hami_dra.node.files import Sync, write_whole
+from hami_dra.node.files import write_whole
 
 IN_CONTAINER = "/usr/local/hami/libvgpu.so"
 
@@ -29,9 +29,9 @@ def install(limiter: Path, state: Path) -> LimiterFiles:
     data = limiter.read_bytes()
     library = folder / f"libvgpu.so.{hashlib.sha256(data).hexdigest()[:12]}"
     if not library.is_file() or library.read_bytes() != data:
-        write_whole(library, data, mode=0o755, sync=Sync.NEW)
+        write_whole(library, data, mode=0o755)
     preload = folder / "ld.so.preload"
     line = f"{IN_CONTAINER}\n".encode()
     if not preload.is_file() or preload.read_bytes() != line:
-        write_whole(preload, line, sync=Sync.NEW)
+        write_whole(preload, line)
     return LimiterFiles(library, preload)
