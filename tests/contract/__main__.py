@@ -20,7 +20,8 @@ import click
 
 from hami_dra.kube import Client
 from tests.contract.bench import Bench, own_api
-from tests.contract.checks import CHECKS, Check, Skipped
+from tests.contract.check import Check, Skipped
+from tests.contract.checks import CHECKS
 from tests.support import real_api
 
 _FOLDER = click.Path(path_type=Path)

@@ -159,6 +159,11 @@ class Bench:
         return str(answer.error)
 
 
+def cdi_ids(answer: Any) -> list[list[str]]:
+    """The CDI names of each device of an answer."""
+    return [list(device.cdi_device_ids) for device in answer.devices]
+
+
 def _smallest(capacity: Object) -> str:
     policy = capacity.get("requestPolicy") or {}
     if policy.get("validValues"):

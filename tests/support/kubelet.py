@@ -5,8 +5,10 @@ Times and rules as in pkg/kubelet/pluginmanager and pkg/kubelet/cm/dra of Kubern
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ class Kubelet:
         self.info: Any = None
         self.version = ""
         self.socket: Path | None = None
+        self.always_served = True
+        """Whether at each registration the service was there as soon as the plugin said where it is."""
 
     def register(self, timeout_s: float = 10.0) -> None:
         """Wait for a registration socket, ask who it is, dial its service, tell it the outcome."""
@@ -92,6 +96,7 @@ class Kubelet:
             self.info = call(
                 "GetInfo", registration_pb2.InfoRequest(), registration_pb2.PluginInfo, timeout=GET_INFO_S
             )
+            self.always_served &= _listens(self.info.endpoint)
             offered = [entry.removesuffix(".DRAPlugin") for entry in self.info.supported_versions]
             self.version = next(version for version in offered if version in self._known)
             self._channel = grpc.insecure_channel(f"unix:{self.info.endpoint}")
@@ -130,6 +135,13 @@ class Kubelet:
                 return max(mine, key=lambda path: path.stat().st_mtime_ns)
             time.sleep(0.01)
         raise AssertionError(f"no registration socket in {self._registry}")
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as dialled, suppress(OSError):
+        dialled.connect(path)
+        return True
+    return False
 
 
 def _caller(channel: grpc.Channel, prefix: str) -> Any:

@@ -1,6 +1,7 @@
 """A DRA driver that breaks the rules, so that the conformance checks are seen to fail: sloppy_driver FOLDER.
 
-It answers with a device for whatever it is asked, keeps nothing, watches nothing, and dies when refused.
+It registers before it serves, answers with a device for whatever it is asked, keeps nothing, watches nothing,
+and dies when refused.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,25 +56,20 @@ def main(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return registration_pb2.RegistrationStatusResponse()
 
-    server = grpc.server(ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers(
-        [
-            handlers(
-                "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin",
-                NodePrepareResources=(prepare, dra_v1_pb2.NodePrepareResourcesRequest),
-                NodeUnprepareResources=(unprepare, dra_v1_pb2.NodeUnprepareResourcesRequest),
-            ),
-            handlers(
-                "pluginregistration.Registration",
-                GetInfo=(get_info, registration_pb2.InfoRequest),
-                NotifyRegistrationStatus=(notify, registration_pb2.RegistrationStatus),
-            ),
-        ]
+    service = handlers(
+        "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin",
+        NodePrepareResources=(prepare, dra_v1_pb2.NodePrepareResourcesRequest),
+        NodeUnprepareResources=(unprepare, dra_v1_pb2.NodeUnprepareResourcesRequest),
     )
-    registration = folder / "registry" / f"{DRIVER}-reg.sock"
-    for path in (endpoint, registration):
-        path.unlink(missing_ok=True)
-        server.add_insecure_port(f"unix:{path}")
+    registration = handlers(
+        "pluginregistration.Registration",
+        GetInfo=(get_info, registration_pb2.InfoRequest),
+        NotifyRegistrationStatus=(notify, registration_pb2.RegistrationStatus),
+    )
+    endpoint.unlink(missing_ok=True)
+    registering = serve(registration, folder / "registry" / f"{DRIVER}-reg.sock")
+    time.sleep(0.3)
+    serving = serve(service, endpoint)
     kube = Client.from_environment(str(folder / "kubeconfig"))
     shared = {"allowMultipleAllocations": True, "capacity": {"memory": {"value": "1Gi"}}}
     spec = {
@@ -82,8 +79,18 @@ def main(folder: Path) -> None:
         "devices": [{"name": "d0"} | shared],
     }
     kube.create(RESOURCE_SLICES, {"metadata": {"generateName": "sloppy-"}, "spec": spec})
+    for server in (registering, serving):
+        server.wait_for_termination()
+
+
+def serve(handler: grpc.GenericRpcHandler, path: Path) -> grpc.Server:
+    """Serve one service on a socket of its own."""
+    path.unlink(missing_ok=True)
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers([handler])
+    server.add_insecure_port(f"unix:{path}")
     server.start()
-    server.wait_for_termination()
+    return server
 
 
 if __name__ == "__main__":
