@@ -9,6 +9,7 @@ import pytest
 
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.model import errors
+from hami_dra.model.claim import ClaimRef
 from hami_dra.node import sweep
 from hami_dra.node.plugin import Config
 from hami_dra.node.proto import health_pb2
@@ -76,6 +77,17 @@ def test_a_damaged_checkpoint_is_kept_aside_and_made_anew_from_the_api(
     assert len(list(config.state.glob("checkpoint.json.damaged-*"))) == 1
     assert len(list((config.state / "shares").iterdir())) == 1
     kubelet.close()
+
+
+def test_what_kubelet_waits_for_no_longer_is_not_prepared(start: Start, add: Add) -> None:
+    """It may have been unprepared meanwhile, and would stay for ever."""
+    driver = start().driver
+    body = add(claim("late", share()))
+    late = ClaimRef("default", "late", body["metadata"]["uid"])
+    with pytest.raises(errors.PrepareError, match="kubelet waits no longer"):
+        driver.prepare(late, wanted=lambda: False)
+    assert (driver.checkpoint.load(), driver.folders.ids(), driver.cdi.uids()) == ({}, set(), set())
+    assert driver.prepare(late)
 
 
 def free_port() -> int:

@@ -46,7 +46,7 @@ class Kubelet:
         self.always_served = True
         """Whether at each registration the service was there as soon as the plugin said where it is."""
 
-    def register(self, timeout_s: float = 10.0) -> None:
+    def register(self, timeout_s: float = 60.0) -> None:
         """Wait for a registration socket, ask who it is, dial its service, tell it the outcome."""
         self.close()
         end = time.monotonic() + timeout_s

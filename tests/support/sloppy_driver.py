@@ -1,7 +1,7 @@
 """A DRA driver that breaks the rules, so that the conformance checks are seen to fail: sloppy_driver FOLDER.
 
-It registers before it serves, answers with a device for whatever it is asked, keeps nothing, watches nothing,
-and dies when refused.
+It serves only once it is registered, answers with a device for whatever it is asked, keeps nothing, watches
+nothing, and dies when refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ DRIVER = "sloppy.example.com"
 def main(folder: Path) -> None:
     endpoint = folder / "plugins" / "sloppy.sock"
     seen: list[str] = []
+    serving: list[grpc.Server] = []
 
     def prepare(request: Any, _context: Any) -> Any:
         answer = dra_v1_pb2.NodePrepareResourcesResponse()
@@ -54,6 +54,8 @@ def main(folder: Path) -> None:
     def notify(request: Any, _context: Any) -> Any:
         if not request.plugin_registered:
             os.kill(os.getpid(), signal.SIGKILL)
+        if not serving:
+            serving.append(serve(service, endpoint))
         return registration_pb2.RegistrationStatusResponse()
 
     service = handlers(
@@ -67,9 +69,6 @@ def main(folder: Path) -> None:
         NotifyRegistrationStatus=(notify, registration_pb2.RegistrationStatus),
     )
     endpoint.unlink(missing_ok=True)
-    registering = serve(registration, folder / "registry" / f"{DRIVER}-reg.sock")
-    time.sleep(0.3)
-    serving = serve(service, endpoint)
     kube = Client.from_environment(str(folder / "kubeconfig"))
     shared = {"allowMultipleAllocations": True, "capacity": {"memory": {"value": "1Gi"}}}
     spec = {
@@ -79,8 +78,7 @@ def main(folder: Path) -> None:
         "devices": [{"name": "d0"} | shared],
     }
     kube.create(RESOURCE_SLICES, {"metadata": {"generateName": "sloppy-"}, "spec": spec})
-    for server in (registering, serving):
-        server.wait_for_termination()
+    serve(registration, folder / "registry" / f"{DRIVER}-reg.sock").wait_for_termination()
 
 
 def serve(handler: grpc.GenericRpcHandler, path: Path) -> grpc.Server:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,17 +78,24 @@ class NodeDriver:
         devices = {device.name: device for device in inventory.devices}
         self._family = prepare.Family(self._backend.driver, self._backend.limiter, devices)
 
-    def prepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> list[Granted]:
+    def prepare(
+        self, ref: ClaimRef, within_s: float = PATIENCE_S, wanted: Callable[[], bool] = lambda: True
+    ) -> list[Granted]:
         """Prepare one claim; errors.HamiError says why not. Calling it again rebuilds everything.
 
         What may mend itself (the API server, the state's lock) is tried again WITHIN_S, since kubelet waits
-        long before it calls again.
+        long before it calls again. WANTED: whether the caller still waits. One that does not may have
+        unprepared the claim meanwhile, and nobody would do that again.
         """
         _refuse_odd_names(ref)
         end = time.monotonic() + within_s
         claim = self._claim(ref, within_s)
         beside = self._beside(ref, claim)
         with self._lock.held(end):
+            if not wanted():
+                raise errors.PrepareError(
+                    f"{ref}: kubelet waits no longer; it will ask again", reason="HungUp"
+                )
             claims = self.load()
             planned = _plan(ref, claim, self._node, self._family, claims)
             self._refuse_half_told(ref, planned, beside, claims)

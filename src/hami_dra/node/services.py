@@ -76,7 +76,7 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
             return response
 
     def grant(answer: Any, ref: ClaimRef, context: grpc.ServicerContext) -> None:
-        granted = driver.prepare(ref, _time_left(context))
+        granted = driver.prepare(ref, _time_left(context), context.is_active)
         answer.devices.extend(_device(messages, each) for each in granted)
         reporter.prepared(ref, granted)
         log.info(
