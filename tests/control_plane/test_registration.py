@@ -1,13 +1,15 @@
 """Other ways to be registered, and what becomes of Pods when nobody answers; a control plane for each."""
 
+import json
 import os
 import signal
 
 import pytest
+import yaml
 
 from hami_dra.kube import kinds
 from hami_dra.model import errors
-from tests.control_plane.conftest import eventually, owners, pod, registered, results
+from tests.control_plane.conftest import eventually, hami, owners, pod, registered, results
 from tests.support import webhook_process
 
 SHARE = {"gpumem": 512}
@@ -59,6 +61,27 @@ def test_plain_whole_cards_are_left_to_kubernetes_when_that_is_asked_for(fresh, 
         for name, limits, annotations in (("share", SHARE, None), ("chosen", {"gpu": 1}, chosen)):
             stored = fresh.create(kinds.PODS, pod(limits, name=name, annotations=annotations))
             assert stored["spec"]["resourceClaims"], name
+
+
+def test_resources_that_the_operator_has_renamed_are_converted_and_the_former_names_are_not(fresh, tmp_path):
+    plane, name = fresh.cluster.plane, "example.com/memory"
+    folder, renamed = tmp_path / "webhook", ("--resource-memory", name)
+    with (
+        webhook_process.running(folder, plane.kubeconfig, *renamed) as webhook,
+        registered(plane, webhook, f"hami-dra.resourceMem={name}"),
+    ):
+        source = pod()
+        source["spec"]["containers"][0]["resources"] = {"limits": {name: "1024"}}
+        stored = fresh.create(kinds.PODS, source)
+        (claim,) = fresh.allocated(1)
+        assert results(claim)[0]["consumedCapacity"]["memory"] == "1Gi"
+        assert name not in stored["spec"]["containers"][0]["resources"].get("limits", {})
+        former = fresh.create(kinds.PODS, pod({"gpumem": 1024}, name="former"))
+        assert "resourceClaims" not in former["spec"]
+        shown = hami(plane, "convert", "--live", "-n", "ml", "-f", "-", stdin=json.dumps(source))
+        converted, *_ = yaml.safe_load_all(shown.stdout)
+        (entry,) = converted["spec"]["resourceClaims"]
+        assert "resourceClaimTemplateName" in entry, "the name of its claim is taken by now"
 
 
 def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp_path):
