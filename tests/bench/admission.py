@@ -33,7 +33,9 @@ CONNECTIONS = 8
 SECONDS = 5.0
 PACED_PER_S = 1000
 PODS_PER_S = 50
-PODS = 250
+PODS = 300
+WARM_UP = 50
+"""Pods of the first second, in which API server, client and webhook open their connections; told apart."""
 
 
 def main(arguments: list[str]) -> int:
@@ -203,11 +205,11 @@ def claims() -> None:
                 registered(plane, webhook, "hami-dra.webhook.config.validation.enabled=false"),
             ):
                 waits = created_to_claim(plane.client)
-    p50, p99 = (statistics.quantiles(waits, n=100)[at] for at in (49, 98))
+    p50, p99 = (statistics.quantiles(waits[WARM_UP:], n=100)[at] for at in (49, 98))
     row(
         f"admission: Pod created -> claim exists, {PODS_PER_S} Pods/s, p99",
         f"{p99 * 1000:.0f} ms",
-        f"p50 {p50 * 1000:.0f} ms",
+        f"p50 {p50 * 1000:.0f} ms; worst of the first second {max(waits[:WARM_UP]) * 1000:.0f} ms",
         "< 100 ms",
     )
 
@@ -245,7 +247,7 @@ def created_to_claim(client: Any) -> list[float]:
         thread.join()
     watcher.join(30)
     assert len(made) == PODS, f"{len(made)} of {PODS} claims"
-    return [made[name] - started[name] for name in made]
+    return [made[f"pod-{at}"] - started[f"pod-{at}"] for at in range(PODS)]
 
 
 # --- From a Pod to its start -----------------------------------------------------------------------
