@@ -31,7 +31,7 @@ $(SIM_OUT)/hami-%: $(call sim-objs,$(SIM_WORK)) $(SIM_OUT)/obj/work_%.o
 .SECONDARY:
 .PHONY: sim test-sim
 sim: $(SIM_BINS)
-test-sim: sim
+test-sim: release
 	cd .. && $(abspath $(PYTHON)) -m pytest -q tests/unit/native/test_sim_*.py
 
 -include $(wildcard $(SIM_OUT)/obj/*.d)

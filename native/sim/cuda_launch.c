@@ -1,106 +1,13 @@
 /*
- * Modules, functions and launches. Any image is accepted and any name is found. What a kernel costs is in its
- * name: `busy_us_<N>` and `busy_ns_<N>` take N; `busy_us` and `busy_ns` take their first parameter, a 64-bit
- * number; any other kernel takes 5 microseconds.
+ * Launches. What a kernel costs is in its name: `busy_us_<N>` and `busy_ns_<N>` take N; `busy_us` and
+ * `busy_ns` take their first parameter, a 64-bit number; any other kernel takes 5 microseconds.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda_core.h"
-
-struct CUfunc_st {
-    char name[128];
-    CUmodule module;
-    CUfunction next;
-};
-struct CUmod_st {
-    CUcontext context;
-    CUfunction functions;
-};
+#include "cuda_module.h"
 
 enum { DEFAULT_COST_NS = 5000 };
-
-static CUresult load(CUmodule *module, bool given) {
-    CUDA_ENTER_CONTEXT(context, module && given);
-    *module = calloc(1, sizeof **module);
-    if (!*module) return CUDA_ERROR_OUT_OF_MEMORY;
-    (*module)->context = context;
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuModuleLoad(CUmodule *module, const char *path) {
-    FILE *file = path ? fopen(path, "re") : NULL;
-    if (path && !file) return CUDA_ERROR_FILE_NOT_FOUND;
-    if (file) fclose(file);
-    return load(module, path);
-}
-CUDA_API CUresult cuModuleLoadData(CUmodule *module, const void *image) { return load(module, image); }
-CUDA_API CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image) { return load(module, image); }
-CUDA_API CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, int *options,
-                                     void **values) {
-    (void)count, (void)options, (void)values;
-    return load(module, image);
-}
-CUDA_API CUresult cuModuleUnload(CUmodule module) {
-    CUDA_ENTER(module);
-    for (CUfunction f = module->functions, next; f; f = next) next = f->next, free(f);
-    free(module);
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
-    CUDA_ENTER(function && module && name && *name);
-    pthread_mutex_lock(&cuda.mutex);
-    CUfunction f = module->functions;
-    while (f && strcmp(f->name, name) != 0) f = f->next;
-    if (!f && (f = calloc(1, sizeof *f))) {
-        snprintf(f->name, sizeof f->name, "%s", name);
-        f->module = module, f->next = module->functions, module->functions = f;
-    }
-    pthread_mutex_unlock(&cuda.mutex);
-    *function = f;
-    return f ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-CUDA_API CUresult cuModuleGetGlobal_v2(CUdeviceptr *pointer, size_t *size, CUmodule module,
-                                       const char *name) {
-    (void)pointer, (void)size;
-    CUDA_ENTER(module && name);
-    return CUDA_ERROR_NOT_FOUND; /* images are not read */
-}
-CUDA_API CUresult cuModuleGetLoadingMode(int *mode) {
-    CUDA_ENTER(mode);
-    *mode = 2; /* lazy */
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuFuncGetModule(CUmodule *module, CUfunction function) {
-    CUDA_ENTER(module && function);
-    *module = function->module;
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuFuncGetName(const char **name, CUfunction function) {
-    CUDA_ENTER(name && function);
-    *name = function->name;
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuFuncGetAttribute(int *value, int attribute, CUfunction function) {
-    CUDA_ENTER(value && function);
-    *value = attribute == 0 ? 1024 : 0; /* threads of a block */
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value) {
-    (void)attribute, (void)value;
-    CUDA_ENTER(function);
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuFuncSetCacheConfig(CUfunction function, int config) {
-    return cuFuncSetAttribute(function, 0, config);
-}
-CUDA_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int threads,
-                                                              size_t shared) {
-    (void)shared;
-    CUDA_ENTER(blocks && function && threads > 0);
-    *blocks = threads > 1536 ? 0 : 1536 / threads > 16 ? 16 : 1536 / threads;
-    return CUDA_SUCCESS;
-}
 
 static uint64_t first_parameter(void **parameters, void **extra) {
     uint64_t value = 0;
@@ -124,6 +31,8 @@ static CUresult launch(CUfunction function, const unsigned grid[3], const unsign
     if (!function) return CUDA_ERROR_INVALID_HANDLE;
     uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
     if (!grid[0] || !grid[1] || !grid[2] || !threads || threads > 1024) return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cuda_code_use(function);
+    if (result != CUDA_SUCCESS) return result;
     return cuda_submit(stream, cuda_kernel_cost(function, parameters, extra), NULL, NULL);
 }
 
@@ -157,3 +66,33 @@ CUDA_BOTH(cuLaunchCooperativeKernel, _ptsz,
 CUDA_BOTH(cuLaunchKernelEx, _ptsz,
           (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra),
           config ? config->hStream : NULL, config, f, parameters, extra)
+
+/* Launches as before CUDA 4: the shape of a block and the parameters are set on the function. */
+CUDA_API CUresult cuFuncSetBlockShape(CUfunction f, int x, int y, int z) {
+    CUDA_ENTER(f && x > 0 && y > 0 && z > 0);
+    f->block[0] = (unsigned)x, f->block[1] = (unsigned)y, f->block[2] = (unsigned)z;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuParamSetSize(CUfunction f, unsigned size) {
+    CUDA_ENTER(f && size <= sizeof f->parameters);
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuParamSetv(CUfunction f, int offset, const void *value, unsigned size) {
+    CUDA_ENTER(f && value && offset >= 0 && (size_t)offset + size <= sizeof f->parameters);
+    memcpy(f->parameters + offset, value, size);
+    return CUDA_SUCCESS;
+}
+static CUresult launch_grid(CUfunction f, int width, int height, CUstream stream) {
+    CUDA_ENTER(f && width > 0 && height > 0);
+    CUstream resolved = cuda_stream(stream, false);
+    if (!resolved) return CUDA_ERROR_INVALID_CONTEXT;
+    unsigned grid[] = {(unsigned)width, (unsigned)height, 1};
+    return launch(f, grid, f->block, resolved, (void *[]){f->parameters}, NULL);
+}
+CUDA_API CUresult cuLaunch(CUfunction f) { return launch_grid(f, 1, 1, NULL); }
+CUDA_API CUresult cuLaunchGrid(CUfunction f, int width, int height) {
+    return launch_grid(f, width, height, NULL);
+}
+CUDA_API CUresult cuLaunchGridAsync(CUfunction f, int width, int height, CUstream stream) {
+    return launch_grid(f, width, height, stream);
+}

@@ -118,7 +118,7 @@ static CUresult on_cuLaunchHostFunc(CUstream stream, CUhostFn function, void *ar
     struct host_call *call = function ? malloc(sizeof *call) : NULL;
     if (!call) return function ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
     *call = (struct host_call){function, argument};
-    return cuda_submit(stream, 0, stream->capture ? call_host : call_host_once, call);
+    return cuda_submit(stream, SIM_HOST_TIME, stream->capture ? call_host : call_host_once, call);
 }
 OF_STREAM(cuLaunchHostFunc, (CUstream stream, CUhostFn function, void *argument), stream, function, argument)
 

@@ -58,8 +58,10 @@ static uint64_t book(_Atomic uint64_t *busy_until, uint64_t ready, uint64_t ns) 
 static uint64_t backlog(struct sim_engine *e) {
     uint64_t sum = 0;
     pthread_mutex_lock(&e->mutex);
-    for (uint64_t i = e->finished + 1; i < e->submitted && sum < SIM_SLICE_NS; i++)
+    for (uint64_t i = e->finished + 1; i < e->submitted && sum < SIM_SLICE_NS; i++) {
+        if (e->queue[i % QUEUE].cost == SIM_HOST_TIME) break;
         sum += e->queue[i % QUEUE].cost;
+    }
     pthread_mutex_unlock(&e->mutex);
     return sum;
 }
@@ -99,6 +101,14 @@ static void compute(struct sim_engine *e, uint64_t ready, uint64_t cost) {
     }
 }
 
+/* What comes behind a function of the host begins when that returns; what was left of the slice is lost. */
+static void call_host(struct sim_engine *e, const struct operation *op) {
+    if (e->position < op->submitted) e->position = op->submitted;
+    op->done(op->argument, e->position);
+    uint64_t now = sim_now();
+    if (now > e->position) e->position = now, e->booked = 0;
+}
+
 static void *worker(void *argument) {
     struct sim_engine *e = argument;
     pthread_mutex_lock(&e->mutex);
@@ -106,8 +116,12 @@ static void *worker(void *argument) {
         while (e->finished == e->submitted) pthread_cond_wait(&e->work, &e->mutex);
         struct operation op = e->queue[e->finished % QUEUE];
         pthread_mutex_unlock(&e->mutex);
-        compute(e, op.submitted, op.cost);
-        if (op.done) op.done(op.argument, e->position);
+        if (op.cost == SIM_HOST_TIME) {
+            call_host(e, &op);
+        } else {
+            compute(e, op.submitted, op.cost);
+            if (op.done) op.done(op.argument, e->position);
+        }
         pthread_mutex_lock(&e->mutex);
         e->finished++;
         pthread_cond_broadcast(&e->progress);
