@@ -71,7 +71,11 @@ typedef struct {
     _Atomic uint64_t activity;      /* another number whenever a process's compute counters have changed */
     _Atomic uint64_t counted_ns;    /* of compute_ns, what was known from earlier launches of the same work */
     ledger_hint hint;               /* which the agent writes: on a cache line of its own */
-    uint8_t reserved[1024 - 80];
+    uint8_t reserved[128 - 80];
+    _Atomic uint64_t window_at;  /* CLOCK_MONOTONIC at which the window began in which use is reckoned now */
+    _Atomic uint64_t window_ns;  /* compute_ns then */
+    _Atomic uint32_t window_use; /* thousandths of the card that were used in the window before it */
+    uint8_t reserved_between[1024 - 128 - 20];
     _Atomic uint64_t presence[LEDGER_BINS];
     uint8_t reserved_after[LEDGER_HEADER - 1024 - 8 * LEDGER_BINS];
     ledger_slot slots[LEDGER_SLOTS];

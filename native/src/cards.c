@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "charges.h"
+#include "code.h"
 #include "hook_graph.h"
 #include "hook_launch.h"
 #include "hook_pool.h"
@@ -20,6 +21,7 @@ static void forked(void) {
     budget_forked();
     charges_forked();
     physical_forked();
+    code_forked();
     pools_forked();
     graphs_forked();
     launches_forked();

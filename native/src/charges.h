@@ -11,6 +11,7 @@ typedef enum {
     CHARGE_ARRAY,
     CHARGE_EXTERNAL,
     CHARGE_GRAPH,
+    CHARGE_CODE,
     CHARGE_SETTING, /* heap, stack and printf buffer of a context */
     CHARGE_CONTEXT,
     CHARGE_PRIMARY,

@@ -23,6 +23,7 @@ enum {
     WRONG_REFUND_POOLED,       /* freeing into a pool gives back what the pool keeps */
     WRONG_UNROUNDED,           /* bytes are charged as asked for, not in pages */
     WRONG_FREE_CONTEXT,        /* contexts are not counted */
+    WRONG_FREE_CODE,           /* modules and libraries are not counted */
     WRONG_KEEP_DEAD,           /* what dead processes held is never free again */
 };
 #ifndef WRONG_VARIANT

@@ -3,13 +3,15 @@
  * driver's. Under one, short work whose cost is known is counted in a few ns; now and then, and always for
  * long or unknown work, a launch waits for its share to be paid up and is measured between two events. A
  * stream in capture is never touched: what it records is charged when its graph is launched. Nothing here
- * waits while it holds a lock, and host functions on streams are not held back.
+ * waits while it holds a lock, and host functions on streams are not held back. The first launch of a
+ * function may load its code, which takes memory (hook_module.c).
  */
 #include <stdatomic.h>
 
 #include "cards.h"
 #include "device_time.h"
 #include "hook_launch.h"
+#include "hook_module.h"
 
 /* FREE: no shares. IDLE: none reserves compute; the agent's hint says when it matters. */
 typedef enum { UNKNOWN, FREE, IDLE, LIMITED } launch_mode;
@@ -125,11 +127,16 @@ static void end(launch *self, CUresult result) {
     do {                                                                                                     \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
-        if (!matters()) return real(__VA_ARGS__);                                                            \
-        launch self;                                                                                         \
-        begin(&self, function, shape, stream);                                                               \
+        bool limited = matters();                                                                            \
+        bool first = __builtin_expect(atomic_load_explicit(&code_waiting, memory_order_relaxed) != 0, 0);    \
+        if (!limited && !first) return real(__VA_ARGS__);                                                    \
+        loading loads = {0};                                                                                 \
+        if (first && !module_begins_launch(&loads, function)) return CUDA_ERROR_OUT_OF_MEMORY;               \
+        launch self = {0};                                                                                   \
+        if (limited) begin(&self, function, shape, stream);                                                  \
         CUresult result = real(__VA_ARGS__);                                                                 \
         end(&self, result);                                                                                  \
+        if (first) module_ends_launch(&loads, result);                                                       \
         return result;                                                                                       \
     } while (0)
 

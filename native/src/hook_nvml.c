@@ -1,15 +1,17 @@
 /*
- * What NVML, and so nvidia-smi, tells: the share is the card, and of its processes only those are listed that
- * draw on the same shares. The driver lists a whole node's by numbers that mean nothing in a container, or
- * none there; the ledger knows them by their own.
+ * What NVML, and so nvidia-smi, tells: the share is the card, its use is the share's own, and of its
+ * processes only those are listed that draw on the same shares. The driver lists a whole node's by numbers
+ * that mean nothing in a container, or none there; the ledger knows them by their own.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cards.h"
+#include "meter.h"
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -148,6 +150,62 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUti
     if (result != NVML_SUCCESS || !samples || card_of_handle(device, &card) != CARD_LIMITED) return result;
     *count = keep_ours(card, samples, *count, sizeof *samples, offsetof(nvmlProcessUtilizationSample_t, pid));
     return *count ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
+                                                   nvmlProcessesUtilizationInfo_v1_t *infos) {
+    nvmlDeviceGetProcessesUtilizationInfo_type real = REAL(nvmlDeviceGetProcessesUtilizationInfo);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, infos);
+    budget *card = NULL;
+    if (result == NVML_SUCCESS && card_of_handle(device, &card) == CARD_LIMITED)
+        infos->processSamplesCount =
+            keep_ours(card, infos->procUtilArray, infos->processSamplesCount, sizeof *infos->procUtilArray,
+                      offsetof(nvmlProcessUtilizationInfo_v1_t, pid));
+    return result;
+}
+
+/* Percent of the card that the driver saw our processes compute in the last second; WHOLE where it names
+ * none. */
+static unsigned int use_by_process(nvmlDevice_t device, const budget *card, unsigned int whole) {
+    enum { SECOND_US = 1000000 };
+    nvmlProcessUtilizationSample_t *samples = calloc(MOST_PROCESSES, sizeof *samples);
+    unsigned int count = MOST_PROCESSES, sum = 0, named = 0;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    unsigned long long since = (unsigned long long)(now.tv_sec - 1) * SECOND_US;
+    if (samples && nvmlDeviceGetProcessUtilization(device, samples, &count, since) == NVML_SUCCESS)
+        for (named = count; count > 0; count--) sum += samples[count - 1].smUtil;
+    free(samples);
+    ledger_holder any;
+    if (named) return (unsigned int)least(sum, whole);
+    return budget_holders(card, &any, 1) ? whole : 0;
+}
+
+/* Where computing is limited it is measured, and the ledger knows; elsewhere the driver is asked. */
+static unsigned int own_use(nvmlDevice_t device, const budget *card, unsigned int whole) {
+    unsigned int thousandths = 0;
+    bool limited = false;
+    budget_usage(card); /* maps the ledgers, without taking a place in them */
+    for (int i = 0; i < card->count; i++) {
+        share *each = card->shares[i];
+        limited |= each->limit.cores > 0;
+        if (each->book.file) thousandths += throttle_recent_use(each->book.file, meter_now());
+    }
+    if (!limited && thousandths == 0) return use_by_process(device, card, whole);
+    return (unsigned int)least((thousandths + 5) / 10, 100);
+}
+
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
+    nvmlDeviceGetUtilizationRates_type real = REAL(nvmlDeviceGetUtilizationRates);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    nvmlReturn_t result = real(device, rates);
+    budget *card = NULL;
+    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
+    unsigned int whole = rates->gpu;
+    rates->gpu = own_use(device, card, whole);
+    rates->memory = whole ? (unsigned int)least(rates->memory * rates->gpu / whole, 100) : 0;
+    return result;
 }
 
 nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {

@@ -1,6 +1,8 @@
 /* The table of hooks.def as declarations: each wrapper, its type, and the call of the real function. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "../include/cuda_abi.h"
 #include "../include/nvml_abi.h"
 
@@ -15,8 +17,15 @@ enum {
     __attribute__((visibility("default"))) result symbol __VA_ARGS__;
 #include "hooks.def"
 
+/* The driver's own functions as far as they were looked up. */
+extern _Atomic(void *) real_functions[HOOK_COUNT];
+void *find_real_function(int hook);
+
 /* The driver's own function, resolved at the first call; NULL when this driver has none. */
-void *real_function(int hook);
+static inline void *real_function(int hook) {
+    void *real = atomic_load_explicit(&real_functions[hook], memory_order_acquire);
+    return __builtin_expect(real != NULL, 1) ? real : find_real_function(hook);
+}
 #define REAL(symbol) ((symbol##_type)real_function(HOOK_##symbol))
 
 /* A driver function that is not wrapped, by library and name; NULL when there is none. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "failpoint.h"
+#include "ledger_guard.h"
 
 /* Open-file-description locks: Linux 3.15; older C libraries do not name them. */
 #ifndef F_OFD_SETLK
@@ -69,9 +70,11 @@ static int map_file(ledger *self) {
         problem = -errno;
     close(fd);
     if (problem) return problem;
+    ledger_guard(at, LEDGER_SIZE);
     ledger_file *file = at;
     uint64_t none = 0;
     if (!atomic_compare_exchange_strong(&file->magic, &none, LEDGER_MAGIC) && none != LEDGER_MAGIC) {
+        ledger_unguard(at);
         munmap(at, LEDGER_SIZE);
         return -EPROTO;
     }
@@ -82,13 +85,16 @@ static int map_file(ledger *self) {
 }
 
 /* Whether the descriptor is still the file that was mapped, and that as long as it was: a program may close
- * descriptors that it never opened, and touching a page of a file that was cut short would kill it. */
+ * descriptors that it never opened. */
 static int look_at_file(const ledger *self) {
     struct stat status;
     if (fstat(self->lock_fd, &status) != 0 || status.st_dev != self->device || status.st_ino != self->inode)
         return -ESTALE;
     return status.st_size == LEDGER_SIZE ? 0 : -ESTALE;
 }
+
+/* Not when the file was cut short, or written over, since it was mapped. */
+static bool is_ledger(const ledger *self) { return atomic_load(&self->file->magic) == LEDGER_MAGIC; }
 
 static uint64_t coarse_ns(void) {
     struct timespec now;
@@ -108,6 +114,7 @@ static int open_for_locks(ledger *self) {
         if (self->lock_fd < 0) return -errno;
         self->checked = 0; /* look at it at once */
     }
+    if (!is_ledger(self)) return self->broken = -ESTALE;
     uint64_t now = coarse_ns();
     if (now - self->checked < TRUST_NS) return 0;
     self->checked = now;
@@ -276,6 +283,8 @@ int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
     pthread_mutex_lock(&self->mutex);
     int problem = attach_locked(self);
     if (!problem) problem = reserve_locked(self, in_units(size), limit);
+    if (!problem && !is_ledger(self))
+        problem = self->broken = -ESTALE; /* what was counted is worth nothing */
     pthread_mutex_unlock(&self->mutex);
     return problem;
 }
@@ -319,8 +328,11 @@ int ledger_holders(ledger *self, ledger_holder *holders, int most) {
  * The child's copy of the descriptor stays open until it ends or becomes another program, as its copies of
  * the driver's descriptors do: as long as these live the driver keeps the parent's memory, even when the
  * parent dies. Closing it would not drop the parent's lock either way.
+ * The parent may have been in the middle of anything, so the child maps the file for itself.
  */
 void ledger_forked(ledger *self) {
+    self->file = NULL;
     self->lock_fd = self->slot = -1;
+    self->broken = 0;
     pthread_mutex_init(&self->mutex, NULL);
 }

@@ -64,15 +64,21 @@ typedef struct {
     void *found;
 } wanted;
 
+/* glibc's two and musl's one, which is the loader as well. */
+static bool is_libc(const char *name) {
+    static const char *const names[] = {"libc.so", "libdl.so.2", "ld-musl-", "libc.musl-"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(name, names[i], strlen(names[i])) == 0) return true;
+    return false;
+}
+
 static int look(struct dl_phdr_info *library, size_t size, void *argument) {
     (void)size;
     wanted *what = argument;
     table in;
     const char *path = library->dlpi_name, *base = path ? strrchr(path, '/') : NULL;
     base = base ? base + 1 : path;
-    if (!base || (strncmp(base, "libc.so.6", 9) && strncmp(base, "libdl.so.2", 10)) ||
-        !read_table(library, &in))
-        return 0;
+    if (!base || !is_libc(base) || !read_table(library, &in)) return 0;
     const ElfW(Sym) *symbol = find(&in, what->name);
     if (symbol) what->found = (void *)(library->dlpi_addr + symbol->st_value);
     return what->found != NULL;

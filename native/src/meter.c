@@ -75,6 +75,7 @@ static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled
     atomic_fetch_add(&book->file->counted_ns, counted);
     atomic_fetch_add(&book->file->throttled_ns, throttled);
     atomic_fetch_add(&book->file->activity, 1);
+    throttle_note_use(book->file, now);
 }
 
 static void sleep_ns(uint64_t ns) {

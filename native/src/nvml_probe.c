@@ -1,14 +1,28 @@
 #include "nvml_probe.h"
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 #include "hooks.h"
 
 enum { MOST_PROCESSES = 256 };
 
+static nvmlReturn_t (*by_uuid)(const char *, nvmlDevice_t *);
+static nvmlReturn_t (*memory_info)(nvmlDevice_t, nvmlMemory_t *);
+static nvmlReturn_t (*list)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v3_t *);
+static bool usable;
+
+/* Once and for good, as NVML takes long to begin; a program's own calls of it are counted by themselves. */
+static void initialise(void) {
+    nvmlReturn_t (*begin)(void) = driver_function("nvmlInit_v2");
+    by_uuid = driver_function("nvmlDeviceGetHandleByUUID");
+    memory_info = driver_function("nvmlDeviceGetMemoryInfo");
+    list = driver_function("nvmlDeviceGetComputeRunningProcesses_v3");
+    usable = begin && by_uuid && memory_info && begin() == NVML_SUCCESS;
+}
+
 static uint64_t of_this_process(nvmlDevice_t device) {
-    nvmlReturn_t (*list)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v3_t *) =
-        driver_function("nvmlDeviceGetComputeRunningProcesses_v3");
     unsigned int count = MOST_PROCESSES;
     nvmlProcessInfo_v3_t processes[MOST_PROCESSES];
     if (!list || list(device, &count, processes) != NVML_SUCCESS) return 0;
@@ -20,19 +34,13 @@ static uint64_t of_this_process(nvmlDevice_t device) {
 }
 
 nvml_used nvml_used_bytes(const char *uuid) {
-    nvmlReturn_t (*initialise)(void) = driver_function("nvmlInit_v2");
-    nvmlReturn_t (*shut_down)(void) = driver_function("nvmlShutdown");
-    nvmlReturn_t (*by_uuid)(const char *, nvmlDevice_t *) = driver_function("nvmlDeviceGetHandleByUUID");
-    nvmlReturn_t (*memory_info)(nvmlDevice_t, nvmlMemory_t *) = driver_function("nvmlDeviceGetMemoryInfo");
-    if (!initialise || !shut_down || !by_uuid || !memory_info || initialise() != NVML_SUCCESS)
-        return (nvml_used){0};
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialise);
     nvmlDevice_t device;
     nvmlMemory_t memory = {0};
     nvml_used used = {0};
-    if (by_uuid(uuid, &device) == NVML_SUCCESS) {
-        used.process = of_this_process(device);
-        if (memory_info(device, &memory) == NVML_SUCCESS) used.card = memory.used;
-    }
-    shut_down();
+    if (!usable || by_uuid(uuid, &device) != NVML_SUCCESS) return used;
+    used.process = of_this_process(device);
+    if (memory_info(device, &memory) == NVML_SUCCESS) used.card = memory.used;
     return used;
 }

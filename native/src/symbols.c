@@ -27,9 +27,8 @@ static struct {
     const char *name;
     enum library library;
     void *wrapper;
-    _Atomic(void *) real;
 } hooks[HOOK_COUNT] = {
-#define HOOK(library, result, symbol, ...) {#symbol, LIBRARY_##library, (void *)symbol, NULL},
+#define HOOK(library, result, symbol, ...) {#symbol, LIBRARY_##library, (void *)symbol},
 #include "hooks.def"
 };
 
@@ -61,13 +60,12 @@ void *driver_function(const char *name) {
     return handle ? real_dlsym()(handle, name) : NULL;
 }
 
-void *real_function(int hook) {
-    void *real = atomic_load_explicit(&hooks[hook].real, memory_order_acquire);
-    if (!real) {
-        real = driver_function(hooks[hook].name);
-        /* A program may have loaded the driver from elsewhere and found us through its own handle. */
-        if (real != hooks[hook].wrapper) atomic_store(&hooks[hook].real, real);
-    }
+_Atomic(void *) real_functions[HOOK_COUNT];
+
+void *find_real_function(int hook) {
+    void *real = driver_function(hooks[hook].name);
+    /* A program may have loaded the driver from elsewhere and found us through its own handle. */
+    if (real != hooks[hook].wrapper) atomic_store(&real_functions[hook], real);
     return real;
 }
 
@@ -87,7 +85,7 @@ void *wrapper_of_address(void *function) {
     static pthread_once_t resolved = PTHREAD_ONCE_INIT;
     pthread_once(&resolved, resolve_all);
     for (int hook = 0; hook < HOOK_COUNT; hook++)
-        if (hooks[hook].library == LIBRARY_CUDA && atomic_load(&hooks[hook].real) == function)
+        if (hooks[hook].library == LIBRARY_CUDA && atomic_load(&real_functions[hook]) == function)
             return hooks[hook].wrapper;
     return NULL;
 }
@@ -97,7 +95,7 @@ bool is_wrapped(const char *name) { return hook_named(name) >= 0; }
 void *wrapper_of_name(const char *name, void *function) {
     int hook = hook_named(name);
     if (hook < 0) return NULL;
-    atomic_store(&hooks[hook].real, function);
+    atomic_store(&real_functions[hook], function);
     return hooks[hook].wrapper;
 }
 
@@ -105,7 +103,8 @@ void *wrapper_of_name(const char *name, void *function) {
 static void *exchange(const char *name, void *real) {
     int hook = real ? hook_named(name) : -1;
     if (hook < 0) return real;
-    if (real != hooks[hook].wrapper && !atomic_load(&hooks[hook].real)) atomic_store(&hooks[hook].real, real);
+    if (real != hooks[hook].wrapper && !atomic_load(&real_functions[hook]))
+        atomic_store(&real_functions[hook], real);
     return hooks[hook].wrapper;
 }
 

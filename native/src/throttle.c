@@ -87,3 +87,25 @@ void throttle_present(ledger_file *book, uint64_t from, uint64_t to) {
         from = end;
     }
 }
+
+void throttle_note_use(ledger_file *book, uint64_t now) {
+    uint64_t begin = atomic_load_explicit(&book->window_at, memory_order_relaxed);
+    if (now < begin + USE_WINDOW_NS || !atomic_compare_exchange_strong(&book->window_at, &begin, now)) return;
+    uint64_t total = atomic_load(&book->compute_ns), before = atomic_exchange(&book->window_ns, total);
+    uint64_t use = begin && total > before ? (total - before) * LEDGER_WHOLE_CARD / (now - begin) : 0;
+    atomic_store(&book->window_use, use < LEDGER_WHOLE_CARD ? (uint32_t)use : LEDGER_WHOLE_CARD);
+}
+
+/* A window that is not over yet is filled up with what was used before it. */
+unsigned throttle_recent_use(const ledger_file *book, uint64_t now) {
+    uint64_t begin = atomic_load(&book->window_at), total = atomic_load(&book->compute_ns);
+    uint64_t before = atomic_load(&book->window_ns), passed = now > begin ? now - begin : 0;
+    if (!begin) return 0;
+    uint64_t used = total > before ? total - before : 0, length = passed;
+    if (passed < USE_WINDOW_NS) {
+        used += atomic_load(&book->window_use) * (USE_WINDOW_NS - passed) / LEDGER_WHOLE_CARD;
+        length = USE_WINDOW_NS;
+    }
+    uint64_t use = used * LEDGER_WHOLE_CARD / length;
+    return use < LEDGER_WHOLE_CARD ? (unsigned)use : LEDGER_WHOLE_CARD;
+}

@@ -16,13 +16,14 @@
 #include "../include/ledger.h"
 
 enum {
-    BURST_NS = 20000000,     /* of idle time that a share may make up for */
-    OVERDRAFT_NS = 2000000,  /* of device time that may be submitted before it is paid for */
-    AHEAD_NS = 2000000,      /* of device time that may wait in the driver's queues */
-    LONG_NS = 250000,        /* work from here on is measured each time, shorter work now and then */
-    SAMPLE_NS = 750000,      /* of short work between two measurements: events cost the host microseconds */
-    EVENTS_NS = 1000,        /* what two events around work add to it (H100: 1.05 us, whatever the work) */
-    SLICE_WORK_NS = 1500000, /* shorter work mostly fits in one slice of a card, of 2 ms */
+    BURST_NS = 20000000,       /* of idle time that a share may make up for */
+    OVERDRAFT_NS = 2000000,    /* of device time that may be submitted before it is paid for */
+    AHEAD_NS = 2000000,        /* of device time that may wait in the driver's queues */
+    LONG_NS = 250000,          /* work from here on is measured each time, shorter work now and then */
+    SAMPLE_NS = 750000,        /* of short work between two measurements: events cost the host microseconds */
+    EVENTS_NS = 1000,          /* what two events around work add to it (H100: 1.05 us, whatever the work) */
+    SLICE_WORK_NS = 1500000,   /* shorter work mostly fits in one slice of a card, of 2 ms */
+    USE_WINDOW_NS = 500000000, /* in which use of the card is reckoned */
 };
 
 /* The rate that a share may compute at: its own `cores` (percent, 0: none reserved), lowered by the agent's
@@ -64,6 +65,10 @@ throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t kn
  * the start of the earliest work that is still running, or `end` when none is.
  */
 uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest);
+
+/* Reckon now and then how much of the card was used lately; and that, in thousandths. */
+void throttle_note_use(ledger_file *book, uint64_t now);
+unsigned throttle_recent_use(const ledger_file *book, uint64_t now);
 
 /* Note in the ledger that a process of the share was measured on the card from FROM to TO (CLOCK_MONOTONIC).
  */

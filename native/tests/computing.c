@@ -138,6 +138,26 @@ static void presence_fills_the_bins_that_it_touches(void) {
     CHECK(units_in(book, 4999) == 1024 && units_in(book, 5000 - LEDGER_BINS) == 1024);
 }
 
+static void recent_use_is_that_of_about_half_a_second(void) {
+    ledger_file *book = fresh_book();
+    CHECK(throttle_recent_use(book, LATER) == 0);
+    uint64_t now = LATER;
+    for (; now < LATER + 2000 * MS; now += 5 * MS) { /* a third of the time */
+        atomic_fetch_add(&book->compute_ns, 5 * MS / 3);
+        throttle_note_use(book, now);
+    }
+    for (uint64_t at = now; at < now + 400 * MS; at += 50 * MS) {
+        unsigned use = throttle_recent_use(book, at);
+        CHECK(use <= 350 && use + (at - now) / MS >= 300); /* falls slowly when nothing comes */
+    }
+    CHECK(throttle_recent_use(book, now + 5000 * MS) < 40);
+    for (uint64_t end = now + 3000 * MS; now < end; now += 5 * MS) { /* more than all of it, as it seems */
+        atomic_fetch_add(&book->compute_ns, 6 * MS);
+        throttle_note_use(book, now);
+    }
+    CHECK(throttle_recent_use(book, now) == LEDGER_WHOLE_CARD);
+}
+
 static void costs_are_learnt_and_follow_a_change(void) {
     int a, b;
     cost *one = cost_of(&a, 1);
@@ -175,6 +195,7 @@ int main(void) {
     work_that_fits_in_a_slice_is_all_its_own_or_interrupted();
     work_that_overlaps_is_charged_once();
     presence_fills_the_bins_that_it_touches();
+    recent_use_is_that_of_about_half_a_second();
     costs_are_learnt_and_follow_a_change();
     more_kinds_of_work_than_places_are_served_all_the_same();
     puts("computing: as promised");

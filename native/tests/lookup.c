@@ -103,6 +103,7 @@ int main(void) {
     void *cuda = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     CHECK(cuda);
     by_handle(cuda);
+    by_handle(dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND));
     by_every_dlsym(cuda);
     by_the_driver(cuda);
     by_order_of_loading();

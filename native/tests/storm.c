@@ -1,8 +1,8 @@
 /*
  * storm SECONDS SEED [KIND...]: allocates and frees memory of the card in every way there is, at random and
- * as fast as it can, until it is refused and beyond. Then it frees all, says "idle" and waits for its input
- * to end: what the limiter counts and what the driver holds must be the same then. Loads the driver by name,
- * as programs do.
+ * as fast as it can, until it is refused and beyond; on a busy machine for longer. Then it frees all, says
+ * "idle" and waits for its input to end: what the limiter counts and what the driver holds must be the same
+ * then. Loads the driver by name, as programs do.
  */
 #include <dlfcn.h>
 
@@ -62,7 +62,18 @@
     F(cuDeviceGraphMemTrim, cuDeviceGraphMemTrim, (CUdevice))                                                \
     F(cuImportExternalMemory, cuImportExternalMemory,                                                        \
       (CUexternalMemory *, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *))                                        \
-    F(cuDestroyExternalMemory, cuDestroyExternalMemory, (CUexternalMemory))
+    F(cuDestroyExternalMemory, cuDestroyExternalMemory, (CUexternalMemory))                                  \
+    F(cuModuleLoadData, cuModuleLoadData, (CUmodule *, const void *))                                        \
+    F(cuModuleGetFunction, cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                      \
+    F(cuModuleUnload, cuModuleUnload, (CUmodule))                                                            \
+    F(cuLibraryLoadData, cuLibraryLoadData,                                                                  \
+      (CUlibrary *, const void *, int *, void **, unsigned, int *, void **, unsigned))                       \
+    F(cuLibraryGetKernel, cuLibraryGetKernel, (CUkernel *, CUlibrary, const char *))                         \
+    F(cuLibraryGetModule, cuLibraryGetModule, (CUmodule *, CUlibrary))                                       \
+    F(cuLibraryUnload, cuLibraryUnload, (CUlibrary))                                                         \
+    F(cuLaunchKernel, cuLaunchKernel,                                                                        \
+      (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **,  \
+       void **))
 
 #define F(name, symbol, parameters) static CUresult(*name) parameters;
 FUNCTIONS
@@ -250,13 +261,44 @@ static void green(struct held *h) {
     if (granted(cuGreenCtxCreate((CUgreenCtx *)&h->a, NULL, 0, 1))) h->free = free_green;
 }
 
+/* An image by its first bytes alone, of which nobody here reads more. */
+static const void *random_image(void) {
+    static _Alignas(8) char elf[64] = "\177ELF";
+    uint64_t size = random_size();
+    memcpy(elf + 40, &size, sizeof size);
+    return elf;
+}
+static void run(CUfunction function) {
+    for (int times = 0; times < 2; times++)
+        granted(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+}
+static void free_module(struct held *h) { well(cuModuleUnload((CUmodule)h->a)); }
+static void module(struct held *h) {
+    CUfunction function;
+    if (!granted(cuModuleLoadData((CUmodule *)&h->a, random_image()))) return;
+    h->free = free_module;
+    if (granted(cuModuleGetFunction(&function, (CUmodule)h->a, "busy_ns_1"))) run(function);
+}
+static void free_library(struct held *h) { well(cuLibraryUnload((CUlibrary)h->a)); }
+static void library(struct held *h) {
+    CUkernel kernel;
+    CUmodule in_context;
+    if (!granted(cuLibraryLoadData((CUlibrary *)&h->a, random_image(), NULL, NULL, 0, NULL, NULL, 0))) return;
+    h->free = free_library;
+    if (random_below(2))
+        granted(cuLibraryGetModule(&in_context, (CUlibrary)h->a));
+    else if (granted(cuLibraryGetKernel(&kernel, (CUlibrary)h->a, "busy_ns_1")))
+        run((CUfunction)kernel);
+}
+
 static const struct kind {
     const char *name;
     void (*allocate)(struct held *);
 } kinds[] = {{"plain", plain},       {"managed", managed}, {"pitched", pitched}, {"async", async},
              {"pool", pool},         {"mapping", mapping}, {"array", array},     {"mipmap", mipmap},
-             {"external", external}, {"graph", graph},     {"context", context}, {"green", green}};
-enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24 };
+             {"external", external}, {"graph", graph},     {"context", context}, {"green", green},
+             {"module", module},     {"library", library}};
+enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24, LEAST_TRIED = 400 };
 
 static bool wanted(const struct kind *kind, char **names) {
     if (!*names) return true;
@@ -283,7 +325,7 @@ int main(int argc, char **argv) {
 
     static struct held held[HELD];
     unsigned long granted_count = 0, refused_count = 0;
-    while (seconds() < until) {
+    while (seconds() < until || granted_count + refused_count < LEAST_TRIED) {
         struct held *h = &held[random_below(HELD)];
         const struct kind *kind = &kinds[random_below(KINDS)];
         if (h->free) {

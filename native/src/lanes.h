@@ -1,0 +1,82 @@
+/*
+ * The table of what is being measured, between those who launch work (device_time.c) and the one who reads
+ * what it took (device_time_read.c).
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "device_time.h"
+
+enum { MOST_LANES = 32, MOST_BRACKETS = 64, LANE_SOMEWHERE_NS = 1000000000 };
+
+typedef enum { FREE, BEGUN, RUNNING } bracket_state;
+
+struct bracket {
+    struct lane *lane;
+    _Atomic int state;
+    CUevent start, end;
+    cost *what;
+    uint64_t prepaid, place;
+    uint64_t launched_at, idle_ns; /* host time; what the device waited for us after `start` */
+    /* Of the thread that looks. */
+    bool started, ended;
+    uint64_t start_at, length; /* device time */
+};
+
+/* The measurements of one context, whose device times compare with each other. */
+typedef struct lane {
+    CUcontext context; /* NULL: free */
+    CUdevice device;
+    meter *meter;
+    bool closing;
+    CUevent base; /* device time `base_at` */
+    uint64_t base_at;
+    uint64_t covered; /* device time up to which work is accounted for */
+    uint64_t told;    /* the same, of what the ledger knows of presence on the card */
+    int64_t ahead;    /* of host time before device time, as far as seen */
+    bracket brackets[MOST_BRACKETS];
+} lane;
+
+extern lane lanes[MOST_LANES];
+extern pthread_mutex_t lanes_mutex;   /* of the table; never held over a driver call */
+extern pthread_mutex_t lanes_looking; /* held while events are read */
+extern pthread_cond_t lanes_work;     /* there is something to look at */
+extern _Atomic int lanes_running;     /* brackets in state RUNNING */
+extern _Atomic bool lanes_over;       /* the program is at its end: nobody looks any more */
+
+/* The driver's functions, looked up once. */
+#define LANE_CALLS(CALL)                                                                                     \
+    CALL(cuCtxGetCurrent, (CUcontext *))                                                                     \
+    CALL(cuCtxGetDevice, (CUdevice *))                                                                       \
+    CALL(cuCtxPushCurrent_v2, (CUcontext))                                                                   \
+    CALL(cuCtxPopCurrent_v2, (CUcontext *))                                                                  \
+    CALL(cuEventCreate, (CUevent *, unsigned int))                                                           \
+    CALL(cuEventRecord, (CUevent, CUstream))                                                                 \
+    CALL(cuEventQuery, (CUevent))                                                                            \
+    CALL(cuEventElapsedTime, (float *, CUevent, CUevent))                                                    \
+    CALL(cuStreamIsCapturing, (CUstream, CUstreamCaptureStatus *))                                           \
+    CALL(cuThreadExchangeStreamCaptureMode, (CUstreamCaptureMode *))
+
+typedef struct {
+#define CALL(name, parameters) CUresult(*name) parameters;
+    LANE_CALLS(CALL)
+#undef CALL
+} lane_calls;
+extern lane_calls lane_driver;
+
+/* Whether the driver has them all; before any of them is called. */
+bool lanes_usable(void);
+
+/* While a stream captures, calls like cuEventQuery are forbidden to threads that do not say that they know.
+ */
+CUstreamCaptureMode lanes_relax(CUstreamCaptureMode mode);
+
+/* A bracket of the current context, BEGUN; NULL when there is none free. */
+bracket *lanes_take_bracket(meter *of);
+
+/* Read what has ended, with lanes_looking held; and again and again as long as anything runs, in a thread. */
+void lanes_look(void);
+void *lanes_poll(void *nothing);

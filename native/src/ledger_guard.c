@@ -1,0 +1,67 @@
+#include "ledger_guard.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+enum { MOST = 64 };
+
+static struct {
+    _Atomic uintptr_t start;
+    size_t size;
+} guarded[MOST];
+static struct sigaction before;
+
+static bool replaced(uintptr_t address) {
+    for (int i = 0; i < MOST; i++) {
+        uintptr_t start = atomic_load(&guarded[i].start);
+        if (!start || address < start || address >= start + guarded[i].size) continue;
+        return mmap((void *)start, guarded[i].size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    }
+    return false;
+}
+
+static void on_bus_error(int signal, siginfo_t *info, void *context) {
+    int saved = errno;
+    bool ours = info->si_code > 0 && replaced((uintptr_t)info->si_addr);
+    errno = saved;
+    if (ours) return;
+    if (before.sa_flags & SA_SIGINFO) {
+        before.sa_sigaction(signal, info, context);
+    } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
+        before.sa_handler(signal);
+    } else {
+        sigaction(signal, &before, NULL);
+        if (info->si_code <= 0) raise(signal); /* else the fault comes again */
+    }
+}
+
+static void install(void) {
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, &action, &before);
+}
+
+void ledger_guard(void *start, size_t size) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, install);
+    for (int i = 0; i < MOST; i++) {
+        uintptr_t found = atomic_load(&guarded[i].start);
+        if (found == (uintptr_t)start) return;
+        if (found) continue;
+        guarded[i].size = size;
+        if (atomic_compare_exchange_strong(&guarded[i].start, &found, (uintptr_t)start)) return;
+    }
+}
+
+void ledger_unguard(const void *start) {
+    for (int i = 0; i < MOST; i++) {
+        uintptr_t found = (uintptr_t)start;
+        atomic_compare_exchange_strong(&guarded[i].start, &found, 0);
+    }
+}

@@ -1,0 +1,12 @@
+/*
+ * A file that is cut short takes its pages from under a mapping, and touching one ends the program. What is
+ * guarded becomes memory of its own then, all zeros: no ledger any more, which its reader notices.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/* Guard a mapping, until it is unmapped. Takes over SIGBUS for faults in it; any other goes where it went
+ * before. */
+void ledger_guard(void *start, size_t size);
+void ledger_unguard(const void *start);

@@ -1,0 +1,74 @@
+/* What was taken for what. */
+#include "../src/charges.h"
+#include "../src/physical.h"
+#include "policy.h"
+
+static void charges_come_back_once_and_as_they_were_put(void) {
+    budget card = {.count = 1};
+    charged got;
+    uint64_t owned_key;
+    for (uint64_t key = 1; key <= 5000; key++)
+        CHECK(charges_put(CHARGE_POINTER, key * 512, &(charged){&card, key % 3, {{key}}}) == 0);
+    CHECK(charges_put(CHARGE_CONTEXT, 512, &(charged){&card, 0, {{77}}}) ==
+          0); /* another kind, the same value */
+    for (uint64_t key = 1; key <= 5000; key += 2) {
+        CHECK(charges_take(CHARGE_POINTER, key * 512, &got) && got.taken.bytes[0] == key &&
+              got.card == &card);
+        CHECK(!charges_take(CHARGE_POINTER, key * 512, &got));
+    }
+    CHECK(charges_take(CHARGE_CONTEXT, 512, &got) && got.taken.bytes[0] == 77);
+    CHECK(!charges_take(CHARGE_ARRAY, 1024, &got));
+    uint64_t owned = 0;
+    while (charges_take_owned(1, &owned_key, &got)) owned++;
+    CHECK(owned == 833); /* of the even keys those that leave 1 when divided by 3 */
+    for (uint64_t key = 2; key <= 5000; key += 2)
+        CHECK(charges_take(CHARGE_POINTER, key * 512, &got) == (key % 3 != 1));
+    charges_put(CHARGE_POINTER, 1, &got);
+    charges_put(CHARGE_POINTER, 1,
+                &(charged){&card, 0, {{9}}}); /* an address that the driver gives out again */
+    charges_forked();
+    CHECK(!charges_take(CHARGE_POINTER, 1, &got));
+}
+
+static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
+    char shares[512], why[512];
+    charge taken;
+    snprintf(shares, sizeof shares, "%s", in_folder("physical"));
+    add_share(shares, "a", "GPU-x", 8 * MIB, "");
+    add_share(shares, "b", "GPU-x", 8 * MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    budget *card = budget_of("GPU-x");
+    CHECK(budget_reserve(card, 10 * MIB, &taken) == 0);
+    ledger_holder holders[2];
+    CHECK(budget_holders(card, holders, 2) == 1 && holders[0].pid == (uint32_t)getpid());
+    CHECK(holders[0].bytes == 10 * MIB); /* of both shares */
+
+    physical_created(1, card, &taken);
+    physical_mapped(0x1000, 0x1000, 1);
+    physical_mapped(0x2000, 0x1000, 1);
+    physical_mapped(0x9000, 0x1000, 2); /* not ours: imported */
+    physical_let_go(physical_hold(2));
+    physical_put_back(2, physical_hold(2));
+    physical_let_go(physical_hold(1));
+    CHECK(physical_hold(1) == NULL && budget_usage(card) == 10 * MIB);
+    physical_retained(3, 0x2800);
+    physical_retained(3, 0x2800);
+    physical_retained(4, 0x9800);
+    physical_unmapped(0x1000, 0x2000);
+    physical_let_go(physical_hold(3));
+    CHECK(budget_usage(card) == 10 * MIB);
+    physical *last = physical_hold(3);
+    physical_put_back(3, last); /* the driver would not release it */
+    CHECK(budget_usage(card) == 10 * MIB);
+    physical_let_go(physical_hold(3));
+    CHECK(budget_usage(card) == 0);
+    CHECK(budget_reserve(card, MIB, &taken) == 0);
+    physical_created(5, card, &taken);
+    physical_forked();
+    CHECK(physical_hold(5) == NULL);
+}
+
+void test_charges(void) {
+    charges_come_back_once_and_as_they_were_put();
+    alone(mapped_memory_is_charged_until_its_last_handle_and_mapping);
+}
