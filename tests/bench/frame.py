@@ -98,10 +98,10 @@ class Bench:
         return finish(self.start(variant, share, *command))
 
     @contextmanager
-    def share(self, *, memory: int = 10 * GIB, cores: int = 0) -> Iterator[Share]:
-        """A container's share for as long as the block lasts."""
+    def share(self, *, memory: int = 10 * GIB, cores: int = 0, priority: int = 1) -> Iterator[Share]:
+        """A container's share for as long as the block lasts; PRIORITY 0 is high."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            share = Share(Path(folder), memory, cores)
+            share = Share(Path(folder), memory, cores, priority)
             share.make()
             yield share
 
@@ -113,15 +113,23 @@ class Share:
     container: Path
     memory: int
     cores: int
+    priority: int = 1
 
     def make(self) -> None:
         """Lay out the folder as the node's plugin does."""
         own = self.container / "one"
         own.mkdir()
         (own / "ledger").write_bytes(bytes(ledger.SIZE))
-        (own / "limits").write_text(
-            f"version=1\nshare=one\ndevice={UUID}\nmemory={self.memory}\ncores={self.cores}\n"
+        self.change(self.cores)
+
+    def change(self, cores: int) -> None:
+        """Write its limits, by rename as the node's plugin does."""
+        fresh = self.container / "one" / ".limits"
+        fresh.write_text(
+            f"version=1\nshare=one\ndevice={UUID}\nmemory={self.memory}\ncores={cores}\n"
+            f"priority={self.priority}\n"
         )
+        fresh.rename(fresh.with_name("limits"))
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:

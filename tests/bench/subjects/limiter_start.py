@@ -1,4 +1,4 @@
-"""What the first CUDA call costs, for one process and for many that start at once in one container."""
+"""What a program without a GPU pays, and what the first CUDA call costs one process and many at once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from tests.bench.frame import GIB, PEER, WITHOUT, Bench, Row, calls, finish, percentile
+from tests.bench.frame import GIB, OURS, PEER, WITHOUT, Bench, Row, calls, finish, percentile
 
 PATIENCE_S = 60.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """A row for each number of processes."""
+    """A program that uses no GPU; then a row for each number of processes."""
+    yield loading(bench, 2000 if bench.full else 400)
     for processes in (1, 16, 64, 300) if bench.full else (1, 16, 48):
         took = {variant: starts(bench, variant, processes) for variant in bench.variants}
         plain = took[WITHOUT]
@@ -27,6 +28,18 @@ def rows(bench: Bench) -> Iterator[Row]:
             told["ours"],
             told.get(PEER, ""),
         )
+
+
+def loading(bench: Bench, rounds: int) -> Row:
+    """Start /bin/true, which only loads the library; the least of three medians."""
+    took: dict[str, list[float]] = {variant: [] for variant in bench.variants}
+    for _ in range(3):
+        for variant, values in took.items():
+            with bench.share() as share:
+                values.append(float(bench.run(variant, share, calls(), "spawn", str(rounds))))
+    plain = min(took[WITHOUT])
+    told = {variant: f"{min(values) - plain:+.0f} us" for variant, values in took.items()}
+    return Row("start a program without a GPU", "+100 us", f"{plain:.0f} us", told[OURS], told.get(PEER, ""))
 
 
 def starts(bench: Bench, variant: str, processes: int) -> tuple[float, float]:
