@@ -20,6 +20,7 @@ from hami_dra.node.arbiter_loop import Arbiter
 from tests.unit.native.simulated import A10, ROOT
 
 UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
+FOREVER = 600.0
 Planner = Callable[[dict[str, Activity]], dict[str, Word]]
 
 
@@ -76,7 +77,7 @@ class Node:
         return program
 
     def work(self, share: str | None, kind: str, seconds: float) -> subprocess.Popen[str]:
-        """Start a program that computes; returns when it does."""
+        """Start a program that computes until SECONDS are over or `end`; returns when it does."""
         command = (sys.executable, "-m", "tests.gpu.work", kind, "--seconds", str(seconds))
         process = self.start(share, *command)
         assert process.stdout
@@ -87,7 +88,7 @@ class Node:
         """Run CODE, in which `card` is the card."""
         prologue = "import os, threading\nfrom tests.gpu.cuda import *\ncard = Card()\n"
         process = self.start(share, sys.executable, "-c", prologue + code)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess((), process.returncode, out, err)
 
     def accounted(self, share: str) -> float:
@@ -99,6 +100,13 @@ class Node:
         begin, before = time.monotonic(), self.accounted(share)
         time.sleep(seconds)
         return (self.accounted(share) - before) / (time.monotonic() - begin)
+
+    def reaches(self, share: str, condition: Callable[[float], bool], seconds: float = 0.4) -> float:
+        """The share's pace once it meets the condition; fails when it has not within two minutes."""
+        deadline = time.monotonic() + 120
+        while not condition(pace := self.pace(share, seconds)):
+            assert time.monotonic() < deadline, f"{share} still goes at {pace:.3f}"
+        return pace
 
     @contextmanager
     def arbiter(self, planner: Planner | None = None) -> Iterator[None]:
@@ -124,7 +132,7 @@ def end(program: subprocess.Popen[str]) -> None:
 
 def result(process: subprocess.Popen[str]) -> dict[str, float]:
     """What a program of `Node.work` says at its end."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     said: dict[str, float] = json.loads(out.splitlines()[-1])
     return said

@@ -6,11 +6,34 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parents[3]
 BUILD = ROOT / "native" / "build" / "sim"
 A10 = ROOT / "tests" / "guide" / "gpus-a10.yaml"
+TRIES = 8
+Measured = TypeVar("Measured")
+
+
+def attempts(measure: Callable[[], Measured], fair: Callable[[Measured], bool]) -> list[Measured]:
+    """Measure again until a result is FAIR, at most TRIES times; all results, the fair one last.
+
+    For what a busy machine keeps programs from: it gives them less than they may take, never more.
+    """
+    results: list[Measured] = []
+    while not results or (len(results) < TRIES and not fair(results[-1])):
+        results.append(measure())
+    return results
+
+
+def eventually(measure: Callable[[], Measured], fair: Callable[[Measured], bool]) -> Measured:
+    """The first result that is FAIR; the last one when none was for a minute."""
+    deadline = time.monotonic() + 60
+    while not fair(result := measure()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return result
 
 
 class SimulatedNode:
@@ -40,7 +63,7 @@ class SimulatedNode:
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one of the built programs to its end."""
         process = self.start(*command, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def python(self, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +73,7 @@ class SimulatedNode:
             env=self.environment | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -75,8 +98,8 @@ class SimulatedNode:
         process.communicate()
 
     def wait_for(self, field: str, expected: str) -> None:
-        """Wait up to 5 s until the first card's field has the value."""
-        deadline = time.monotonic() + 5
+        """Wait up to a minute until the first card's field has the value."""
+        deadline = time.monotonic() + 60
         while self.query(field)[0] != expected:
             assert time.monotonic() < deadline, f"{field} is {self.query(field)[0]}, not {expected}"
             time.sleep(0.05)

@@ -43,7 +43,7 @@ def test_who_is_killed_stopped_or_forked_anywhere_stands_in_nobodys_way(
 
 @pytest.mark.parametrize("wrong", ["CHECK_THEN_TAKE", "USED_BEFORE_PENDING"])
 def test_a_ledger_that_overlooks_a_rival_is_caught(programs: Path, tmp_path: Path, wrong: str) -> None:
-    for _ in range(5):
+    for _ in range(20):
         result = run(programs / wrong / "ledger-rivals", 3, 1, tmp_path / "ledger")
         if result.returncode == 3:
             break

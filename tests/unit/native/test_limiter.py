@@ -1,13 +1,16 @@
 """The limiter between programs and the simulated driver: what a program in a share sees and gets."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from hami_dra import native_files
 from hami_dra.model import ledger, quantity
+from tests.unit.native.simulated import ROOT
 
 pytestmark = pytest.mark.native
 
@@ -48,6 +51,7 @@ def limited(tmp_path):
                 "HAMI_SHARES_DIR": str(shares),
                 **environment,
             },
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,7 +61,7 @@ def limited(tmp_path):
 
 
 def ends(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
@@ -152,6 +156,68 @@ def test_a_damaged_share_refuses_memory_and_says_so_without_a_crash(share, limit
     assert "can be used here" in told
 
 
+def test_a_read_only_ledger_refuses_memory_and_says_so(share, limited):
+    mounted_read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    fill = native_files.find("sim/hami-fill")
+    command = ("unshare", "--mount", "sh", "-c", mounted_read_only, share / "one", fill, "--total", "1Gi")
+    code, out, err = ends(limited(share, *command))
+    assert code == 1
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in out + err
+    (told,) = [line for line in err.splitlines() if "HAMI-core ERROR" in line]
+    assert "cannot be used (Read-only file system)" in told
+
+
+def test_a_ledger_that_is_cut_short_under_a_program_that_computes_does_not_end_it(share, limited):
+    program = limited(share, sys.executable, "-c", COMPUTE_AGAIN, PYTHONPATH=".")
+    waits_for(program, "computes")
+    os.truncate(share / "one" / "ledger", 0)
+    program.stdin.write("\n")
+    code, out, err = ends(program)
+    assert (code, out) == (0, "computed\n"), err
+
+
+COMPUTE_AGAIN = """
+from tests.gpu.cuda import Card
+card = Card()
+launch = card.launcher(50)
+launch()
+card.synchronize()
+print("computes", flush=True)
+input()
+for _ in range(50):
+    for _ in range(20):
+        launch()
+    card.synchronize()
+print("computed")
+"""
+
+
+def test_a_ledger_that_is_cut_short_under_a_program_gives_it_no_more_memory(share, limited):
+    program = limited(share, sys.executable, "-c", ALLOCATE_AGAIN, PYTHONPATH=".")
+    waits_for(program, "holds")
+    os.truncate(share / "one" / "ledger", 0)
+    program.stdin.write("\n")
+    code, out, err = ends(program)
+    assert (code, out) == (0, "refused: 2\n"), err
+    assert len(err.splitlines()) == 1, err
+    assert "the ledger of its share cannot be used" in err
+
+
+ALLOCATE_AGAIN = """
+from tests.gpu.cuda import Card, CudaError
+card = Card()
+card.allocate(1 << 20)
+print("holds", flush=True)
+input()
+for _ in range(3):
+    try:
+        card.allocate(1 << 20)
+    except CudaError as refused:
+        code = refused.code
+print("refused:", code)
+"""
+
+
 def test_a_card_without_a_share_gives_no_memory(tmp_path, limited):
     shares = add_share(tmp_path / "shares", "one", GIB, uuid="GPU-00000000-0000-0000-0000-000000000000")
     code, _, err = ends(limited(shares, "hami-fill", "--total", "1Gi"))
@@ -222,14 +288,31 @@ def test_a_program_without_a_gpu_is_not_changed(share, limited):
     assert (code, out, err) == (plain.returncode, plain.stdout, plain.stderr)
 
 
+def test_a_program_that_tells_all_it_can_of_itself_starts_and_traces_others_tells_the_same(
+    share, limited, programs
+):
+    program = programs / "unchanged"
+    plain = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stderr) == (7, "said as an error\n")
+    assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="needs musl-gcc (Debian package musl-tools)")
+def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limited, tmp_path):
+    program = tmp_path / "unchanged"
+    source = ROOT / "native" / "tests" / "unchanged.c"
+    subprocess.run(["musl-gcc", "-D_GNU_SOURCE", "-O1", "-o", program, source], check=True)
+    plain = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert plain.returncode == 7, plain.stderr
+    assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
+
+
 def test_symbols_for_the_next_library_are_found_as_without_the_limiter(share, limited):
     script = (
         "import ctypes; l = ctypes.CDLL(None); l.dlsym.restype = ctypes.c_void_p; "
         "l.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]; "
         "print(bool(l.dlsym(ctypes.c_void_p(0), b'getpid')), bool(l.dlsym(ctypes.c_void_p(0), b'no_such')))"
     )
-    import sys
-
     code, out, err = ends(limited(share, sys.executable, "-c", script))
     assert (code, out.strip()) == (0, "True False"), err
 
