@@ -28,10 +28,13 @@ class GoGroup:
     packages: tuple[str, ...]
     ldflags: str = ""
     usually: str = "2 min"
+    own: Path | None = None
+    """Folder of a main package of ours that uses the module; its program has the folder's name."""
 
     @property
     def folder(self) -> Path:
-        recipe = versions.digest(self.ldflags, *self.packages)
+        own = [self.own] if self.own else []
+        recipe = versions.digest(self.ldflags, *self.packages, *own)
         return versions.CACHE / "go" / f"{self.name}-{self.version}-{recipe}"
 
 
@@ -88,6 +91,18 @@ EXAMPLE_DRIVER = GoGroup(
 )
 
 
+def kubelet_dra(release: versions.Kubernetes) -> GoGroup:
+    """kubelet's plugin and DRA managers under a command line of ours."""
+    return GoGroup(
+        name="kubelet-dra",
+        module="k8s.io/kubernetes",
+        version=f"v{release.version}",
+        packages=(),
+        usually="3 min",
+        own=versions.REPO / "tests/support/kubelet_dra",
+    )
+
+
 def build(group: GoGroup) -> Path:
     """Return the folder with the group's binaries, building them when the cache has none."""
     done = group.folder / "bin"
@@ -114,7 +129,7 @@ def build(group: GoGroup) -> Path:
 
         run(
             ["go", "build", "-v", "-trimpath", "-ldflags", f"-s -w {group.ldflags}"]
-            + ["-o", f"{partial}/", *group.packages],
+            + ["-o", f"{partial}/", *group.packages, *([f"./{group.own.name}"] if group.own else [])],
             cwd=source,
             env=_environment(),
             on_line=count,
@@ -135,6 +150,8 @@ def _write_module(group: GoGroup, source: Path) -> None:
         for module in _staging_modules(group):
             lines.append(f"replace {module} => {module} {staging_version}")
     (source / "go.mod").write_text("\n".join(lines) + "\n")
+    if group.own:
+        shutil.copytree(group.own, source / group.own.name)
     imports = "\n".join(f'import _ "{package}"' for package in group.packages)
     (source / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\n{imports}\n")
 

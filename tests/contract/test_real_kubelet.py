@@ -1,0 +1,162 @@
+"""kubelet's own plugin manager and DRA manager, with our plugin on the other end of the sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
+from hami_dra.node.cdi import kind
+from tests.cluster import go_programs, versions
+from tests.contract.bench import until
+from tests.support import real_api
+from tests.support.cards import DRIVER, NODE, claim, share
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+
+Plugin = Callable[..., subprocess.Popen[bytes]]
+
+
+class RealKubelet:
+    """See tests/support/kubelet_dra."""
+
+    def __init__(self, folder: Path) -> None:
+        program = go_programs.build(go_programs.kubelet_dra(versions.KUBERNETES[versions.DEFAULT_KUBERNETES]))
+        (folder / "kubelet").mkdir()
+        options = [f"--kubeconfig={folder}/kubeconfig", f"--registry={folder}/registry"]
+        self._log = (folder / "kubelet.log").open("wb")
+        self._process = subprocess.Popen(
+            [program / "kubelet_dra", *options, f"--state={folder}/kubelet", f"--node={NODE}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+
+    def ask(self, do: str, pod: str) -> tuple[str, list[str]]:
+        """The error, and what it says."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"do": do, "namespace": "default", "pod": pod}).encode() + b"\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        return answer.get("error", ""), answer.get("said") or []
+
+    def does(self, do: str, pod: str) -> list[str]:
+        """Ask until there is no error: as kubelet does, though sooner."""
+        until(lambda: not self.ask(do, pod)[0], f"kubelet to {do} {pod}: {self.ask(do, pod)[0]}", PATIENCE_S)
+        return self.ask("devices", pod)[1] if do == "prepare" else []
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+
+@pytest.fixture
+def kube(folder: Path) -> Iterator[Client]:
+    (folder / "api").mkdir()
+    with real_api.serving(folder / "api", NODE) as (client, kubeconfig):
+        (folder / "kubeconfig").write_bytes(kubeconfig.read_bytes())
+        yield client
+
+
+@pytest.fixture
+def kubelet(kube: Client, folder: Path) -> Iterator[RealKubelet]:
+    one = RealKubelet(folder)
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def plugin(kube: Client, folder: Path) -> Iterator[Plugin]:
+    """Start one more instance of the plugin, with the uid of its Pod."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(number: int = 1) -> subprocess.Popen[bytes]:
+        uid = f"{number:08}-0000-0000-0000-000000000000"
+        command = [sys.executable, "-m", "tests.support.plugin_process", str(folder), uid]
+        with (folder / "plugin.log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=CHECKOUT, stderr=log, env={"PYTHONPATH": "src:."})
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def pod(kube: Client, name: str, *shares: dict[str, Any]) -> list[str]:
+    """A Pod on the node with a claim that is allocated and reserved for it; the CDI names it must get."""
+    container = {"name": "c", "image": "none", "resources": {"claims": [{"name": "gpu"}]}}
+    spec = {
+        "nodeName": NODE,
+        "containers": [container],
+        "resourceClaims": [{"name": "gpu", "resourceClaimName": name}],
+    }
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    user = kube.create(PODS, body, "default")["metadata"]
+    asked = claim(name, *shares)
+    status = asked.pop("status") | {"reservedFor": [{"resource": "pods", "name": name, "uid": user["uid"]}]}
+    kube.create(RESOURCE_CLAIMS, asked, "default")
+    made = kube.patch(RESOURCE_CLAIMS, name, {"status": status}, "default", subresource="status")
+    claimed = f"{kind(DRIVER)}={made['metadata']['uid']}"
+    return [f"{claimed}-{each['device']}-{each['shareID']}" for each in shares]
+
+
+def files(folder: Path) -> list[Path]:
+    return [*(folder / "cdi").glob("*"), *(folder / "state" / "shares").glob("*")]
+
+
+def test_kubelet_gets_the_cdi_names_of_each_share_and_gives_them_back(
+    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+) -> None:
+    plugin()
+    wanted = pod(kube, "user", share("1Gi", "10"), share("2Gi", "20", "hami-gpu-1"))
+    assert sorted(kubelet.does("prepare", "user")) == sorted(wanted)
+    until(lambda: kubelet.ask("health", "user")[1] == ["Healthy"] * 2, "the health of both cards", PATIENCE_S)
+    kubelet.does("unprepare", "user")
+    assert files(folder) == []
+
+
+def test_kubelet_tells_the_pod_why_a_claim_is_refused(
+    kube: Client, kubelet: RealKubelet, plugin: Plugin
+) -> None:
+    plugin()
+    pod(kube, "first", share("20Gi", "10"))
+    pod(kube, "second", share("20Gi", "10"))
+    kubelet.does("prepare", "first")
+    assert "hami-gpu-0 is given away more than once" in kubelet.ask("prepare", "second")[0]
+    kubelet.does("unprepare", "first")
+    assert kubelet.does("prepare", "second")
+
+
+def test_kubelet_finds_a_plugin_that_was_killed_and_one_that_replaces_it(
+    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+) -> None:
+    first = plugin(1)
+    for name in ("a", "b", "c"):
+        pod(kube, name, share("1Gi", "5"))
+    kubelet.does("prepare", "a")
+    first.kill()
+    first.wait()
+    second = plugin(2)
+    kubelet.does("prepare", "b")
+    third = plugin(3)
+    until(lambda: len(list((folder / "registry").iterdir())) == 2, "both plugins", PATIENCE_S)
+    second.terminate()
+    second.wait()
+    kubelet.does("prepare", "c")
+    for name in ("a", "b", "c"):
+        kubelet.does("unprepare", name)
+    assert third.poll() is None
+    assert files(folder) == []
