@@ -19,7 +19,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 3 };
+enum { VERSION = 4 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
@@ -205,6 +205,16 @@ bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t byt
     }
     pthread_mutex_unlock(&sum_mutex);
     return fits;
+}
+
+void sim_state_begin_change(void) {
+    pthread_mutex_lock(&sum_mutex);
+    lock(state_fd, LOCK_SUM, true);
+}
+
+void sim_state_end_change(void) {
+    unlock(state_fd, LOCK_SUM);
+    pthread_mutex_unlock(&sum_mutex);
 }
 
 void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes) {

@@ -19,6 +19,7 @@
 #define SIM_BUCKETS    16        /* of busy time for each slot and card */
 #define SIM_BUCKET_NS  100000000 /* 100 ms */
 #define SIM_GROUPS     16
+#define SIM_PARTITIONS 7    /* MIG instances of a card */
 #define SIM_STATE_MODE 0666 /* processes of any user in any container use the file */
 
 struct sim_use {
@@ -39,6 +40,8 @@ struct sim_state {
     char uuid[SIM_MAX_GPUS][80]; /* the cards that the indexes stand for */
     _Atomic uint64_t busy_until[SIM_MAX_GPUS]; /* device time up to which a card is promised to processes */
     _Atomic unsigned runner[SIM_MAX_GPUS];     /* slot of the process that computed last, + 1 */
+    /* MIG instances that were made at run time (nvml_partition.c); a reboot destroys them */
+    _Atomic uint32_t partition[SIM_MAX_GPUS][SIM_PARTITIONS];
     struct sim_slot slot[SIM_SLOTS];
     _Atomic uint64_t most[SIM_GROUPS]
                          [SIM_MAX_GPUS]; /* the oracle: the most that a group held at any instant */
@@ -68,6 +71,10 @@ int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out
 
 /* Bytes of the card that living processes hold. */
 uint64_t sim_state_used(struct sim_state *state, int gpu);
+
+/* Between these two no other process, and no other thread, changes partitions. */
+void sim_state_begin_change(void);
+void sim_state_end_change(void);
 
 /* Books `ns` of computing that ended at device time `end`. */
 void sim_state_add_busy(struct sim_state *state, int slot, int gpu, uint64_t end, uint64_t ns);

@@ -24,20 +24,26 @@ MIG_CARD = {
     "pciBusId": "0000:c5:00.0",
     "migDevices": "1g.6gb 1g.6gb 2g.12gb",
 }
+UNCUT_CARD = MIG_CARD | {
+    "uuid": "GPU-5d3c1f60-1111-4a0a-9c55-0000000000a1",
+    "minor": 3,
+    "pciBusId": "0000:c6:00.0",
+    "migDevices": "none",
+}
 PROFILES = sorted(path.stem for path in trees.PROFILES.glob("*.yaml"))
 
 
 @pytest.fixture(scope="session")
 def nvidia(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """Simulated cards behind the real NVML calls: two whole ones, and one that is split by MIG."""
+    """Simulated cards behind the real NVML calls: two whole, one split by MIG, one that may be."""
     folder = tmp_path_factory.mktemp("sim")
     body = yaml.safe_load((trees.MIXED / "etc/hami-sim/gpus.yaml").read_text())
-    body["gpus"].append({**body["gpus"][0], **MIG_CARD})
+    body["gpus"] += [{**body["gpus"][0], **MIG_CARD}, {**body["gpus"][0], **UNCUT_CARD}]
     (folder / "gpus.yaml").write_text(yaml.safe_dump(body))
     before = dict(os.environ)
     os.environ["HAMI_SIM_STATE"] = str(folder / "state")
     with simulated.driver_root(folder / "gpus.yaml") as root:
-        yield NvidiaBackend(DriverRoot(root, Path("/run/nvidia/driver")))
+        yield NvidiaBackend(DriverRoot(root, Path("/run/nvidia/driver")), partitions=folder / "made.json")
     os.environ.clear()
     os.environ.update(before)
 

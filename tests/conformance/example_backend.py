@@ -38,6 +38,9 @@ class ExampleBackend:
             for number in range(2)
         ]
 
+    def settle(self, grants: Sequence[Grant]) -> None:
+        """These devices are simply there."""
+
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """Device nodes for each share, variables once for the claim."""
         numbers = dict.fromkeys(str(device.detail) for device, _ in grants)

@@ -51,6 +51,12 @@ def prepared(
     return [(devices[share.device], share) for share in planned.shares]
 
 
+def edits_of(backend: Backend, grants: list[Grant]) -> ClaimEdits:
+    """As the node asks for them: what is made on demand is made first."""
+    backend.settle(grants)
+    return backend.edits(grants)
+
+
 def specification(backend: Backend, grants: list[Grant], edits: ClaimEdits) -> dict[str, Any]:
     shares = tuple(share for _, share in grants)
     return cdi.specification(backend.driver, PreparedClaim("uid", "default", "c", shares), edits, {})
@@ -94,7 +100,7 @@ def test_attributes_and_capacities_are_what_the_api_takes(backend: Backend) -> N
 def test_a_shared_device_has_something_to_share_by(backend: Backend) -> None:
     for device in backend.discover():
         assert bool(device.consumable) == device.shared
-        if backend.limiter:
+        if backend.limiter and device.shared:
             assert {MEMORY, CORES} <= {capacity.name for capacity in device.consumable}
 
 
@@ -145,7 +151,7 @@ def test_the_slice_has_no_empty_field_that_the_server_would_drop(backend: Backen
 def test_every_share_gets_edits_that_a_container_runtime_takes(backend: Backend, size: int) -> None:
     for device in backend.discover():
         grants = prepared(backend, allocated(backend, device, size))
-        edits = backend.edits(grants)
+        edits = edits_of(backend, grants)
         (share,) = (share for _, share in grants)
         assert set(edits.shares) | set(edits.vendor) == {share.key}
         spec = specification(backend, grants, edits)
@@ -162,13 +168,13 @@ def test_every_share_gets_edits_that_a_container_runtime_takes(backend: Backend,
 
 def test_edits_are_the_same_however_often_they_are_asked_for(backend: Backend) -> None:
     grants = prepared(backend, allocated(backend, backend.discover()[0], 1))
-    assert backend.edits(grants) == backend.edits(grants)
+    assert edits_of(backend, grants) == edits_of(backend, grants)
 
 
 def test_two_devices_in_one_claim_are_told_apart(backend: Backend) -> None:
     first, second = backend.discover()[:2]
     grants = prepared(backend, allocated(backend, first, 1), allocated(backend, second, 1))
-    edits = backend.edits(grants)
+    edits = edits_of(backend, grants)
     keys = [share.key for _, share in grants]
     assert len(set(keys)) == 2
     assert edits.common or edits.shares[keys[0]] != edits.shares[keys[1]]
@@ -186,6 +192,27 @@ def test_two_claims_get_different_parts_of_a_device_or_the_second_is_refused(bac
     assert set(first.units) == {capacity.name for capacity in device.consumable if capacity.units}
     for name, units in first.units.items():
         assert not set(units) & set(second.units[name])
+
+
+def test_devices_that_are_cut_from_one_are_not_given_away_with_a_slice_in_common(backend: Backend) -> None:
+    cut = [device for device in backend.discover() if device.parts]
+    for device in cut[:-1]:
+        other = PreparedClaim(
+            "other",
+            "default",
+            "other",
+            tuple(share for _, share in prepared(backend, allocated(backend, device, 0))),
+        )
+        with pytest.raises(PrepareError, match="cut from the same slices"):
+            prepared(backend, allocated(backend, cut[-1], 0), others=(other,))
+
+
+def test_settling_again_changes_nothing_and_what_is_discovered_stays(backend: Backend) -> None:
+    devices = backend.discover()
+    grants = prepared(backend, allocated(backend, devices[-1], 1))
+    for wanted in (grants, grants, [], []):
+        backend.settle(wanted)
+        assert backend.discover() == devices
 
 
 def test_health_and_usage_speak_of_the_devices_they_were_asked_about(backend: Backend) -> None:

@@ -53,6 +53,9 @@ class CardBackend:
     def discover(self) -> list[Device]:
         return list(self.devices)
 
+    def settle(self, grants: Sequence[Grant]) -> None:
+        pass
+
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         vendor, own = {}, {}
         for device, share in grants:

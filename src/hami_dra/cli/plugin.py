@@ -93,6 +93,12 @@ _FOLDER = click.Path(path_type=Path)
     default=False,
     help="Also publish the serial numbers of cards.",
 )
+@click.option(
+    "--dynamic-mig/--no-dynamic-mig",
+    envvar="HAMI_DYNAMIC_MIG",
+    default=False,
+    help="Cut cards in MIG mode on demand; needs the feature gate DRAPartitionableDevices.",
+)
 @click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
 @click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
 @click.option(
@@ -180,6 +186,7 @@ def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member
         cdi=(options["cdi_static_dir"], options["cdi_dir"]),
         ignored_xids=_numbers(options["ignored_xids"]),
         serial=options["publish_serial"],
+        partitions=config.state / "mig-instances.json" if options["dynamic_mig"] else None,
     )
     readings = NvidiaReadings(driver_root)
     grants = PodResources(options["pod_resources"]).grants

@@ -81,6 +81,14 @@ class Backend(Protocol):
         """Return the devices of this host, in a stable order, packed first to last; errors.DriverError."""
         ...
 
+    def settle(self, grants: Sequence[Grant]) -> None:
+        """Make devices that are made on demand those that GRANTS, all of this node, need, and no others.
+
+        Called before `edits` and at an unprepare, again and again. DriverError when it cannot be. Nothing to
+        do for devices that are simply there.
+        """
+        ...
+
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """Return what the containers of a claim with these shares get. Pure but for looking at the host."""
         ...

@@ -72,6 +72,9 @@ class GenericBackend:
                 raise DriverError(f"profile {self.profile.family}: two devices have the same {group}")
         return devices
 
+    def settle(self, grants: Sequence[Grant]) -> None:
+        """See Backend: these devices are simply there."""
+
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """See Backend."""
         return generic_edits.edits(self.profile.container, self._host, grants)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pynvml
 
-from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_topology
+from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_partitions, nvidia_topology
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
+from hami_dra.devices.nvidia_partitions import Partition, Partitions
 from hami_dra.devices.nvidia_readings import memory_info
 from hami_dra.devices.vendor_cdi import VendorCdi
 from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
@@ -57,7 +59,7 @@ class NvidiaBackend:
 
     CDI: folders with specifications of the NVIDIA toolkit, used where they have a card. SYSFS: folders to
     look for the PCI tree in, in order. IGNORED_XIDS: errors that leave a card well. SERIAL: publish
-    serial numbers too.
+    serial numbers too. PARTITIONS: cut cards in MIG mode on demand, and remember in this file what was made.
     """
 
     driver = DRIVER
@@ -72,9 +74,11 @@ class NvidiaBackend:
         sysfs: tuple[Path, ...] = (),
         ignored_xids: Iterable[int] = IGNORED_XIDS,
         serial: bool = False,
+        partitions: Path | None = None,
     ) -> None:
         self._root = root
         self._serial = serial
+        self._partitions = Partitions(partitions) if partitions else None
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
         self._common: Edits | None = None
         self._health = NvidiaHealth(ignored_xids)
@@ -85,13 +89,16 @@ class NvidiaBackend:
         self._common = None
         with self._nvml():
             found = [device for handle in _handles() for device in self._devices(handle)]
-        return sorted(found, key=lambda device: (_minor(device), device.detail or nvidia_mig.NONE))
+        return sorted(found, key=_order)
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """See Backend: by reference to the toolkit's specification, else our own."""
         vendor, own = {}, {}
         for device, share in grants:
             minor, instance = _minor(device), device.detail
+            if isinstance(instance, Partition):  # younger than the toolkit's specification
+                own[share.key] = nvidia_edits.device(self._root, minor, self._made(device))
+                continue
             number = nvidia_mig.NO_NUMBER if instance else minor
             name = self._vendor.device_for(device.uuid, number, f"/dev/nvidia{minor}")
             if name is None:
@@ -106,10 +113,39 @@ class NvidiaBackend:
             self._common = nvidia_edits.common(self._root)
         return self._common
 
+    def settle(self, grants: Sequence[Grant]) -> None:
+        """See Backend: MIG instances, where cards are cut on demand."""
+        wanted: dict[str, list[Partition]] = {}
+        for device, _ in grants:
+            if isinstance(device.detail, Partition):
+                wanted.setdefault(device.detail.place.card, []).append(device.detail)
+        if self._partitions is None or not (wanted or self._partitions.cards()):
+            return
+        with self._nvml():
+            for card in sorted(wanted.keys() | self._partitions.cards()):
+                try:
+                    handle = pynvml.nvmlDeviceGetHandleByUUID(card)
+                except (pynvml.NVMLError_NotFound, pynvml.NVMLError_GpuIsLost):
+                    if card in wanted:
+                        raise
+                    continue  # what was on it went with it, and keeps no Pod from ending
+                self._partitions.settle(handle, card, wanted.get(card, []))
+
+    def _made(self, device: Device) -> nvidia_mig.Instance:
+        with self._nvml():
+            card = pynvml.nvmlDeviceGetHandleByUUID(device.detail.place.card)
+            found = nvidia_partitions.instance(card, device.detail)
+        if found is None:
+            raise DriverError(f"{device.name} is not made: the driver shows no such MIG instance")
+        return found
+
     def health(self, devices: Sequence[Device]) -> list[Problem]:
         """See Backend: events of the driver and what it says of each card (`nvidia_health`)."""
+        cards = {device.detail.place.card for device in devices if isinstance(device.detail, Partition)}
+        there = [device for device in devices if not isinstance(device.detail, Partition)]
+        asked = [*there, *(Device(card, card, {}) for card in sorted(cards))]
         try:
-            return self._health.problems(devices)
+            return [of for each in self._health.problems(asked) for of in _of_partitions(each, devices)]
         except pynvml.NVMLError as problem:
             self._health.close()
             raise DriverError(f"NVML of {self._root.host} failed: {problem}") from problem
@@ -117,7 +153,7 @@ class NvidiaBackend:
     def usage(self, devices: Sequence[Device]) -> list[Usage]:
         """See Backend."""
         with self._nvml():
-            return [_usage(device) for device in devices]
+            return [_usage(device) for device in devices if not isinstance(device.detail, Partition)]
 
     @contextmanager
     def _nvml(self) -> Iterator[None]:
@@ -140,6 +176,10 @@ class NvidiaBackend:
         card = self._device(handle)
         if not nvidia_mig.enabled(handle):
             yield card
+            return
+        offered = self._partitions.devices(handle, card, capacities) if self._partitions else None
+        if offered is not None:
+            yield from offered
             return
         for found in nvidia_mig.instances(handle):
             yield nvidia_mig.device(card, found, capacities(found.memory))
@@ -199,6 +239,22 @@ def _handles() -> Iterator[Any]:
             yield pynvml.nvmlDeviceGetHandleByIndex(index)
         except pynvml.NVMLError_GpuIsLost:
             continue
+
+
+def _of_partitions(problem: Problem, devices: Sequence[Device]) -> list[Problem]:
+    """A card's problem is one of everything that it can be cut into."""
+    cut = [
+        device.name
+        for device in devices
+        if isinstance(device.detail, Partition) and device.detail.place.card == problem.device
+    ]
+    return [replace(problem, device=name) for name in cut] or [problem]
+
+
+def _order(device: Device) -> tuple[int, tuple[int, ...]]:
+    """By card, then by instance; of what could be cut the order stays, the smallest first."""
+    found = device.detail
+    return _minor(device), (found.gpu, found.compute) if isinstance(found, nvidia_mig.Instance) else ()
 
 
 def _usage(device: Device) -> Usage:

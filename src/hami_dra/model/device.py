@@ -45,12 +45,27 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a device is cut from: slices by number, of the TOTAL that WHOLE (a DNS label) has. Of devices that
+    have a slice in common one can be had at a time."""
+
+    whole: str
+    numbers: tuple[int, ...]
+    total: int
+
+    def overlap(self, other: Parts) -> bool:
+        """Whether the two have a slice in common."""
+        return self.whole == other.whole and bool(set(self.numbers) & set(other.numbers))
+
+
+@dataclass(frozen=True)
 class Device:
     """One device. `name` is unique on the node and as stable over restarts as the host allows.
 
     `uuid` is its identity: limits, ledgers and the sum of all shares are keyed by it. Attribute names without
     a domain are the driver's own. `shared` False: a claim takes the whole device, and the capacities only
-    describe it. `detail` belongs to the backend that found the device; nobody else looks into it.
+    describe it. `parts`: what it has in common with other devices. `detail` belongs to the backend that found
+    the device; nobody else looks into it.
     """
 
     name: str
@@ -59,6 +74,7 @@ class Device:
     capacities: tuple[Capacity, ...] = ()
     shared: bool = True
     detail: Any = field(default=None, compare=False)
+    parts: Parts | None = None
 
     @property
     def consumable(self) -> tuple[Capacity, ...]:

@@ -102,6 +102,7 @@ class NodeDriver:
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
                 self._save(now)
+            self._settle(now)
             return self._carry_out(now[ref.uid], now)
 
     def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
@@ -116,6 +117,10 @@ class NodeDriver:
         found: list[Finding] = []
         with self.locked():
             claims = self.load(found)
+            try:
+                self._settle(claims)
+            except errors.HamiError as problem:
+                found.append(Finding("DevicesNotMade", str(problem)))
             for claim in claims.values():
                 try:
                     self._refuse_strangers(claim)
@@ -134,7 +139,9 @@ class NodeDriver:
             for share in claims[uid].shares if uid in claims else ():
                 self.folders.remove(share.share_id)
         if uids & claims.keys():
-            self._save({uid: claim for uid, claim in claims.items() if uid not in uids})
+            left = {uid: claim for uid, claim in claims.items() if uid not in uids}
+            self._settle(left)
+            self._save(left)
 
     def load(self, found: list[Finding] | None = None) -> Claims:
         """The prepared claims; a damaged checkpoint, or one of a later version, is set aside and made anew
@@ -171,7 +178,7 @@ class NodeDriver:
         group = [claim, *(other for other in others if self._stranger(other) is None)]
         edits = self._edits(group)
         limits = {}
-        for share in claim.shares if self._limiter else ():
+        for share in (each for each in claim.shares if each.share_id and self._limiter):
             self.folders.write(share)
             if share.limited and self._limiter:
                 limits[share.key] = cdi.limiter_edits(share, self.folders.path(share.share_id), self._limiter)
@@ -181,6 +188,13 @@ class NodeDriver:
             _granted(self._family.driver, claim.uid, share, edits.vendor.get(share.key, ()))
             for share in claim.shares
         ]
+
+    def _settle(self, claims: Claims) -> None:
+        """Have the devices made that CLAIMS need; those of a device that is gone need nothing."""
+        shares = [share for claim in claims.values() for share in claim.shares]
+        devices = self._family.devices
+        known = [share for share in shares if share.device in devices]
+        self._backend.settle([(devices[share.device], share) for share in known])
 
     def _edits(self, group: Iterable[PreparedClaim]) -> ClaimEdits:
         """What the containers of these claims get, the same from whichever of them one looks."""

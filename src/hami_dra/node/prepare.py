@@ -54,6 +54,7 @@ def plan(
     before = {share.key: share for other in claims if other.uid == ref.uid for share in other.shares}
     for name in {share.device for share in shares}:
         _refuse_over_commit(ref, family.devices[name], shares, held)
+        _refuse_overlap(ref, family.devices[name], shares + held, family.devices)
     return PreparedClaim(ref.uid, ref.namespace, ref.name, _with_units(shares, held, before, family.devices))
 
 
@@ -139,6 +140,22 @@ def _refuse_over_commit(ref: ClaimRef, device: Device, shares: list[Share], held
             f" {amounts or f'to {len(users)} claims, and it is not shared'}",
             reason="OverCommitted",
         )
+
+
+def _refuse_overlap(
+    ref: ClaimRef, device: Device, shares: list[Share], devices: Mapping[str, Device]
+) -> None:
+    """The same for devices that are cut from one: two of them must not have a slice in common."""
+    for share in shares:
+        other = devices.get(share.device)
+        if other is None or other.name == device.name or not (device.parts and other.parts):
+            continue
+        if device.parts.overlap(other.parts):
+            raise PrepareError(
+                f"{ref}: {device.name} and {other.name}, which is given away as well, are cut from the same"
+                f" slices of {device.parts.whole}",
+                reason="OverCommitted",
+            )
 
 
 def _with_units(

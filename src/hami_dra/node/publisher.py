@@ -190,6 +190,8 @@ class Publisher:
 
 def _first(item: Slice) -> str:
     """Name of the first device: tells the slices of a pool apart, so that each mostly stays what it was."""
+    if counters := item["spec"].get("sharedCounters"):
+        return f"counters of {counters[0]['name']}"
     devices = item["spec"].get("devices") or []
     return str(devices[0]["name"]) if devices else ""
 

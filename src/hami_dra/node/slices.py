@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hami_dra.devices.backend import Problem
-from hami_dra.model.device import Attribute, Capacity, Device, Version
+from hami_dra.model.device import Attribute, Capacity, Device, Parts, Version
 from hami_dra.model.quantity import format_bytes
 
 MOST_DEVICES = 128
 """In one slice; with a taint among them MOST_TAINTED (ResourceSliceMaxDevices of resource.k8s.io)."""
 MOST_TAINTED = 64
+"""The same where devices consume counters."""
+MOST_COUNTER_SETS = 8
 MOST_TAINTS = 16
 MOST_CHARACTERS = 64
 """Of a string attribute: a longer one would have the whole slice refused."""
@@ -21,6 +23,10 @@ FIRST_TO_SEE_EVERY_DEVICE = 35
 """Minor version of Kubernetes. Whichever device of a slice the scheduler of 1.34 is about to allocate, it
 asks the first for room (`allocateDevice` of the structured allocator): there each has a slice of its own.
 """
+FIRST_WITH_COUNTERS = 35
+"""From this version on shared counters are in a slice of their own; what needs them is left out before."""
+
+CounterSet = dict[str, Any]
 
 Problems = Mapping[str, Sequence[Problem]]
 """By device name."""
@@ -40,16 +46,37 @@ def pool(
 
     KUBERNETES: the cluster's minor version.
     """
+    if kubernetes < FIRST_WITH_COUNTERS:
+        devices = [device for device in devices if device.parts is None]
+    sets = counter_sets(devices)
     tainted = any(problem.fatal for of in problems.values() for problem in of)
-    size = MOST_TAINTED if tainted else MOST_DEVICES
+    size = MOST_TAINTED if tainted or sets else MOST_DEVICES
     if kubernetes < FIRST_TO_SEE_EVERY_DEVICE:
         size = 1
     pages = [devices[at : at + size] for at in range(0, len(devices), size)] or [()]
-    return [
-        resource_slice(
-            node, driver, page, problems, node_uid=node_uid, generation=generation, count=len(pages)
+    counted = [sets[at : at + MOST_COUNTER_SETS] for at in range(0, len(sets), MOST_COUNTER_SETS)]
+
+    def one(page: Sequence[Device] = (), counters: Sequence[CounterSet] = ()) -> dict[str, Any]:
+        return resource_slice(
+            node,
+            driver,
+            page,
+            problems,
+            node_uid=node_uid,
+            generation=generation,
+            count=len(pages) + len(counted),
+            counters=counters,
         )
-        for page in pages
+
+    return [*(one(counters=some) for some in counted), *(one(page) for page in pages)]
+
+
+def counter_sets(devices: Sequence[Device]) -> list[CounterSet]:
+    """What the devices' wholes have: a counter of 1 for each slice, so that nothing is had twice."""
+    wholes = {device.parts.whole: device.parts.total for device in devices if device.parts}
+    return [
+        {"name": whole, "counters": {_counter(number): {"value": "1"} for number in range(total)}}
+        for whole, total in wholes.items()
     ]
 
 
@@ -62,11 +89,19 @@ def resource_slice(
     node_uid: str | None = None,
     generation: int = 1,
     count: int = 1,
+    counters: Sequence[CounterSet] = (),
 ) -> dict[str, Any]:
     """Return one of COUNT slices, devices in the order given: the scheduler takes the first that fits.
 
-    Without NODE_UID (no cluster known) it has no owner reference.
+    Without NODE_UID (no cluster known) it has no owner reference. With COUNTERS it has those, and no devices.
     """
+    content: dict[str, Any] = {
+        "devices": [
+            _device(device) | _taints(driver, (problems or {}).get(device.name, ())) for device in devices
+        ]
+    }
+    if counters:
+        content = {"sharedCounters": list(counters)}
     metadata: dict[str, Any] = {"generateName": f"{node}-{driver}-"}
     if node_uid:
         metadata["ownerReferences"] = [
@@ -76,10 +111,8 @@ def resource_slice(
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceSlice",
         "metadata": metadata,
-        "spec": {
-            "devices": [
-                _device(device) | _taints(driver, (problems or {}).get(device.name, ())) for device in devices
-            ],
+        "spec": content
+        | {
             "driver": driver,
             "nodeName": node,
             "pool": {"generation": generation, "name": node, "resourceSliceCount": count},
@@ -125,9 +158,10 @@ def dropped_message(lost: Sequence[str]) -> str | None:
     """What to do about fields that the API server dropped, None when it kept all."""
     if not lost:
         return None
+    gate = "DRAPartitionableDevices" if "Counters" in lost[0] else "DRAConsumableCapacity"
     return (
         f"the API server dropped {', '.join(lost[:3])} of the ResourceSlice: switch on the feature gate"
-        " DRAConsumableCapacity in kube-apiserver, kube-scheduler, kube-controller-manager and kubelet"
+        f" {gate} in kube-apiserver, kube-scheduler, kube-controller-manager and kubelet"
     )
 
 
@@ -141,7 +175,7 @@ def without_times(spec: dict[str, Any]) -> dict[str, Any]:
         {**device, "taints": [plain(taint) for taint in device["taints"]]} if "taints" in device else device
         for device in spec.get("devices") or []
     ]
-    return spec | {"devices": devices}
+    return spec | ({"devices": devices} if "devices" in spec else {})
 
 
 def semver(version: str) -> str:
@@ -157,8 +191,20 @@ def _device(device: Device) -> dict[str, Any]:
         "attributes": {name: _attribute(value) for name, value in sorted(device.attributes.items())},
         "capacity": {capacity.name: _capacity(capacity, device.shared) for capacity in device.capacities},
         "name": device.name,
+        "consumesCounters": _consumed(device.parts),
     }
     return {key: value for key, value in body.items() if value}
+
+
+def _consumed(parts: Parts | None) -> list[dict[str, Any]]:
+    if parts is None:
+        return []
+    taken = {_counter(number): {"value": "1"} for number in parts.numbers}
+    return [{"counterSet": parts.whole, "counters": taken}]
+
+
+def _counter(number: int) -> str:
+    return f"slice-{number}"
 
 
 def _capacity(capacity: Capacity, shared: bool) -> dict[str, Any]:

@@ -15,7 +15,8 @@ Object = dict[str, Any]
 class Card:
     """A published card of any family. `memory` in bytes, `cores` in percent (100 is the whole card).
 
-    `counted`: what the whole card publishes as cores, where a family counts them.
+    `counted`: what the whole card publishes as cores, where a family counts them. `partition`: one of several
+    ways to cut a card, there only while it is allocated.
     """
 
     node: str
@@ -28,6 +29,7 @@ class Card:
     cores: int
     driver: str
     counted: int = 100
+    partition: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
                     namespace=claim["metadata"]["namespace"],
                     claim=claim["metadata"]["name"],
                     share_id=result.get("shareID") or "",
-                    memory=quantity.parse_int(taken.get("memory", 0)),
-                    cores=quantity.parse_int(taken.get("cores", 0)) * 100 // card.counted,
+                    memory=quantity.parse_int(taken.get("memory", card.memory if card.partition else 0)),
+                    cores=quantity.parse_int(taken.get("cores", card.cores if card.partition else 0))
+                    * 100
+                    // card.counted,
                     pods=tuple(holder["name"] for holder in status.get("reservedFor") or []),
                 )
             )
@@ -100,4 +104,5 @@ def _card(spec: Object, device: Object) -> Card:
         cores=100 if cores else 0,
         driver=spec["driver"],
         counted=cores or 100,
+        partition=bool(device.get("consumesCounters")),
     )

@@ -50,7 +50,7 @@ def describe(objects: Objects) -> Cluster:
     by_card: dict[Card, list[Allocation]] = {card: [] for card in cards}
     for each in allocated:
         by_card[each.card].append(each)
-    uses = [_use(card, shares) for card, shares in by_card.items()]
+    uses = [_use(card, shares) for card, shares in by_card.items() if shares or not card.partition]
     return Cluster(
         cards=uses,
         shares=[

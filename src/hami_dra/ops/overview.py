@@ -81,6 +81,8 @@ def of(facts: Facts) -> Overview:
     """Put the facts together."""
     published = allocation.cards(facts.slices)
     given = allocation.allocations(published, facts.claims)
+    taken = {each.card for each in given}
+    published = [card for card in published if card in taken or not card.partition]
     taints = {
         (node, device["name"]): device["taints"][0].get("value") or device["taints"][0]["key"]
         for node, device in facts.cards

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hami_dra.model.device import Capacity, Device
+from hami_dra.model.device import Capacity, Device, Parts
 from hami_dra.model.names import DRIVER, MIB
-from hami_dra.node.slices import dropped_fields, resource_slice, semver
+from hami_dra.node.slices import dropped_fields, dropped_message, pool, resource_slice, semver
 from tests.support.cards import A10, NODE, SECOND, card
 
 GUIDE = Path(__file__).parents[2] / "guide" / "resourceslice.expected.yaml"
@@ -114,3 +114,46 @@ def test_a_name_that_is_too_long_is_cut_and_does_not_cost_the_slice() -> None:
     long = replace(A10, attributes={**A10.attributes, "productName": "NVIDIA " * 20})
     (device,) = resource_slice(NODE, DRIVER, [long])["spec"]["devices"]
     assert len(device["attributes"]["productName"]["string"]) == 64
+
+
+def cut(whole: int, start: int, size: int, total: int = 8) -> Device:
+    name = f"hami-mig-{whole}-{size}-{start}"
+    parts = Parts(f"hami-gpu-{whole}", tuple(range(start, start + size)), total)
+    return Device(name, f"GPU-{name}", {"productName": "NVIDIA A100"}, shared=False, parts=parts)
+
+
+def specs(devices: list[Device], kubernetes: int = 36) -> list[dict[str, Any]]:
+    made = pool(NODE, DRIVER, devices, {}, node_uid="uid", generation=1, kubernetes=kubernetes)
+    assert {item["spec"]["pool"]["resourceSliceCount"] for item in made} == {len(made)}
+    return [item["spec"] for item in made]
+
+
+def test_devices_that_are_cut_from_one_consume_its_slices_which_stand_by_themselves() -> None:
+    counters, devices = specs([A10, cut(1, 0, 4), cut(1, 4, 4)])
+    assert "devices" not in counters
+    (of_card,) = counters["sharedCounters"]
+    assert (of_card["name"], len(of_card["counters"])) == ("hami-gpu-1", 8)
+    assert "consumesCounters" not in devices["devices"][0]
+    taken = [list(device["consumesCounters"][0]["counters"]) for device in devices["devices"][1:]]
+    assert taken == [[f"slice-{at}" for at in range(4)], [f"slice-{at}" for at in range(4, 8)]]
+
+
+def test_more_cards_and_instances_than_a_slice_holds_are_in_several() -> None:
+    devices = [cut(whole, start, 1) for whole in range(9) for start in range(8)]
+    found = specs(devices)
+    assert [len(spec.get("sharedCounters", [])) for spec in found] == [8, 1, 0, 0]
+    assert [len(spec.get("devices", [])) for spec in found] == [0, 0, 64, 8]
+
+
+def test_before_counters_stood_by_themselves_what_needs_them_is_left_out() -> None:
+    (spec,) = specs([A10, cut(1, 0, 4)], kubernetes=34)
+    assert [device["name"] for device in spec["devices"]] == ["hami-gpu-0"]
+
+
+def test_counters_that_the_server_dropped_are_told_with_their_gate() -> None:
+    (_, sent) = specs([cut(1, 0, 4)])
+    stored = copy.deepcopy(sent)
+    del stored["devices"][0]["consumesCounters"]
+    said = dropped_message(dropped_fields(sent, stored))
+    assert said is not None
+    assert "DRAPartitionableDevices" in said

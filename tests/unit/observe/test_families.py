@@ -1,14 +1,19 @@
 """Devices of every family are told, each with its own share of memory and compute."""
 
+from hami_dra.devices.nvidia import capacities
+from hami_dra.model.device import Device, Parts
 from hami_dra.model.share import Share
 from hami_dra.node.slices import resource_slice
 from hami_dra.observe.allocation import allocations, cards
+from hami_dra.observe.cluster import describe
 from hami_dra.observe.device_usage import DeviceUsage
 from hami_dra.observe.holders import Grant
+from hami_dra.observe.waiting import Objects
 from tests.support import trees
 from tests.support.cards import A10, NODE, claim, share
 
 NEURON = "neuron.project-hami.io"
+GPU = "hami-core-gpu.project-hami.io"
 
 
 def published():
@@ -24,6 +29,27 @@ def test_cards_of_all_families_are_told_family_by_family():
     found = cards(reversed(published()))
     assert [card.device for card in found][:3] == ["hami-gpu-0", "neuron-0", "neuron-1"]
     assert (len(found), found[2].product, found[2].index) == (9, "Trainium1", 1)
+
+
+def test_of_what_a_card_may_be_cut_into_only_what_is_allocated_is_told():
+    parts = [
+        Device(
+            f"hami-mig-1-{at}",
+            f"GPU-{at}",
+            A10.attributes,
+            capacities(6 << 30),
+            shared=False,
+            parts=Parts("c", (at,), 4),
+        )
+        for at in range(4)
+    ]
+    slices = [resource_slice(NODE, GPU, [A10, *parts])]
+    had = {"device": "hami-mig-1-2", "driver": GPU, "pool": NODE, "request": "r"}
+    found = describe(Objects([], [claim("a", had)], slices, [], []))
+    assert [(use.card.device, use.memory >> 30, use.cores) for use in found.cards] == [
+        ("hami-gpu-0", 0, 0),
+        ("hami-mig-1-2", 6, 100),
+    ]
 
 
 def test_cores_that_a_family_counts_are_told_in_percent():

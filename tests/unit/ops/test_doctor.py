@@ -213,6 +213,14 @@ FAULTS_OF_NPUS = {
 }
 
 
+def test_what_a_card_may_be_cut_into_is_not_taken_for_dropped_fields():
+    kube = healthy.cluster()
+    part = healthy.device(1, consumesCounters=[{"counterSet": "hami-gpu-1"}])
+    del part["allowMultipleAllocations"]
+    another_slice(healthy.device(), part)(kube)
+    assert complaints(kube) == {}
+
+
 def test_a_healthy_cluster_with_npus_has_no_complaint():
     assert complaints(healthy.with_npus(healthy.cluster())) == {}
 

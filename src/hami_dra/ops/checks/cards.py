@@ -78,7 +78,9 @@ def _shared_devices(facts: Facts) -> Verdict:
             item["metadata"]["name"]
             for item in facts.our_slices
             for device in item["spec"].get("devices") or []
-            if _attribute(device, "enforcement") != WHOLE and not device.get("allowMultipleAllocations")
+            if _attribute(device, "enforcement") != WHOLE
+            and not device.get("consumesCounters")  # what a card may be cut into is had as a whole
+            and not device.get("allowMultipleAllocations")
         }
     )
     if not bare:

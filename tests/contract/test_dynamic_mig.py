@@ -1,0 +1,56 @@
+"""A card in MIG mode is cut when a claim has a part of it, and mended again after it. Simulated at NVML."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.native
+
+REPO = Path(__file__).parents[2]
+
+
+def run(scenario: str) -> None:
+    """One of `dynamic_mig`, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="hami", dir="/tmp") as folder:  # names of sockets are short
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.contract.dynamic_mig", scenario, f"{folder}/n"],
+            cwd=REPO,
+            env=os.environ | {"PYTHONPATH": f"{REPO / 'src'}:{REPO}"},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def test_every_instance_that_a_card_can_be_cut_into_is_published_and_not_the_card() -> None:
+    run("published")
+
+
+def test_prepare_makes_the_instance_and_unprepare_destroys_it() -> None:
+    run("made_and_destroyed")
+
+
+def test_cards_that_are_not_cut_are_shared_as_ever() -> None:
+    run("beside_a_share")
+
+
+def test_instances_that_a_reboot_destroyed_are_made_again_at_the_start() -> None:
+    run("rebuilt")
+
+
+def test_slices_that_are_given_away_twice_are_refused() -> None:
+    run("given_away_twice")
+
+
+def test_a_card_that_an_administrator_has_cut_is_left_as_it_is() -> None:
+    run("cut_by_an_administrator")
+
+
+def test_what_a_crash_left_half_made_is_finished_or_forgotten() -> None:
+    run("left_by_a_crash")

@@ -1,0 +1,93 @@
+"""Dynamic MIG as the scheduler sees it: slices as the plugin publishes them, on a real API server."""
+
+import pytest
+
+from hami_dra.devices.nvidia import capacities
+from hami_dra.kube import kinds
+from hami_dra.model import names
+from hami_dra.model.device import Device, Parts
+from hami_dra.node import slices
+from tests.control_plane.conftest import GIB, eventually, pod, publish, results
+
+NODE = "cut"
+CLASS = "hami-core-mig.project-hami.io"
+A30 = {"1g.6gb": (1, (0, 1, 2, 3)), "2g.12gb": (2, (0, 2)), "4g.24gb": (4, (0,))}
+
+
+def partitions():
+    """What an A30 can be cut into, as `devices.nvidia_partitions` describes it."""
+    return [
+        Device(
+            f"hami-mig-0-{profile.replace('.', '-')}-{start}",
+            f"GPU-cut-{profile}-{start}",
+            {"type": names.MIG_TYPE, "uuid": f"GPU-cut-{profile}-{start}", "profile": profile},
+            capacities(6 * size * GIB),
+            shared=False,
+            parts=Parts("hami-gpu-0", tuple(range(start, start + size)), 4),
+        )
+        for profile, (size, starts) in A30.items()
+        for start in starts
+    ]
+
+
+@pytest.fixture
+def planned(plane):
+    """The slices that the plugin would publish for this server; they go with the test."""
+    minor = int(plane.release.minor.partition(".")[2])
+    return slices.pool(NODE, names.DRIVER, partitions(), {}, node_uid=None, generation=1, kubernetes=minor)
+
+
+@pytest.fixture
+def stored(space, planned):
+    client = space.client
+    publish(client, NODE, [])
+    made = [client.create(kinds.RESOURCE_SLICES, item) for item in planned]
+    yield made
+    for item in made:
+        client.delete(kinds.RESOURCE_SLICES, item["metadata"]["name"])
+    client.delete(kinds.NODES, NODE)
+
+
+def wants(space, name, profile):
+    """A Pod with a claim for an instance of PROFILE."""
+    expression = f'device.attributes["{names.DRIVER}"].profile == "{profile}"'
+    request = {"deviceClassName": CLASS, "selectors": [{"cel": {"expression": expression}}]}
+    spec = {"devices": {"requests": [{"name": "mig", "exactly": request}]}}
+    space.create(kinds.RESOURCE_CLAIMS, {"metadata": {"name": name}, "spec": spec})
+    claims = [{"name": "mig", "resourceClaimName": name}]
+    space.create(kinds.PODS, pod(name=name, resourceClaims=claims))
+
+
+def given(space):
+    """Device by claim."""
+    return {
+        claim["metadata"]["name"]: results(claim)[0]["device"]
+        for claim in space.claims()
+        if (claim.get("status") or {}).get("allocation")
+    }
+
+
+def test_no_slice_of_a_card_is_given_away_twice(space, stored, plane):
+    if plane.release.minor == "1.34":
+        pytest.skip("partitionable devices are not offered there")
+    wants(space, "first", "2g.12gb")
+    wants(space, "second", "2g.12gb")
+    eventually(lambda: len(given(space)) == 2, "two halves")
+    assert set(given(space).values()) == {"hami-mig-0-2g-12gb-0", "hami-mig-0-2g-12gb-2"}
+    wants(space, "whole", "4g.24gb")
+    wants(space, "small", "1g.6gb")
+    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "the scheduler's refusal")
+    assert len(given(space)) == 2
+    space.delete_pod("first")
+    space.client.delete(kinds.RESOURCE_CLAIMS, "first", space.name)
+    eventually(lambda: "small" in given(space), "the small one in place of the first half")
+    assert given(space)["small"] in ("hami-mig-0-1g-6gb-0", "hami-mig-0-1g-6gb-1")
+    assert "whole" not in given(space)
+
+
+def test_the_server_keeps_every_field_that_we_publish(stored, planned, plane):
+    if plane.release.minor == "1.34":
+        assert [item["spec"]["devices"] for item in planned] == [[]], "what needs counters is left out"
+        return
+    for sent, kept in zip(planned, stored, strict=True):
+        assert slices.dropped_fields(sent["spec"], kept["spec"]) == []
