@@ -26,8 +26,17 @@ def kill_containerd(node: str) -> None:
 
 
 def reboot(node: str) -> None:
-    """The node's container stops at once and starts anew: its memory file systems are empty."""
-    podman.podman("restart", "--time", "0", node)
+    """The node's container stops at once and starts anew: its memory file systems are empty.
+
+    It keeps its address, as a node does: podman would give it the next one that is free.
+    """
+    address = podman.podman(
+        "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", node
+    ).strip()
+    podman.podman("stop", "--time", "0", node)
+    podman.podman("network", "disconnect", "kind", node)
+    podman.podman("network", "connect", "--ip", address, "kind", node)
+    podman.podman("start", node)
 
 
 FAULTS: dict[str, Callable[[str], None]] = {

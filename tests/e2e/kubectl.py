@@ -71,7 +71,7 @@ class Kubectl:
     def events(self, name: str) -> str:
         """Messages of the Events about an object."""
         events = self.list("events", "--field-selector", f"involvedObject.name={name}")
-        return "\n".join(event["message"] for event in events)
+        return "\n".join(event.get("message", "") for event in events)
 
 
 def eventually(check: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> Any:

@@ -78,7 +78,7 @@ def test_random_faults_while_pods_come_and_go(namespace: Kubectl, gpu_node: str,
 
 
 @pytest.mark.skipif(
-    "HAMI_FAULTS" not in os.environ, reason="a kind node that restarts may get another address: `make faults`"
+    "HAMI_FAULTS" not in os.environ, reason="other tests' Pods do not expect it: `make faults`"
 )
 def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
     cluster, namespace: Kubectl, gpu_node: str, stays: str
@@ -86,6 +86,8 @@ def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
     add(namespace, "comes", gpu_node)
     time.sleep(0.3)
     faults.reboot(gpu_node)
+    # Until kubelet is up again the API server tells what was.
+    eventually(lambda: restarts(namespace, stays) > 0, "the Pod that was there to start anew", PATIENCE_S)
     for name in ("comes", stays):
         eventually(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
     nodes = Kubectl(cluster, "default")

@@ -21,7 +21,7 @@ from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, findings, metrics, prepare, together
+from hami_dra.node import cdi, metrics, prepare, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
 from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
@@ -67,7 +67,6 @@ class NodeDriver:
         self._backend = backend
         self.update(inventory)
         self._limiter = limiter
-        self._state = state
         self._lock = StateLock(state / "lock")
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
@@ -121,15 +120,20 @@ class NodeDriver:
                 self._settle(claims)
             except errors.HamiError as problem:
                 found.append(Finding("DevicesNotMade", str(problem)))
+            without_files = claims.keys() - self.cdi.uids()
             for claim in claims.values():
                 try:
                     self._refuse_strangers(claim)
                     self._carry_out(claim, claims)
                 except (errors.HamiError, OSError) as problem:
+                    without_files -= {claim.uid}
                     text = f"claim {claim.namespace}/{claim.name} is prepared but not rebuilt: {problem}"
                     found.append(Finding("ClaimNotRebuilt", text))
             metrics.PREPARED.set(len(claims))
-        return found + findings.reboot(self._state, len(claims))
+        if without_files:
+            text = f"files of {len(without_files)} prepared claims were gone, as after a boot: made anew"
+            found.append(Finding("ClaimsRestored", text, bad=False))
+        return found
 
     def forget(self, uids: set[str]) -> None:
         """Remove files and records of these claims. Call with the lock held."""

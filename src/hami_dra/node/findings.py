@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from hami_dra.kube import NODES, KubeClient
 from hami_dra.kube.events import record
 from hami_dra.model import errors
-from hami_dra.node.files import write_whole
 
 log = structlog.get_logger(__name__)
 
 COMPONENT = "hami-dra-plugin"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -26,19 +23,6 @@ class Finding:
     reason: str
     message: str
     bad: bool = True
-
-
-def reboot(state: Path, claims: int, boot_id: Path = BOOT_ID) -> list[Finding]:
-    """Say when the node was started anew since the last plugin of this STATE, and CLAIMS were rebuilt."""
-    now = boot_id.read_bytes()
-    file = state / "boot-id"
-    before = file.read_bytes() if file.is_file() else now
-    if before != now or not file.is_file():
-        write_whole(file, now)
-    if before == now or not claims:
-        return []
-    text = f"the node was started anew: files of {claims} prepared claims rebuilt"
-    return [Finding("ClaimsRestored", text, bad=False)]
 
 
 def tell(kube: KubeClient, node: str, found: Iterable[Finding]) -> None:

@@ -70,7 +70,6 @@ def test_after_a_reboot_the_files_are_back_and_it_is_told(
     first.restore()
     ref = prepared(kube, first, "half", share())
     shutil.rmtree(tmp_path / "cdi")
-    (tmp_path / "boot-id").write_text("another")
     again = driver(A10)
     (found,) = again.restore()
     assert (found.reason, found.bad) == ("ClaimsRestored", False)
@@ -106,8 +105,8 @@ def test_a_claim_whose_card_is_gone_or_another_does_not_keep_the_others_from_sta
     shutil.rmtree(tmp_path / "cdi")
     for devices in ([A10], [A10, card(1, "GPU-other", "0000:66:01.0")]):
         again = driver(*devices)
-        (found,) = again.restore()
-        assert "claim default/gone is prepared but not rebuilt: hami-gpu-1" in found.message
+        found = {each.reason: each.message for each in again.restore()}
+        assert "claim default/gone is prepared but not rebuilt: hami-gpu-1" in found["ClaimNotRebuilt"]
         assert again.cdi.uids() == {kept.uid}
 
 
