@@ -25,7 +25,8 @@ def node_findings(text: str, driver: str = "operator") -> list[Finding]:
         _kernel(facts.get("kernel", "")),
         _driver(facts.get("driver", ""), driver),
         _cgroup(facts.get("cgroup", "")),
-        _selinux(facts.get("selinux", "")),
+        _selinux(facts.get("selinux", ""), facts.get("selinux label", "")),
+        _apparmor(facts.get("apparmor", ""), facts.get("apparmor parser", "")),
         *(_disk(place, facts.get(f"free {place}", "")) for place in LEAST_FREE_KIB),
     ]
     return [finding for finding in found if finding]
@@ -48,6 +49,10 @@ def _kernel(release: str) -> Finding:
 def _driver(version: str, source: str) -> Finding:
     """The driver's version, where one is loaded already; GPU Operator may still bring it."""
     numbers = re.search(r"\b(\d{3,})\.\d+", version)
+    if version and source == "simulated":
+        text = "hami_driver is simulated, but /proc/driver/nvidia shows a real NVIDIA driver"
+        remedy = "remove hami_simulated_gpus from this host in the inventory"
+        return _finding("driver-version", "error", f"{text}; {remedy}")
     if numbers is None:
         if source != "host":
             return {}
@@ -70,12 +75,21 @@ def _cgroup(filesystem: str) -> Finding:
     return _finding("cgroup-version", "warning", f"{text}; boot with systemd.unified_cgroup_hierarchy=1")
 
 
-def _selinux(enforce: str) -> Finding:
-    if enforce != "1":
+def _selinux(enforce: str, label: str) -> Finding:
+    """`label` is that of /var/lib/hami; before the first rollout there is none."""
+    if enforce != "1" or "container_file_t" in label:
         return {}
     text = "SELinux enforces, and confined containers cannot read /var/lib/hami as it is labelled by default"
     remedy = "semanage fcontext -a -t container_file_t '/var/lib/hami(/.*)?'; restorecon -R /var/lib/hami"
     return _finding("selinux", "warning", f"{text}; {remedy}")
+
+
+def _apparmor(enabled: str, parser: str) -> Finding:
+    """Runtimes load their profile for containers with a program that some images of nodes lack."""
+    if enabled != "Y" or parser:
+        return {}
+    text = "AppArmor is on, but no apparmor_parser loads the runtime's profile; Pods that ask for it fail"
+    return _finding("apparmor", "warning", f"{text}; install the package apparmor")
 
 
 def _disk(place: str, kib: str) -> Finding:

@@ -58,12 +58,7 @@ def load_images(cluster: Cluster) -> None:
     if not loaded.is_file() or loaded.read_text() != tag:
         cluster.load(tag, product.WORKLOAD)
         loaded.write_text(tag)
-    cluster.image_variables.write_text(
-        "# Ansible variables: the image that is loaded into the nodes.\n"
-        f"hami_image:\n  registry: {tag.split('/')[0]}\n"
-        f"  repository: {tag.split('/', 1)[1].rpartition(':')[0]}\n"
-        f'  tag: "{tag.rpartition(":")[2]}"\n'
-    )
+    cluster.image_variables.write_text(product.image_variables(tag))
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def _inventory(cluster: Cluster) -> str:
         "# Written by tests/cluster when it made the cluster.\n"
         "all:\n"
         "  vars:\n"
-        "    ansible_connection: containers.podman.podman\n"
+        "    ansible_connection: node_container\n"
         # The nodes have no sudo, and need none: everything there runs as root.
         "    ansible_user: root\n"
         "    ansible_python_interpreter: /usr/bin/python3\n"

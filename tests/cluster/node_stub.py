@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Stands in for kubelet, control plane and k3s on a molecule node: reads their files, answers metrics.
+"""Stands in for kubelet, control plane, k3s and rke2 on a molecule node: reads their files, answers metrics.
 
     node-stub kubeadm   every static Pod of /etc/kubernetes/manifests becomes a component on its port
     node-stub k3s       one process with all components, from /etc/rancher/k3s/config.yaml and its drop-ins
+    node-stub rke2      the same of /etc/rancher/rke2
+    node-stub k3s-agent, rke2-agent    the kubelet alone
 
 A component whose feature gate nobody knows does not come up and says so in its log, as the real one does.
 The API server holds ConfigMaps in /var/lib/node-stub. Standard library only: it runs in the node.
@@ -24,10 +26,30 @@ KNOWN_GATES = {"DRAConsumableCapacity": 0, "InPlacePodVerticalScaling": 1}
 
 MANIFESTS = Path("/etc/kubernetes/manifests")
 KUBELET_CONFIG = Path("/var/lib/kubelet/config.yaml")
-RANCHER = Path("/etc/rancher/k3s")
+RANCHER = Path("/etc/rancher")
 STORE = Path("/var/lib/node-stub")
 LOGS = Path("/var/log/pods")
 PORTS = {"kube-apiserver": 6443, "kube-controller-manager": 10257, "kube-scheduler": 10259}
+
+APPS = {"groupVersion": "apps/v1", "version": "v1"}
+DISCOVERY = {
+    "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.4"},
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [{"name": "apps", "versions": [APPS], "preferredVersion": APPS}],
+    },
+    "/apis/apps/v1": {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "apps/v1",
+        "resources": [{"name": "daemonsets", "kind": "DaemonSet", "namespaced": True, "verbs": ["list"]}],
+    },
+    "/apis/apps/v1/daemonsets": {"kind": "DaemonSetList", "apiVersion": "apps/v1", "items": []},
+    "/apis/resource.k8s.io/v1": {"kind": "APIResourceList", "apiVersion": "v1", "resources": []},
+}
+"""What preflight asks the API server for."""
 
 
 class UnknownGate(Exception):
@@ -87,6 +109,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer("ok")
         if self.path == "/metrics":
             return self.answer(metrics(self.state))
+        if self.path in DISCOVERY:
+            return self.answer(json.dumps(DISCOVERY[self.path]))
         if found := re.fullmatch(r"/api/v1/nodes/([^/]+)/proxy/metrics", self.path):
             address = json.loads((STORE / "hosts.json").read_text())[found[1]]
             unverified = ssl._create_unverified_context()
@@ -179,9 +203,11 @@ def kubeadm():
         time.sleep(0.2)
 
 
-def k3s():
-    """All components in one process, which ends when one of them does not come up."""
-    files = [RANCHER / "config.yaml", *sorted((RANCHER / "config.yaml.d").glob("*.yaml"))]
+def rancher(kind):
+    """A server's components or an agent's kubelet in one process; it ends when one does not come up."""
+    distribution, _, agent = kind.partition("-")
+    folder = RANCHER / distribution
+    files = [folder / "config.yaml", *sorted((folder / "config.yaml.d").glob("*.yaml"))]
     lines = "".join(file.read_text() for file in files if file.exists()).splitlines()
     arguments, key = {}, ""
     for line in lines:
@@ -190,8 +216,9 @@ def k3s():
         elif found := re.match(r"\s*- feature-gates=(\S+)", line):
             arguments.setdefault(key, []).append(found[1])
     Component("kubelet", 10250, arguments.get("kubelet-arg", []))
-    # The API server's own port, and the supervisor's, which kubeconfigs name.
-    for name, port in [*(PORTS | {"kube-apiserver": 6444}).items(), ("kube-apiserver", 6443)]:
+    # Of k3s the API server's own port, and the supervisor's, which kubeconfigs name.
+    ports = [] if agent else [*PORTS.items(), *([("kube-apiserver", 6444)] if distribution == "k3s" else [])]
+    for name, port in ports:
         Component(name, port, arguments.get(f"{name}-arg", []))
     while True:
         time.sleep(3600)
@@ -199,4 +226,7 @@ def k3s():
 
 if __name__ == "__main__":
     certificate()
-    {"kubeadm": kubeadm, "k3s": k3s}[sys.argv[1]]()
+    if sys.argv[1] == "kubeadm":
+        kubeadm()
+    else:
+        rancher(sys.argv[1])

@@ -2,19 +2,20 @@
 
 Each is a podman container with systemd as its first process, so that roles restart real services. Where a
 scenario needs Kubernetes, `node_stub.py` runs in the place of the kubelet: it reads the real files, keeps to
-kubeadm's and k3s' layout, and refuses a gate that it does not know.
+the layout of kubeadm, k3s and rke2, and refuses a gate that it does not know.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import shutil
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import debian, node_image, podman, versions
+from . import debian, image_archive, node_image, podman, versions
 from .progress import StepFailed, step
 
 HERE = Path(__file__).parent
@@ -30,18 +31,22 @@ class Node:
 
     name: str
     groups: tuple[str, ...]
-    kubernetes: str = ""  # kubeadm, k3s or nothing
+    kubernetes: str = ""  # what node_stub.py plays: kubeadm, k3s, rke2, rke2-agent or nothing
     containerd: str = ""  # 1.7, 2 or nothing
     variables: dict[str, str] = field(default_factory=dict)
 
 
 SIMULATED = {"hami_simulated_gpus": str(HERE / "gpus/worker.yaml")}
+AIR_GAPPED = {
+    "hami_image": "{registry: registry.example.com, repository: hami-dra/hami-dra, tag: 0.0.1}",
+    "hami_image_archive": str(versions.CACHE / "nodes/image.tar.gz"),
+}
 
 SCENARIOS: dict[str, tuple[Node, ...]] = {
     "default": (
-        Node("control", ("control_plane",), kubernetes="kubeadm"),
-        Node("gpu-1", ("gpu_nodes",), kubernetes="kubeadm", containerd="1.7", variables=SIMULATED),
-        Node("gpu-2", ("gpu_nodes",), kubernetes="kubeadm", containerd="2", variables=SIMULATED),
+        Node("control", ("control_plane",), kubernetes="kubeadm", containerd="2", variables=AIR_GAPPED),
+        Node("gpu-1", ("gpu_nodes",), "kubeadm", containerd="1.7", variables=SIMULATED | AIR_GAPPED),
+        Node("gpu-2", ("gpu_nodes",), "kubeadm", containerd="2", variables=SIMULATED | AIR_GAPPED),
     ),
     "container_runtime": (
         Node("containerd-1-7", ("gpu_nodes",), containerd="1.7"),
@@ -51,6 +56,10 @@ SCENARIOS: dict[str, tuple[Node, ...]] = {
         Node(f"control-{number}", ("control_plane",), kubernetes="kubeadm") for number in (1, 2, 3)
     ),
     "k3s": (Node("server", ("control_plane", "gpu_nodes"), kubernetes="k3s"),),
+    "rke2": (
+        Node("server", ("control_plane", "gpu_nodes"), kubernetes="rke2"),
+        Node("agent", ("gpu_nodes",), kubernetes="rke2-agent"),
+    ),
     "reset": (
         Node("control", ("control_plane",), kubernetes="kubeadm"),
         Node("gpu", ("gpu_nodes",), kubernetes="kubeadm", containerd="1.7", variables=SIMULATED),
@@ -86,6 +95,7 @@ def up(scenario: str) -> None:
         ).strip()
         for node in SCENARIOS[scenario]
     }
+    _image_archive(Path(AIR_GAPPED["hami_image_archive"]))
     (place / "inventory.yml").write_text(_inventory(scenario, addresses))
     for node in SCENARIOS[scenario]:
         if "control_plane" in node.groups:
@@ -100,6 +110,15 @@ def down(scenario: str) -> None:
         if container(scenario, node) in there:
             podman.remove(container(scenario, node))
     shutil.rmtree(folder(scenario), ignore_errors=True)
+
+
+def _image_archive(path: Path) -> None:
+    """An image with nothing in it but this file, gzipped as a release's is."""
+    plain = path.with_suffix("")
+    tag = "registry.example.com/hami-dra/hami-dra:0.0.1"
+    image_archive.pack([image_archive.Image(tag, {"nodes.py": Path(__file__)})], plain)
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
 
 
 def _image() -> str:
@@ -173,7 +192,7 @@ def _inventory(scenario: str, addresses: dict[str, str]) -> str:
         f"# Written by tests/cluster/nodes.py for the scenario {scenario}.",
         "all:",
         "  vars:",
-        "    ansible_connection: containers.podman.podman",
+        "    ansible_connection: node_container",
         "    ansible_user: root",
         "    ansible_python_interpreter: /usr/bin/python3",
         f"    hami_kubeconfig: {folder(scenario) / 'kubeconfig'}",

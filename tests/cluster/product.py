@@ -14,41 +14,42 @@ REPOSITORY = "localhost/hami-dra/hami-dra"
 WORKLOAD = "localhost/hami-dra/workload:local"
 
 
-def version() -> str:
+def version(tree: Path = versions.REPO) -> str:
     """The package's version, from the one place where it stands."""
-    text = (versions.REPO / "src/hami_dra/__init__.py").read_text()
+    text = (tree / "src/hami_dra/__init__.py").read_text()
     match = re.search(r'__version__ = "([^"]+)"', text)
     assert match is not None
     return match.group(1)
 
 
-def build() -> str:
-    """Build both images as needed and return the product image's tag.
+def build(tree: Path = versions.REPO) -> str:
+    """Build the images of the sources in TREE as needed and return the product image's tag.
 
-    The tag carries a digest of what is inside, so that a changed program is a changed Deployment.
+    The tag carries a digest of what is inside, so that a changed program is a changed Deployment. The
+    workload image is always this tree's.
     """
     key = versions.digest(
-        versions.REPO / "src",
-        versions.REPO / "native/src",
-        versions.REPO / "native/sim",
-        versions.REPO / "native/include",
-        versions.REPO / "requirements/runtime.txt",
-        versions.REPO / "Containerfile",
-        versions.REPO / "scripts/stage-image",
+        tree / "src",
+        tree / "native/src",
+        tree / "native/sim",
+        tree / "native/include",
+        tree / "requirements/runtime.txt",
+        tree / "Containerfile",
+        tree / "scripts/stage-image",
     )
-    tag = f"{REPOSITORY}:{version()}-{key}"
+    tag = f"{REPOSITORY}:{version(tree)}-{key}"
     if podman.image_exists(tag) and podman.image_exists(WORKLOAD):
         return tag
     base = _base()
     with step("stage the product: native libraries, locked dependencies, our package", "40 s") as running:
         run(
-            [versions.REPO / "scripts/stage-image"],
-            cwd=versions.REPO,
+            [tree / "scripts/stage-image"],
+            cwd=tree,
             env=dict(os.environ) | {"PYTHON": str(versions.REPO / ".venv/bin/python")},
             on_line=lambda line: running.note(line[:70]),
         )
     with step("build the product image from Containerfile", "20 s"):
-        podman.podman("build", "--quiet", "--build-arg", f"BASE={base}", "--tag", tag, versions.REPO)
+        podman.podman("build", "--quiet", "--build-arg", f"BASE={base}", "--tag", tag, tree)
     with step("build the workload image", "5 s"):
         podman.podman(
             "build",
@@ -62,6 +63,13 @@ def build() -> str:
             versions.REPO / "native/build/sim",
         )
     return tag
+
+
+def image_variables(tag: str) -> str:
+    """Ansible variables, as YAML, that name the image TAG in the nodes."""
+    repository, _, version = tag.rpartition(":")
+    registry, _, name = repository.partition("/")
+    return f'hami_image: {{registry: {registry}, repository: {name}, tag: "{version}"}}\n'
 
 
 def _base() -> str:
