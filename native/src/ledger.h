@@ -12,10 +12,10 @@ typedef struct {
     ledger_file *file; /* NULL until mapped */
     dev_t device;      /* the file that was mapped: what the descriptor below must still be */
     ino_t inode;
-    int lock_fd;      /* holds the lock of our slot; -1 before and in the child of a fork */
-    int slot;         /* -1 before */
-    int broken;       /* 0, or for good the -errno of a file that has changed under us */
-    uint64_t checked; /* coarse nanoseconds when the file was last looked at */
+    int lock_fd;        /* holds the lock of our slot; -1 before and in the child of a fork */
+    int slot;           /* -1 before */
+    _Atomic int broken; /* 0, or for good the -errno of a file that has changed under us */
+    uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
     pthread_mutex_t mutex;
 } ledger;
 
