@@ -17,7 +17,7 @@ from tests.unit.native.simulated import ROOT
 def programs() -> Path:
     """The C test programs and the wrong limiters, built with the host's compiler."""
     flags = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS")}
-    command = ["make", "--silent", "-C", str(ROOT / "native"), "tests", "OUT=build/check", "CC=gcc"]
+    command = ["make", "-j2", "--silent", "-C", str(ROOT / "native"), "tests", "OUT=build/check", "CC=gcc"]
     built = subprocess.run(command, env=flags, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     return ROOT / "native" / "build" / "check" / "tests"
