@@ -30,7 +30,7 @@ def test_doctor_misses_the_device_class_when_it_is_gone(cluster):
         kept["metadata"] = {"name": DRIVER, "labels": kept["metadata"].get("labels", {})}
         cluster.client.create(kinds.DEVICE_CLASSES, kept)
     (finding,) = [each for each in json.loads(done.stdout) if each["id"] == "device-class"]
-    assert (finding["severity"], finding["found"]) == ("error", "missing")
+    assert (finding["severity"], finding["found"]) == ("error", f"{DRIVER} is missing")
 
 
 def test_status_shows_the_published_cards(cluster):
