@@ -45,6 +45,11 @@ class Cluster:
         """Ansible variables that name the product image in the nodes."""
         return self.folder / "images.yml"
 
+    @property
+    def npu_worker(self) -> str:
+        """Name of a third worker, for NPUs and without GPUs, where HAMI_NPU_WORKER asks for one; else ""."""
+        return f"{self.name}-worker3" if os.environ.get("HAMI_NPU_WORKER") else ""
+
     def nodes(self) -> list[str]:
         """Names of the node containers that exist, the control plane first."""
         label = f"label=io.x-k8s.kind.cluster={self.name}"
@@ -60,7 +65,7 @@ class Cluster:
 
     def problem(self, release: versions.Kubernetes) -> str:
         """Why this cluster cannot be used as it is, in a few words; empty when it can."""
-        nodes, wanted = self.nodes(), _config_nodes()
+        nodes, wanted = self.nodes(), self._config().count("\n- role:")
         if len(nodes) != wanted or not self.inventory.is_file():
             return f"{len(nodes)} of {wanted} nodes are there"
         for node in nodes:
@@ -94,6 +99,8 @@ class Cluster:
         # kind mounts it into every node; a confined host may have none.
         Path("/lib/modules").mkdir(exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "kind.yaml"
+        config.write_text(self._config())
         with step(f"create the kind cluster {self.name} (Kubernetes {release.version})", "1 min") as running:
             self._kind(
                 "create",
@@ -101,7 +108,7 @@ class Cluster:
                 "--image",
                 image,
                 "--config",
-                str(HERE / "kind.yaml"),
+                str(config),
                 "--wait",
                 "180s",
                 on_line=lambda line: running.note(line.strip(" •✓\x1b")[:70]),
@@ -136,6 +143,11 @@ class Cluster:
         """kubectl for this cluster, as a command line to be continued."""
         return [node_image.tools() / "usr/bin/kubectl", "--kubeconfig", self.kubeconfig]
 
+    def _config(self) -> str:
+        """kind's configuration. The label is how a person would mark nodes with NPUs."""
+        third = '- role: worker\n  labels:\n    npu: "on"\n' if self.npu_worker else ""
+        return (HERE / "kind.yaml").read_text() + third
+
     def _kind(self, *arguments: str, on_line: object = None) -> str:
         command = [node_image.tools() / "usr/bin/kind", *arguments, "--name", self.name]
         env = podman.environment() | {"KUBECONFIG": str(self.kubeconfig)}
@@ -155,10 +167,6 @@ def require(cluster: Cluster) -> None:
         raise StepFailed(f"there is no cluster {cluster.name}; `make demo` makes it")
 
 
-def _config_nodes() -> int:
-    return (HERE / "kind.yaml").read_text().count("\n- role:")
-
-
 def _host(cluster: Cluster, name: str) -> str:
     gpus = cluster.gpus(name)
     simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
@@ -173,7 +181,7 @@ def _inventory(cluster: Cluster) -> str:
         return "".join(_host(cluster, name) for name in names)
 
     control = [name for name in nodes if "control-plane" in name]
-    workers = [name for name in nodes if name not in control]
+    workers = [name for name in nodes if name not in (*control, cluster.npu_worker)]
     return (
         "# Written by tests/cluster when it made the cluster.\n"
         "all:\n"

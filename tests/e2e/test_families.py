@@ -1,7 +1,8 @@
 """Other families on the real cluster: a worker carries simulated NPUs, and cards that only a profile knows.
 
-tests/trees/mixed is put on the worker as the root of a simulated host (its device nodes are /dev/null by
-another name); the release is upgraded with one family that we ship, one that we do not, and a broken one.
+tests/trees/mixed is put on the third worker, which has no GPU and no label gpu=on (on a cluster without one,
+as the demo's, on the first), as the root of a simulated host. Its device nodes are /dev/null by another name.
+The release is upgraded with one family that we ship, one that we do not, and a broken one.
 """
 
 import subprocess
@@ -45,7 +46,8 @@ def system(cluster):
 @pytest.fixture(scope="module")
 def npu_node(cluster, system, tmp_path_factory):
     """The worker with the simulated families; it and the release are as before afterwards."""
-    node = next(name for name in cluster.nodes() if name.endswith("worker"))
+    third = [name for name in cluster.nodes() if name.endswith("worker3")]
+    node = (third or [name for name in cluster.nodes() if name.endswith("worker")])[0]
     folder = tmp_path_factory.mktemp("profiles")
     broken = folder / "broken.yaml"
     broken.write_text(
@@ -58,7 +60,11 @@ def npu_node(cluster, system, tmp_path_factory):
         cluster,
         *("upgrade", "hami", "charts/hami", "--reuse-values", "--wait", "--timeout", "180s"),
         *("--set", f"{VALUES}.enabled={{ascend}},{VALUES}.hostRoot={ROOT}"),
-        *("--set", rf"{VALUES}.daemonSet.nodeSelector.kubernetes\.io/hostname={node}"),
+        *(
+            ("--set", f"{VALUES}.daemonSet.nodeSelector.gpu=null,{VALUES}.daemonSet.nodeSelector.npu=on")
+            if third
+            else ("--set", rf"{VALUES}.daemonSet.nodeSelector.kubernetes\.io/hostname={node}")
+        ),
         *("--set-file", f"{VALUES}.profiles.acme={EXAMPLES / 'acme.yaml'}"),
         *("--set-file", f"{VALUES}.profiles.broken={broken}"),
     )
@@ -108,6 +114,19 @@ def seen_by(namespace, name, container=""):
 def slice_of(system, driver):
     found = [item for item in system.list("resourceslices") if item["spec"]["driver"] == driver]
     return found[0]["spec"] if found else None
+
+
+def test_a_node_with_npus_alone_needs_no_label_of_gpu_nodes(npu_node, system):
+    (node,) = [item for item in system.list("nodes") if item["metadata"]["name"] == npu_node]
+    if node["metadata"]["labels"].get("npu") != "on":
+        pytest.skip("this cluster has no worker for NPUs alone")
+    assert "gpu" not in node["metadata"]["labels"]
+    drivers = {
+        item["spec"]["driver"]
+        for item in system.list("resourceslices")
+        if item["spec"]["nodeName"] == npu_node
+    }
+    assert GPU not in drivers
 
 
 def test_a_worker_publishes_each_family_in_a_slice_of_its_own(npu_node, system):

@@ -1,6 +1,7 @@
 """`up` keeps a cluster that is well and makes any other anew, saying why in one line."""
 
 import pytest
+import yaml
 
 from tests.cluster import __main__ as command
 from tests.cluster import node_image, podman, versions
@@ -63,6 +64,19 @@ def cluster(machine):
 
 def test_a_cluster_that_answers_has_no_problem(cluster):
     assert cluster.problem(RELEASE) == ""
+
+
+def test_a_worker_for_npus_is_a_node_more_and_no_gpu_node(cluster, machine, monkeypatch):
+    monkeypatch.setenv("HAMI_NPU_WORKER", "yes")
+    assert "3 of 4 nodes are there" in cluster.problem(RELEASE)
+    machine.nodes.append("hami-x-worker3")
+    assert cluster.problem(RELEASE) == ""
+    monkeypatch.setattr(node_image, "build", lambda release: "image")
+    cluster.create(RELEASE)
+    config = yaml.safe_load((cluster.folder / "kind.yaml").read_text())
+    assert config["nodes"][-1] == {"role": "worker", "labels": {"npu": "on"}}
+    groups = yaml.safe_load(cluster.inventory.read_text())["all"]["children"]
+    assert list(groups["gpu_nodes"]["hosts"]) == ["hami-x-worker", "hami-x-worker2"]
 
 
 @pytest.mark.parametrize(
