@@ -15,7 +15,7 @@ $(OUT)/entry-points: src/entry_points.tsv src/hooks.def tools/entry_points.py
 	@mkdir -p $(@D) && touch $@
 
 $(OUT)/libvgpu.so: $(LIMITER_OBJS) src/libvgpu.map $(OUT)/entry-points
-	$(CC) -shared -Wl,-soname,libvgpu.so -Wl,--version-script=src/libvgpu.map -Wl,-z,now -Wl,-z,relro \
-	  $(CFLAGS) -o $@ $(LIMITER_OBJS) $(LDLIBS)
+	$(CC) -shared -Wl,-soname,libvgpu.so -Wl,--version-script=src/libvgpu.map -Wl,-Bsymbolic -Wl,-z,now -Wl,-z,relro \
+	  $(CFLAGS) -o $@ $(LIMITER_OBJS)
 
 -include $(LIMITER_OBJS:.o=.d)

@@ -64,9 +64,9 @@ typedef struct {
     void *found;
 } wanted;
 
-/* glibc's two and musl's one, which is the loader as well. */
+/* glibc's three and musl's one, which is the loader as well. */
 static bool is_libc(const char *name) {
-    static const char *const names[] = {"libc.so", "libdl.so.2", "ld-musl-", "libc.musl-"};
+    static const char *const names[] = {"libc.so", "libpthread.so.0", "libdl.so.2", "ld-musl-", "libc.musl-"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strncmp(name, names[i], strlen(names[i])) == 0) return true;
     return false;

@@ -31,7 +31,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def loading(bench: Bench, rounds: int) -> Row:
-    """Start /bin/true, which only loads the library; the least of three medians."""
+    """Start /bin/true, which only loads the library; the least of three quartiles, as noise only adds."""
     took: dict[str, list[float]] = {variant: [] for variant in bench.variants}
     for _ in range(3):
         for variant, values in took.items():
