@@ -8,7 +8,8 @@
     sbom.cdx.json, SHA256SUMS
 
 Times are those of SOURCE_DATE_EPOCH, by default of the last commit. RELEASE_IMAGE=skip leaves the image out,
-where there is no podman; RELEASE_BASE names another base image than the Containerfile's.
+where there is no podman; RELEASE_BASE names another base image than the Containerfile's. Where that one
+cannot be pulled, the image is built over a Debian made of its packages, as the test cluster's is.
 """
 
 from __future__ import annotations
@@ -91,13 +92,24 @@ def image(path: Path, version: str, epoch: int) -> None:
     python = {"PYTHON": str(BIN / "python")}
     _run(str(REPO / "scripts/stage-image"), env=python)
     tag = f"localhost/hami-dra:{version}"
-    base = os.environ.get("RELEASE_BASE")
-    arguments = ["--build-arg", f"BASE={base}"] if base else []
-    _run("podman", "build", "--quiet", "--timestamp", str(epoch), *arguments, "--tag", tag, str(REPO))
+    over = f"BASE={os.environ.get('RELEASE_BASE') or base()}"
+    build = ("podman", "build", "--quiet", "--timestamp", str(epoch), "--build-arg", over)
+    _run(*build, "--tag", tag, str(REPO))
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "image.tar"
         _run("podman", "save", "--quiet", "--format", "docker-archive", "--output", str(saved), tag)
         archive.pack(path, archive.unpacked(saved), epoch)
+
+
+def base() -> str:
+    """The Containerfile's base image, or ours where that cannot be had."""
+    found = re.search(r"^ARG BASE=(\S+)$", (REPO / "Containerfile").read_text(), re.MULTILINE)
+    assert found is not None  # noqa: S101  a constant of this repository
+    pull = ("podman", "pull", "--quiet", found[1])
+    if subprocess.run(pull, cwd=REPO, capture_output=True).returncode == 0:
+        return found[1]
+    _say(f"image: {found[1]} cannot be pulled here, so over a Debian made of its packages (RELEASE_BASE)")
+    return _run(str(BIN / "python"), "-m", "tests.cluster", "base").split()[-1]
 
 
 def _version() -> str:

@@ -1,4 +1,7 @@
-"""`python -m tests.cluster up | images | down`: the real cluster that tests and `make demo` use."""
+"""`python -m tests.cluster up | images | down`: the real cluster that tests and `make demo` use.
+
+`base` makes the image that ours are built over, and prints its tag.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .progress import StepFailed
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=["up", "images", "down"])
+    parser.add_argument("command", choices=["up", "images", "down", "base"])
     parser.add_argument("--name", default=Cluster().name, help="also the variable HAMI_CLUSTER")
     parser.add_argument(
         "--kubernetes", default=versions.DEFAULT_KUBERNETES, choices=sorted(versions.KUBERNETES)
@@ -24,6 +27,9 @@ def main() -> int:
             up(cluster, versions.KUBERNETES[arguments.kubernetes])
         elif arguments.command == "images":
             load_images(cluster)
+        elif arguments.command == "base":
+            debian.install()
+            print(product.debian_base())
         else:
             cluster.delete()
     except StepFailed as problem:

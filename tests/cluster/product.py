@@ -40,7 +40,7 @@ def build(tree: Path = versions.REPO) -> str:
     tag = f"{REPOSITORY}:{version(tree)}-{key}"
     if podman.image_exists(tag) and podman.image_exists(WORKLOAD):
         return tag
-    base = _base()
+    base = debian_base()
     with step("stage the product: native libraries, locked dependencies, our package", "40 s") as running:
         run(
             [tree / "scripts/stage-image"],
@@ -72,8 +72,8 @@ def image_variables(tag: str) -> str:
     return f'hami_image: {{registry: {registry}, repository: {name}, tag: "{version}"}}\n'
 
 
-def _base() -> str:
-    """A local Debian with Python, where docker.io's cannot be pulled."""
+def debian_base() -> str:
+    """A local Debian with Python, where docker.io's cannot be pulled; made when it is not there yet."""
     key = versions.digest("product-base", *PYTHON_PACKAGES)
     tag = f"localhost/hami-dra/debian:{versions.DEBIAN_SUITE}-{key}"
     if not podman.image_exists(tag):
