@@ -245,6 +245,20 @@ def test_a_process_with_a_debt_of_minutes_exits_at_once(node):
     assert node.accounted(share) > 2.5
 
 
+def test_who_has_the_whole_card_may_queue_as_far_ahead_as_ever(node):
+    """Held 2 ms ahead of the device, PyTorch trained by two fifths slower at cores 100 on an H100."""
+    far_ahead = """
+import time
+launch = card.launcher(200)
+for _ in range(10):  # of which a busy machine may spoil some
+    for _ in range(900): launch()
+    begin = time.monotonic()
+    card.synchronize()
+    if time.monotonic() - begin > 0.05: print("far ahead"); break
+"""
+    assert node.python(node.share("one", 100), far_ahead).stdout == "far ahead\n"
+
+
 def test_a_context_may_end_in_a_handler_of_the_exit(node):
     """As the CUDA runtime's does; with PyTorch on an H100 the program then waited for itself for ever."""
     ends_last = """
