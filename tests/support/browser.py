@@ -71,9 +71,10 @@ class Browser:
         shutil.rmtree(self._profile, ignore_errors=True)
 
     def open(self, address: str) -> None:
-        """Load a page and wait until it has drawn its data."""
+        """Load a page and wait until it has drawn its data, in its style, on the screen."""
         self._call("Page.navigate", url=address)
-        self.until("document.documentElement?.dataset.renderMs")
+        self.until("document.documentElement?.dataset.renderMs && document.readyState === 'complete'")
+        self.script("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
     def script(self, expression: str) -> Any:
         """The value of an expression in the page."""
