@@ -243,6 +243,19 @@ def rebuilt(folder: Path) -> None:
     node.stop()
 
 
+def without_device_nodes(folder: Path) -> None:
+    """The driver is slow to make them: no container may start without, and kubelet asks again."""
+    node = Node(folder)
+    node.start()
+    body = node.claim("a", partition(HALF))
+    (folder / "root/dev/nvidia-caps/nvidia-cap11").unlink()
+    assert "/dev/nvidia-caps has no node for it yet" in node.prepare(body)
+    (folder / "root/dev/nvidia-caps/nvidia-cap11").touch()
+    assert node.prepare(body) == ""
+    assert node.device_nodes(body)[2] == "/dev/nvidia-caps/nvidia-cap11"
+    node.stop()
+
+
 def given_away_twice(folder: Path) -> None:
     node = Node(folder)
     node.start()

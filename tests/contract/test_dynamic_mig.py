@@ -44,6 +44,10 @@ def test_instances_that_a_reboot_destroyed_are_made_again_at_the_start() -> None
     run("rebuilt")
 
 
+def test_no_container_starts_before_the_driver_has_made_its_device_nodes() -> None:
+    run("without_device_nodes")
+
+
 def test_slices_that_are_given_away_twice_are_refused() -> None:
     run("given_away_twice")
 

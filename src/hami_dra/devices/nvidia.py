@@ -98,6 +98,8 @@ class NvidiaBackend:
             minor, instance = _minor(device), device.detail
             if isinstance(instance, Partition):  # younger than the toolkit's specification
                 own[share.key] = nvidia_edits.device(self._root, minor, self._made(device))
+                if not nvidia_edits.complete(self._root, own[share.key]):
+                    raise DriverError(f"{device.name} is made, and /dev/nvidia-caps has no node for it yet")
                 continue
             number = nvidia_mig.NO_NUMBER if instance else minor
             name = self._vendor.device_for(device.uuid, number, f"/dev/nvidia{minor}")

@@ -56,10 +56,20 @@ def device(root: DriverRoot, minor: int, instance: Instance | None = None) -> Ed
     return {"deviceNodes": nodes}
 
 
+def complete(root: DriverRoot, edits: Edits) -> bool:
+    """Whether EDITS of an instance have the nodes of both capabilities, where the driver has capabilities."""
+    found = [node for node in edits["deviceNodes"] if "/nvidia-caps/" in node["path"]]
+    return len(found) == 2 or not any(folder.is_dir() for folder in _capabilities(root))
+
+
+def _capabilities(root: DriverRoot) -> tuple[Path, ...]:
+    return tuple(proc / "driver/nvidia/capabilities" for proc in (root.path / "proc", Path("/proc")))
+
+
 def _capability(root: DriverRoot, name: str) -> list[Edits]:
     """The node /dev/nvidia-caps/nvidia-cap<n> that the driver's list of capabilities has for NAME."""
-    for proc in (root.path / "proc", Path("/proc")):
-        path = proc / "driver/nvidia/capabilities" / name
+    for folder in _capabilities(root):
+        path = folder / name
         if path.is_file():
             number = re.search(r"DeviceFileMinor:\s*(\d+)", path.read_text())
             return _nodes(root, f"nvidia-caps/nvidia-cap{number.group(1)}") if number else []
