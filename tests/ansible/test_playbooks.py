@@ -89,6 +89,7 @@ def test_the_collection_holds_what_a_rollout_needs_and_nothing_else(collection):
     }
 
 
+@pytest.mark.slow
 def test_site_runs_from_the_collection_as_it_is_installed_without_a_network(collection, tmp_path):
     archive, _ = collection
     command(BIN / "ansible-galaxy", "collection", "install", "--offline", "--force", "-p", tmp_path, archive)

@@ -27,6 +27,9 @@ from tests.support.kubelet import Kubelet
 Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def spawn(folder: Path, kube: FakeKube) -> Iterator[Spawn]:
     processes: list[subprocess.Popen[bytes]] = []

@@ -11,6 +11,8 @@ import yaml
 from tests.cluster.versions import REPO
 from tests.docs import blocks
 
+pytestmark = pytest.mark.slow
+
 RUN = blocks.commands("run")
 
 
