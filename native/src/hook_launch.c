@@ -42,14 +42,24 @@ static __attribute__((noinline)) bool look_closer(void) {
     return now == LIMITED;
 }
 
-static inline bool matters(void) {
-    int now = atomic_load_explicit(&mode, memory_order_relaxed);
-    if (__builtin_expect(now == FREE, 1)) return false;
-    if (now != IDLE) return now == LIMITED || look_closer();
+static inline bool hinted(void) {
     for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_relaxed); i < count; i++)
         if (__builtin_expect(atomic_load_explicit(&hints[i]->rate, memory_order_relaxed) != 0, 0))
             return true;
     return false;
+}
+
+static bool matters(void) {
+    int now = atomic_load_explicit(&mode, memory_order_relaxed);
+    if (now == FREE) return false;
+    return now == IDLE ? hinted() : now == LIMITED || look_closer();
+}
+
+/* The usual answer to whether a launch concerns us, without a call. */
+static inline bool unwatched(void) {
+    int now = atomic_load_explicit(&mode, memory_order_relaxed);
+    return now == FREE ||
+           (now == IDLE && !atomic_load_explicit(&code_waiting, memory_order_relaxed) && !hinted());
 }
 
 void launches_forked(void) {
@@ -122,14 +132,19 @@ static void end(launch *self, CUresult result) {
     }
 }
 
-/* Body of a launching entry point. */
-#define LAUNCH(symbol, function, shape, stream, ...)                                                         \
-    do {                                                                                                     \
+/* Without it some compilers save registers for the unusual case in the usual one. */
+#if defined __clang__
+#define TAIL_CALL __attribute__((musttail))
+#else
+#define TAIL_CALL
+#endif
+
+/* A launching entry point: in the usual case nothing but a jump to the driver's. */
+#define LAUNCH(symbol, parameters, function, shape, stream, ...)                                             \
+    static __attribute__((noinline)) CUresult symbol##_watched parameters {                                  \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
-        bool limited = matters();                                                                            \
-        bool first = __builtin_expect(atomic_load_explicit(&code_waiting, memory_order_relaxed) != 0, 0);    \
-        if (!limited && !first) return real(__VA_ARGS__);                                                    \
+        bool limited = matters(), first = atomic_load(&code_waiting) != 0;                                   \
         loading loads = {0};                                                                                 \
         if (first && !module_begins_launch(&loads, function)) return CUDA_ERROR_OUT_OF_MEMORY;               \
         launch self = {0};                                                                                   \
@@ -138,7 +153,12 @@ static void end(launch *self, CUresult result) {
         end(&self, result);                                                                                  \
         if (first) module_ends_launch(&loads, result);                                                       \
         return result;                                                                                       \
-    } while (0)
+    }                                                                                                        \
+    CUresult symbol parameters {                                                                             \
+        symbol##_type real = (symbol##_type)known_function(HOOK_##symbol);                                   \
+        if (__builtin_expect(real && unwatched(), 1)) TAIL_CALL return real(__VA_ARGS__);                    \
+        TAIL_CALL return symbol##_watched(__VA_ARGS__);                                                      \
+    }
 
 /* Which stream NULL means. */
 static inline CUstream legacy(CUstream stream) { return stream ? stream : CU_STREAM_LEGACY; }
@@ -155,10 +175,8 @@ static uint64_t shape_of_config(const CUlaunchConfig *c) {
 
 /* Both forms of a launching function, which differ in what stream NULL means. */
 #define LAUNCH_BOTH(symbol, parameters, function, shape, stream, ...)                                        \
-    CUresult symbol parameters { LAUNCH(symbol, function, shape, legacy(stream), __VA_ARGS__); }             \
-    CUresult symbol##_ptsz parameters {                                                                      \
-        LAUNCH(symbol##_ptsz, function, shape, per_thread(stream), __VA_ARGS__);                             \
-    }
+    LAUNCH(symbol, parameters, function, shape, legacy(stream), __VA_ARGS__)                                 \
+    LAUNCH(symbol##_ptsz, parameters, function, shape, per_thread(stream), __VA_ARGS__)
 
 LAUNCH_BOTH(cuLaunchKernel,
             (CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx,
@@ -180,24 +198,19 @@ LAUNCH_BOTH(cuLaunchKernelEx,
 LAUNCH_BOTH(cuGraphLaunch, (CUgraphExec graph, CUstream stream), graph, 0, stream, graph, stream)
 
 /* Launches of CUDA 4 and older: the block's shape was set on the function. */
-CUresult cuLaunch(CUfunction function) { LAUNCH(cuLaunch, function, 1, CU_STREAM_LEGACY, function); }
+LAUNCH(cuLaunch, (CUfunction function), function, 1, CU_STREAM_LEGACY, function)
 
-CUresult cuLaunchGrid(CUfunction function, int width, int height) {
-    LAUNCH(cuLaunchGrid, function, (uint64_t)width * (uint64_t)height, CU_STREAM_LEGACY, function, width,
-           height);
-}
+LAUNCH(cuLaunchGrid, (CUfunction function, int width, int height), function,
+       (uint64_t)width *(uint64_t)height, CU_STREAM_LEGACY, function, width, height)
 
-CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstream stream) {
-    LAUNCH(cuLaunchGridAsync, function, (uint64_t)width * (uint64_t)height, legacy(stream), function, width,
-           height, stream);
-}
+LAUNCH(cuLaunchGridAsync, (CUfunction function, int width, int height, CUstream stream), function,
+       (uint64_t)width *(uint64_t)height, legacy(stream), function, width, height, stream)
 
 /* One kernel on several cards at once, which wait for each other: held back by the current context's card. */
-CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned int count,
-                                              unsigned int flags) {
-    LAUNCH(cuLaunchCooperativeKernelMultiDevice, list && count ? list->function : NULL, count,
-           list && count ? legacy(list->hStream) : CU_STREAM_LEGACY, list, count, flags);
-}
+LAUNCH(cuLaunchCooperativeKernelMultiDevice,
+       (CUDA_LAUNCH_PARAMS * list, unsigned int count, unsigned int flags),
+       list &&count ? list->function : NULL, count, list &&count ? legacy(list->hStream) : CU_STREAM_LEGACY,
+       list, count, flags)
 
 /* --- Streams in capture ----------------------------------------------------------------------------------
  */

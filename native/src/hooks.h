@@ -21,9 +21,14 @@ enum {
 extern _Atomic(void *) real_functions[HOOK_COUNT];
 void *find_real_function(int hook);
 
+/* The driver's own function, NULL as long as it was not looked up. */
+static inline void *known_function(int hook) {
+    return atomic_load_explicit(&real_functions[hook], memory_order_acquire);
+}
+
 /* The driver's own function, resolved at the first call; NULL when this driver has none. */
 static inline void *real_function(int hook) {
-    void *real = atomic_load_explicit(&real_functions[hook], memory_order_acquire);
+    void *real = known_function(hook);
     return __builtin_expect(real != NULL, 1) ? real : find_real_function(hook);
 }
 #define REAL(symbol) ((symbol##_type)real_function(HOOK_##symbol))
