@@ -5,9 +5,9 @@ import copy
 import pytest
 
 from hami_dra.kube import kinds
-from hami_dra.model import names
+from hami_dra.model import errors, names
 from hami_dra.model.parameters import API_VERSION, KIND
-from tests.control_plane.conftest import asked, pod
+from tests.control_plane.conftest import asked, eventually, pod
 
 CLAIM = {
     "metadata": {"name": "half"},
@@ -91,7 +91,16 @@ def test_a_pod_put_on_a_node_by_hand_is_refused_with_the_reason(space):
     space.create(kinds.RESOURCE_CLAIMS, CLAIM)
     by_hand = pod(nodeName="small", resourceClaims=[{"name": "gpu", "resourceClaimName": "half"}])
     by_hand["spec"]["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
-    refused = space.refusal(kinds.PODS, by_hand)
+
+    def refusal():
+        try:
+            space.create(kinds.PODS, by_hand, dryRun="All")
+        except errors.KubeError as refused:
+            return str(refused)
+        return ""
+
+    # The webhook learns of the claim a moment after it is stored.
+    refused = eventually(refusal, "the refusal")
     assert "spec.nodeName: the Pod never passes the scheduler, which allocates its claim gpu" in refused
     assert "spec.nodeName" in space.refusal(kinds.PODS, pod({"gpumem": 512}, nodeName="small"))
     space.create(kinds.PODS, pod(name="bystander", nodeName="small"))
