@@ -283,6 +283,18 @@ def cut_by_an_administrator(folder: Path) -> None:
     node.stop()
 
 
+def cut_by_hand_beside_ours(folder: Path) -> None:
+    node = Node(folder)
+    node.start()
+    body = node.claim("a", partition(HALF))
+    node.prepare(body)
+    cut_by_hand(1, 2, 2)
+    assert instances() == [(0, 2, True), (2, 2, True)]
+    assert node.unprepare(body) == ""
+    assert instances() == [(2, 2, True)]
+    node.stop()
+
+
 def left_by_a_crash(folder: Path) -> None:
     """Between the note and the instance, between the instance and its compute instance."""
     node = Node(folder)

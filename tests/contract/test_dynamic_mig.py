@@ -56,5 +56,9 @@ def test_a_card_that_an_administrator_has_cut_is_left_as_it_is() -> None:
     run("cut_by_an_administrator")
 
 
+def test_an_instance_that_somebody_made_beside_ours_stays() -> None:
+    run("cut_by_hand_beside_ours")
+
+
 def test_what_a_crash_left_half_made_is_finished_or_forgotten() -> None:
     run("left_by_a_crash")
