@@ -250,8 +250,8 @@ def test_who_has_the_whole_card_may_queue_as_far_ahead_as_ever(node):
     far_ahead = """
 import time
 launch = card.launcher(200)
-for _ in range(10):  # of which a busy machine may spoil some
-    for _ in range(900): launch()
+for _ in range(20):  # of which a busy machine may spoil some
+    for _ in range(4000): launch()  # more than the driver's queue holds, so that it is full in the end
     begin = time.monotonic()
     card.synchronize()
     if time.monotonic() - begin > 0.05: print("far ahead"); break
