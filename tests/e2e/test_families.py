@@ -75,6 +75,40 @@ def npu_node(cluster, system, tmp_path_factory):
         system("delete", "resourceslices", "--field-selector", f"spec.driver={driver}")
 
 
+@pytest.fixture
+def mixed_node(npu_node, cluster, system):
+    """A node with NPUs and GPUs: that of the NPUs, or for the time of a test the first worker as well."""
+    node = next(name for name in cluster.nodes() if name.endswith("worker"))
+    if node == npu_node:
+        yield node
+        return
+    put_tree(node)
+    system("label", "node", node, "npu=on")
+    eventually(lambda: npu_slices(system, node), "the NPUs of the mixed node")
+    yield node
+    system("label", "node", node, "npu-")
+    eventually(
+        lambda: not [pod for pod in families_pods(system) if pod["spec"].get("nodeName") == node],
+        "the plugin to leave",
+    )
+    on_node(node, "rm", "-rf", ROOT)
+    for driver in (NPU, ACME):
+        chosen = f"spec.driver={driver},spec.nodeName={node}"
+        system("delete", "resourceslices", "--field-selector", chosen)
+
+
+def npu_slices(system, node):
+    found = system.list("resourceslices")
+    return [item for item in found if (item["spec"]["driver"], item["spec"]["nodeName"]) == (NPU, node)]
+
+
+def families_pods(system):
+    found = system.list("pods")
+    return [
+        item for item in found if item["metadata"]["labels"].get("app.kubernetes.io/component") == "families"
+    ]
+
+
 def put_tree(node):
     """The simulated host below ROOT on the node, with device nodes in place of its empty files."""
     podman("exec", node, "mkdir", "-p", ROOT)
@@ -136,9 +170,28 @@ def test_a_worker_publishes_each_family_in_a_slice_of_its_own(npu_node, system):
     assert policy == {"default": "64Gi", "validValues": ["16Gi", "32Gi", "64Gi"]}
 
 
-def test_half_an_npu_and_a_card_in_one_pod_each_find_their_devices(npu_node, namespace):
+def test_half_an_npu_by_a_native_claim_finds_its_nodes_mounts_and_environment(npu_node, namespace):
+    for item in example("two-families.yaml"):
+        if item["kind"] == "Pod":
+            item["spec"]["containers"] = [
+                each for each in item["spec"]["containers"] if each["name"] == "npu"
+            ]
+            listed = item["spec"]["resourceClaims"]
+            item["spec"]["resourceClaims"] = [
+                each for each in listed if each.get("resourceClaimName") == "half-npu"
+            ]
+        namespace.apply(item)
+    assert namespace.wait_running("two-families")["spec"]["nodeName"] == npu_node
+    variables, nodes = seen_by(namespace, "two-families")
+    assert variables["ASCEND_VNPU_SPECS"] == "vir10_3c_32g"
+    assert {"davinci_manager", "devmm_svm", "hisi_hdc"} <= nodes
+    version = namespace("exec", "two-families", "--", "cat", "/usr/local/Ascend/driver/version.info")
+    assert "Version=24.1.rc3" in version
+
+
+def test_half_an_npu_and_a_card_in_one_pod_each_find_their_devices(mixed_node, namespace):
     namespace.apply(*example("two-families.yaml"))
-    namespace.wait_running("two-families")
+    assert namespace.wait_running("two-families")["spec"]["nodeName"] == mixed_node
     variables, nodes = seen_by(namespace, "two-families", "npu")
     assert variables["ASCEND_VNPU_SPECS"] == "vir10_3c_32g"
     assert variables["ASCEND_VISIBLE_DEVICES"].isdigit()
