@@ -294,4 +294,5 @@ def test_the_roles_name_faults_as_the_doctor_does():
     for tasks in (REPO / "roles/preflight/tasks").glob("*.yml"):
         named |= set(re.findall(r"(?m)- id: ([a-z-]+)$", tasks.read_text()))
     assert {"nvidia-device-plugin", "traditional-hami"} < named
-    assert named - known == set()
+    # The doctor's facts of a node come from a container, which does not see the host's programs.
+    assert named - known == {"apparmor"}
