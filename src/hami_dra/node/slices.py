@@ -175,7 +175,8 @@ def without_times(spec: dict[str, Any]) -> dict[str, Any]:
         {**device, "taints": [plain(taint) for taint in device["taints"]]} if "taints" in device else device
         for device in spec.get("devices") or []
     ]
-    return spec | ({"devices": devices} if "devices" in spec else {})
+    # An empty list is not stored; a slice of counters has none.
+    return spec if "sharedCounters" in spec else spec | {"devices": devices}
 
 
 def semver(version: str) -> str:

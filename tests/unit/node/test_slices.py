@@ -12,7 +12,7 @@ import yaml
 
 from hami_dra.model.device import Capacity, Device, Parts
 from hami_dra.model.names import DRIVER, MIB
-from hami_dra.node.slices import dropped_fields, dropped_message, pool, resource_slice, semver
+from hami_dra.node.slices import dropped_fields, dropped_message, pool, resource_slice, semver, without_times
 from tests.support.cards import A10, NODE, SECOND, card
 
 GUIDE = Path(__file__).parents[2] / "guide" / "resourceslice.expected.yaml"
@@ -56,6 +56,12 @@ def test_without_a_cluster_there_is_no_owner() -> None:
 def test_devices_come_in_the_order_in_which_the_scheduler_shall_fill_them() -> None:
     devices = resource_slice(NODE, DRIVER, [SECOND, A10])["spec"]["devices"]
     assert [device["name"] for device in devices] == ["hami-gpu-1", "hami-gpu-0"]
+
+
+def test_a_pool_without_devices_is_known_again_although_no_empty_list_is_stored() -> None:
+    (planned,) = pool(NODE, DRIVER, (), {}, node_uid=None, generation=1)
+    stored = {key: value for key, value in planned["spec"].items() if value}
+    assert without_times(stored) == planned["spec"]
 
 
 def test_a_device_that_is_not_shared_tells_what_it_has_and_goes_to_one_claim() -> None:
