@@ -10,6 +10,8 @@ from . import debian, podman, versions
 from .progress import run, step
 
 PYTHON_PACKAGES = ("python3-minimal", "libpython3.11-stdlib", "libstdc++6")
+SIMULATED = ("libcuda.so.1", "libnvidia-ml.so.1", "nvidia-smi", "hami-fill", "hami-burn")
+NATIVE = ("libvgpu.so", *(f"sim/{name}" for name in SIMULATED))
 REPOSITORY = "localhost/hami-dra/hami-dra"
 WORKLOAD = "localhost/hami-dra/workload:local"
 
@@ -30,9 +32,7 @@ def build(tree: Path = versions.REPO) -> str:
     """
     key = versions.digest(
         tree / "src",
-        tree / "native/src",
-        tree / "native/sim",
-        tree / "native/include",
+        *(tree / "native/build" / name for name in NATIVE),  # as built, which may be older than its source
         tree / "requirements/runtime.txt",
         tree / "Containerfile",
         tree / "scripts/stage-image",
