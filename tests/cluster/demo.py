@@ -96,8 +96,11 @@ def environment() -> dict[str, str]:
 
 
 def _workload(cluster: Cluster, manifest: str, *, pod: str, claim: str) -> None:
-    _type("kubectl", "apply", "-f", manifest)
-    applied = cluster.kubectl("apply", "-f", "-", stdin=guide_manifest(manifest).encode())
+    # A Pod that was converted differs from its manifest and cannot be changed: made anew if it is there.
+    there = cluster.kubectl("get", "pod", pod, "--ignore-not-found", "--output", "name")
+    how = ("replace", "--force") if there else ("apply",)
+    _type("kubectl", *how, "-f", manifest)
+    applied = cluster.kubectl(*how, "-f", "-", stdin=guide_manifest(manifest).encode())
     print(applied, end="", flush=True)
     cluster.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=90s")
     _kubectl(cluster, "get", "pod", pod)
