@@ -19,6 +19,8 @@ from tests.support.fake_kube import FakeKube
 from tests.support.webhook_process import running, write
 from tests.unit.admission.pods import gpu, pod
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def webhook(tmp_path_factory):

@@ -14,7 +14,7 @@ from tests.gpu.work import KINDS
 from tests.unit.native.compute import FOREVER, Node, end, result
 from tests.unit.native.simulated import attempts, eventually
 
-pytestmark = [pytest.mark.native, pytest.mark.usefixtures("prompt")]
+pytestmark = [pytest.mark.native, pytest.mark.slow, pytest.mark.usefixtures("prompt")]
 
 SECONDS = 1.2
 
