@@ -62,7 +62,7 @@ unit: build ## What needs no cluster, without the slowest tests
 	$(PYTEST) -m "not e2e and not slow"
 
 .PHONY: slow
-slow: build ## The slowest tests that need no cluster: conformance, crash points, a storm, releases
+slow: build ## The slowest tests that need no cluster: computing, restarts, conformance, crash points, a storm, the commands of the docs, releases
 	$(PYTEST) -m "slow and not e2e"
 
 .PHONY: docs
