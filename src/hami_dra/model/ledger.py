@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from operator import sub
 
 MAGIC = 0x48414D49_00000001
 HEADER = 4096
@@ -95,15 +96,13 @@ def hint(data: bytes) -> Hint:
 def presence(ring: bytes, bins: range) -> list[float]:
     """How many processes of the share were measured on the card in each of BINS, on average of the bin.
 
-    RING: the bytes at PRESENCE_AT. BINS: numbers, CLOCK_MONOTONIC >> PRESENCE_SHIFT, among the newest.
+    RING: the bytes at PRESENCE_AT. BINS: numbers in a row, CLOCK_MONOTONIC >> PRESENCE_SHIFT, among the newest PRESENCE_BINS.
     """
-    words = _PRESENCE.unpack(ring)
-    found = []
-    for number in bins:
-        word = words[number % PRESENCE_BINS]
-        there = word & ((1 << PRESENCE_SHIFT) - 1) if word >> PRESENCE_SHIFT == number else 0
-        found.append(there / _PRESENCE_UNITS)
-    return found
+    begin = bins.start % PRESENCE_BINS
+    in_order = (2 * _PRESENCE.unpack(ring))[begin : begin + len(bins)]
+    empty = range(bins.start << PRESENCE_SHIFT, bins.stop << PRESENCE_SHIFT, 1 << PRESENCE_SHIFT)
+    counts = map(sub, in_order, empty)  # a word of another round of the ring is far below zero, or above
+    return [count / _PRESENCE_UNITS if 0 <= count < 1 << PRESENCE_SHIFT else 0.0 for count in counts]
 
 
 def slots(data: bytes) -> list[Slot]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import zip_longest
+from operator import truediv
 
 WHOLE = 1000
 FLOOR = 10
@@ -76,10 +77,11 @@ def own_parts(shares: dict[str, Activity]) -> dict[str, float]:
     time before that.
     """
     counted = sum(min(each.counted, 1.0) for each in shares.values())
-    crowd = [sum(there) for there in zip_longest(*(each.presence for each in shares.values()), fillvalue=0.0)]
+    together = zip_longest(*(each.presence for each in shares.values()), fillvalue=0.0)
+    crowd = [max(1.0, there) for there in map(sum, together)]
     parts = {}
     for name, share in shares.items():
-        divided = sum(there / max(1.0, all_) for there, all_ in zip(share.presence, crowd, strict=False))
+        divided = sum(map(truediv, share.presence, crowd))
         free = max(0.0, 1 - (counted - min(share.counted, 1.0)))
         parts[name] = free * divided / total if (total := sum(share.presence)) else free
     return parts
