@@ -110,12 +110,9 @@ def _workload(cluster: Cluster, manifest: str, *, pod: str, claim: str) -> None:
     look = ["exec", "-it", pod, "--", "nvidia-smi"]
     _type("kubectl", *look)
     shown = shlex.join(str(part) for part in [*cluster.kubectl_command, *look])
-    print(
-        run(["script", "--quiet", "--return", "--command", shown, "/dev/null"]).translate(
-            {0: None, 13: None}
-        ),
-        end="",
-    )
+    seen = run(["script", "--quiet", "--return", "--command", shown, "/dev/null"])
+    # `script` types an end of input, which the Pod's terminal may echo.
+    print(seen.replace("^@", "").translate({0: None, 13: None}), end="")
 
 
 def _kubectl(cluster: Cluster, *arguments: str) -> None:

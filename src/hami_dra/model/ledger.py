@@ -96,7 +96,8 @@ def hint(data: bytes) -> Hint:
 def presence(ring: bytes, bins: range) -> list[float]:
     """How many processes of the share were measured on the card in each of BINS, on average of the bin.
 
-    RING: the bytes at PRESENCE_AT. BINS: numbers in a row, CLOCK_MONOTONIC >> PRESENCE_SHIFT, among the newest PRESENCE_BINS.
+    RING: the bytes at PRESENCE_AT. BINS: numbers in a row, CLOCK_MONOTONIC >> PRESENCE_SHIFT, of
+    the newest PRESENCE_BINS.
     """
     begin = bins.start % PRESENCE_BINS
     in_order = (2 * _PRESENCE.unpack(ring))[begin : begin + len(bins)]
