@@ -17,6 +17,11 @@ class ClaimRef:
     def __str__(self) -> str:
         return f"claim {self.namespace}/{self.name} ({self.uid})"
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """As logs name it."""
+        return {"namespace": self.namespace, "claim": self.name, "uid": self.uid}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -55,6 +60,12 @@ def opaque_configs(claim: dict[str, Any], driver: str) -> list[dict[str, Any]]:
     """The opaque parameters addressed to DRIVER, of the class and of the claim."""
     configs = _allocation(claim).get("config") or []
     return [entry for entry in configs if (entry.get("opaque") or {}).get("driver") == driver]
+
+
+def users(claim: dict[str, Any]) -> list[dict[str, str]]:
+    """`name` and `uid` of the Pods that the claim is reserved for, all of its namespace."""
+    reserved = (claim.get("status") or {}).get("reservedFor") or []
+    return [{"name": each["name"], "uid": each["uid"]} for each in reserved if each.get("resource") == "pods"]
 
 
 def _allocation(claim: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import structlog
 from hami_dra.devices.backend import Backend, ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
-from hami_dra.model.claim import ClaimRef, results
+from hami_dra.model.claim import ClaimRef, results, users
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import cdi, metrics, prepare, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
@@ -98,17 +98,21 @@ class NodeDriver:
             claims = self.load()
             planned = _plan(ref, claim, self._node, self._family, claims)
             self._refuse_half_told(ref, planned, beside, claims)
+            pods = [pod["name"] for pod in users(claim)]
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
                 self._save(now)
             self._settle(now)
-            return self._carry_out(now[ref.uid], now)
+            granted = self._carry_out(now[ref.uid], now)
+        log.info("prepared", **ref.fields, pods=pods, shares={each.share_id: each.device for each in granted})
+        return granted
 
     def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
         """Remove what the claim has here, by its uid; fine when there is nothing."""
         _refuse_odd_names(ref)
         with self._lock.held(time.monotonic() + within_s):
-            self.forget({ref.uid})
+            shares = self.forget({ref.uid})
+        log.info("unprepared", **ref.fields, shares=shares)
 
     def restore(self) -> list[Finding]:
         """Rebuild the files of all prepared claims: after a reboot the CDI folder is empty. Returns what a
@@ -135,17 +139,19 @@ class NodeDriver:
             found.append(Finding("ClaimsRestored", text, bad=False))
         return found
 
-    def forget(self, uids: set[str]) -> None:
-        """Remove files and records of these claims. Call with the lock held."""
+    def forget(self, uids: set[str]) -> list[str]:
+        """Remove files and records of these claims; return their shares. Call with the lock held."""
         claims = self.load()
+        shares = [share.share_id for uid in uids & claims.keys() for share in claims[uid].shares]
         for uid in uids:
             self.cdi.remove(uid)
-            for share in claims[uid].shares if uid in claims else ():
-                self.folders.remove(share.share_id)
+        for share_id in shares:
+            self.folders.remove(share_id)
         if uids & claims.keys():
             left = {uid: claim for uid, claim in claims.items() if uid not in uids}
             self._settle(left)
             self._save(left)
+        return shares
 
     def load(self, found: list[Finding] | None = None) -> Claims:
         """The prepared claims; a damaged checkpoint, or one of a later version, is set aside and made anew

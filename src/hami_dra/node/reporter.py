@@ -20,7 +20,7 @@ import structlog
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.kube.events import warn
 from hami_dra.model import errors
-from hami_dra.model.claim import ClaimRef
+from hami_dra.model.claim import ClaimRef, users
 from hami_dra.node.driver import Granted
 from hami_dra.node.findings import COMPONENT
 
@@ -86,10 +86,10 @@ class Reporter:
 
     def _tell_pods(self, ref: ClaimRef, reason: str, message: str) -> None:
         claim = self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)
-        for user in (claim.get("status") or {}).get("reservedFor") or []:
-            if user.get("resource") == "pods":
-                pod = {"name": user["name"], "namespace": ref.namespace, "uid": user["uid"]}
-                warn(self._kube, {"metadata": pod}, reason, message, COMPONENT)
+        pods = users(claim)
+        log.info("telling the Pods", **ref.fields, pods=[pod["name"] for pod in pods], reason=reason)
+        for pod in pods:
+            warn(self._kube, {"metadata": pod | {"namespace": ref.namespace}}, reason, message, COMPONENT)
 
     def _write_status(self, ref: ClaimRef, granted: Sequence[Granted]) -> None:
         try:

@@ -79,13 +79,6 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
         granted = driver.prepare(ref, _time_left(context), context.is_active)
         answer.devices.extend(_device(messages, each) for each in granted)
         reporter.prepared(ref, granted)
-        log.info(
-            "prepared",
-            namespace=ref.namespace,
-            claim=ref.name,
-            uid=ref.uid,
-            shares={each.share_id: each.device for each in granted},
-        )
 
     def unprepare(request: Any, context: grpc.ServicerContext) -> Any:
         with metrics.UNPREPARE.time():
@@ -98,7 +91,6 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
     def release(ref: ClaimRef, context: grpc.ServicerContext) -> None:
         driver.unprepare(ref, _time_left(context))
         reporter.unprepared(ref)
-        log.info("unprepared", namespace=ref.namespace, claim=ref.name, uid=ref.uid)
 
     return handlers(
         f"k8s.io.kubelet.pkg.apis.dra.{version}.DRAPlugin",
@@ -118,19 +110,12 @@ def _attempt(operation: str, ref: ClaimRef, reporter: Reporter, action: Callable
     except OSError as problem:
         reason, text = "NodeState", f"{ref}: the state on the node cannot be written: {problem}"
     except Exception as problem:  # kubelet must get an entry for each claim, whatever a claim holds
-        log.exception("defect", operation=operation, namespace=ref.namespace, claim=ref.name)
+        log.exception("defect", operation=operation, **ref.fields)
         reason, text = "Defect", f"{ref}: a defect of the plugin, see its log: {problem!r}"
     else:
         return ""
     metrics.FAILURES.labels(operation, reason).inc()
-    log.warning(
-        f"{operation} refused",
-        namespace=ref.namespace,
-        claim=ref.name,
-        uid=ref.uid,
-        reason=reason,
-        error=text,
-    )
+    log.warning(f"{operation} refused", **ref.fields, reason=reason, error=text)
     if operation == "prepare":
         reporter.refused(ref, reason, text)
     return text

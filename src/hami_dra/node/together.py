@@ -8,13 +8,14 @@ containers use are described together. Where that cannot be, since another conta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.kube.kinds import PODS
 from hami_dra.model import errors
-from hami_dra.model.claim import ClaimRef, results
+from hami_dra.model.claim import ClaimRef, results, users
 from hami_dra.model.share import PreparedClaim
 
 Object = dict[str, Any]
@@ -96,10 +97,6 @@ def _named(pod: Object, container: Object) -> Iterator[str]:
 
 
 def _pods(kube: KubeClient, claim: Object) -> Iterator[Object]:
-    namespace = claim["metadata"]["namespace"]
-    for user in (claim.get("status") or {}).get("reservedFor") or []:
-        if user.get("resource") == "pods":
-            try:
-                yield kube.get(PODS, user["name"], namespace)
-            except errors.NotFound:
-                continue
+    for user in users(claim):
+        with suppress(errors.NotFound):
+            yield kube.get(PODS, user["name"], claim["metadata"]["namespace"])
