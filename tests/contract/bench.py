@@ -6,9 +6,8 @@ import copy
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
 from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 Object = dict[str, Any]
 PATIENCE_S = 30.0
@@ -126,25 +126,27 @@ class Bench:
         return self.kubelet.unprepare(claim)[claim["metadata"]["uid"]]
 
     @contextmanager
-    def prepared(self, *results: Object) -> Iterator[tuple[Object, Any]]:
-        """A claim that is prepared, with its answer; unprepared and deleted in the end."""
-        claim = self.claim(*(results or (self.result(),)))
+    def claimed(self, *results: Object) -> Iterator[Object]:
+        """As `claim`; whatever becomes of it, it is unprepared and deleted in the end."""
+        claim = self.claim(*results)
         try:
-            answer = self.prepare(claim)
-            assert not answer.error, f"prepare refused an allocated claim: {answer.error}"
-            yield claim, answer
+            yield claim
         finally:
             self.unprepare(claim)
             self.forget(claim)
 
+    @contextmanager
+    def prepared(self, *results: Object) -> Iterator[tuple[Object, Any]]:
+        """A claim that is prepared, with its answer."""
+        with self.claimed(*(results or (self.result(),))) as claim:
+            answer = self.prepare(claim)
+            assert not answer.error, f"prepare refused an allocated claim: {answer.error}"
+            yield claim, answer
+
     def refused(self, *results: Object, why: str) -> str:
         """The error for a claim with these results, which must not be granted."""
-        claim = self.claim(*results)
-        try:
+        with self.claimed(*results) as claim:
             return self.refused_claim(claim, why)
-        finally:
-            self.unprepare(claim)
-            self.forget(claim)
 
     def refused_claim(self, claim: Object, why: str) -> str:
         """The error for a claim that must not be granted: of the claim, or of the whole call."""
@@ -179,12 +181,3 @@ def own_api(node: str) -> Iterator[tuple[FakeKube, Path]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="contract")))
         yield kube, stack.enter_context(serving(kube, folder))
-
-
-def until(condition: Callable[[], Any], what: str, timeout_s: float) -> Any:
-    """Return what CONDITION gives once it is true; AssertionError when it does not become true."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(0.05)
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from subprocess import Popen
 from types import ModuleType
 from typing import Any
 
@@ -52,10 +53,11 @@ def own_api(bench: Bench) -> Any:
     return bench.api
 
 
-def own_process(bench: Bench) -> None:
-    """Go on only when the driver can be killed and started again."""
-    if not bench.command:
+def own_process(bench: Bench) -> Popen[bytes]:
+    """The driver's process, when it can be killed and started again."""
+    if not bench.command or bench.process is None:
         raise Skipped("the driver was not started by us")
+    return bench.process
 
 
 def _check(run: Run, required: bool) -> Check:

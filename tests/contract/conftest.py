@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hami_dra.devices.backend import Backend
 from hami_dra.kube import NODES, RESOURCE_CLAIMS
+from hami_dra.model.names import DRIVER
 from hami_dra.node.plugin import Config, Plugin
+from hami_dra.node.process import Member, Process
+from hami_dra.observe.device_usage import DeviceUsage
 from tests.support.cards import A10, NODE, SECOND, CardBackend
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
@@ -55,7 +61,16 @@ def add(kube: FakeKube) -> Add:
     return lambda body: kube.create(RESOURCE_CLAIMS, body, "default")
 
 
+def specification(config: Config, driver: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The CDI file that a driver has written for a claim."""
+    path = config.cdi / f"k8s.{driver}-claim_{body['metadata']['uid']}.yaml"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 Start = Callable[..., Plugin]
+StartAll = Callable[..., Process]
+KubeletOf = Callable[[str], Kubelet]
 
 
 @pytest.fixture
@@ -84,3 +99,37 @@ def kubelet(request: pytest.FixtureRequest, config: Config, start: Start) -> Ite
     one.register()
     yield one
     one.close()
+
+
+@pytest.fixture
+def start_all(config: Config, kube: FakeKube) -> Iterator[StartAll]:
+    """Start a process with the given backends; NVIDIA's keeps its state at the top."""
+    running: list[Process] = []
+
+    def state(driver: str) -> Path:
+        return config.state if driver == DRIVER else config.state / "families" / driver
+
+    def run(*backends: Backend, **options: Any) -> Process:
+        members = [Member(each, state(each.driver)) for each in backends]
+        one = Process(replace(config, **options), kube, members, DeviceUsage(NODE, backends).text)
+        one.start()
+        running.append(one)
+        return one
+
+    yield run
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def kubelet_of(config: Config) -> Iterator[KubeletOf]:
+    """A kubelet with which the plugin of a driver is registered."""
+    with ExitStack() as stack:
+
+        def register(driver: str) -> Kubelet:
+            one = Kubelet(config.registry, driver=driver)
+            one.register()
+            stack.callback(one.close)
+            return one
+
+        yield register

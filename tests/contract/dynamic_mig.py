@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import byref, c_uint
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,10 @@ from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.node.plugin import Config, Plugin
-from tests.contract.test_restarts import until
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 GPU = "hami-core-gpu.project-hami.io"
 GUIDE = Path(__file__).parents[1] / "guide/gpus-a10.yaml"
@@ -36,15 +38,17 @@ A30 = {
     "memoryMiB": 24576,
     "pciBusId": "0000:c5:00.0",
 }
+KINDS = (0, 1, 3)
+"""NVML's profiles for one slice, two and four."""
 ONE_SIX, HALF, OTHER_HALF, ALL = (
     f"hami-mig-1-{name}" for name in ("1g-6gb-1", "2g-12gb-0", "2g-12gb-2", "4g-24gb-0")
 )
 
 
 class Node:
-    """The node below FOLDER; `mig` is the card's entry `migDevices`."""
+    """The node below FOLDER; within `with` its plugin serves."""
 
-    def __init__(self, folder: Path, mig: str = "none") -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         for part in ("registry", "plugins", "state", "root/usr/lib64"):
             (folder / part).mkdir(parents=True)
@@ -58,7 +62,7 @@ class Node:
                 (folder / f"root/dev/nvidia-caps/nvidia-cap{10 * number + at}").touch()
         (folder / "root/dev/nvidia1").touch()
         body = yaml.safe_load(GUIDE.read_text())
-        body["gpus"].append({**body["gpus"][0], **A30, "migDevices": mig})
+        body["gpus"].append({**body["gpus"][0], **A30, "migDevices": "none"})
         (folder / "gpus.yaml").write_text(yaml.safe_dump(body))
         (folder / "libvgpu.so").write_bytes(b"limiter")
         os.environ |= {"HAMI_SIM_FILE": str(folder / "gpus.yaml"), "HAMI_SIM_STATE": str(folder / "sim")}
@@ -71,7 +75,7 @@ class Node:
     def note(self) -> Path:
         return self.folder / "state/mig-instances.json"
 
-    def start(self) -> None:
+    def __enter__(self) -> Node:
         config = Config(
             node=NODE,
             state=self.folder / "state",
@@ -85,8 +89,9 @@ class Node:
         self.plugin.start()
         self.kubelet = Kubelet(config.registry, driver=GPU)
         self.kubelet.register()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self.plugin
         assert self.kubelet
         self.kubelet.close()
@@ -118,153 +123,140 @@ def partition(device: str) -> dict[str, Any]:
     return {"device": device, "driver": GPU, "pool": NODE, "request": "mig"}
 
 
-def instances() -> list[tuple[int, int, bool]]:
-    """(first slice, slices, has a compute instance) of the A30, as NVML shows them."""
+@contextmanager
+def a30() -> Iterator[Any]:
+    """The card, as an administrator or a reboot get at it."""
     pynvml.nvmlInit()
-    card = pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
-    found = []
-    for kind in (0, 1, 3):
-        info = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind)
-        count = c_uint(8)
-        made = (pynvml.c_nvmlGpuInstance_t * 8)()
-        pynvml.nvmlDeviceGetGpuInstances(card, info.id, made, byref(count))
+    try:
+        yield pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def cut(card: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Its GPU instances, each with its compute instances."""
+    for kind in KINDS:
+        profile = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind).id
+        count, made = c_uint(8), (pynvml.c_nvmlGpuInstance_t * 8)()
+        pynvml.nvmlDeviceGetGpuInstances(card, profile, made, byref(count))
         for one in made[: count.value]:
-            place = pynvml.nvmlGpuInstanceGetInfo(one).placement
             computing, within = c_uint(8), (pynvml.c_nvmlComputeInstance_t * 8)()
             pynvml.nvmlGpuInstanceGetComputeInstances(one, kind, within, byref(computing))
-            found.append((place.start, place.size, bool(computing.value)))
-    pynvml.nvmlShutdown()
-    return sorted(found)
+            yield one, within[: computing.value]
+
+
+def instances() -> list[tuple[int, int, bool]]:
+    """(first slice, slices, has a compute instance) of the A30."""
+    with a30() as card:
+        found = [(pynvml.nvmlGpuInstanceGetInfo(one).placement, within) for one, within in cut(card)]
+        return sorted((place.start, place.size, bool(within)) for place, within in found)
 
 
 def cut_by_hand(kind: int, start: int, size: int) -> None:
     """As an administrator does it."""
-    pynvml.nvmlInit()
-    card = pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
-    info = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind)
-    place = pynvml.c_nvmlGpuInstancePlacement_t(start, size)
-    made = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(card, info.id, byref(place))
-    pynvml.nvmlGpuInstanceCreateComputeInstance(made, kind)
-    pynvml.nvmlShutdown()
+    with a30() as card:
+        profile = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind).id
+        place = pynvml.c_nvmlGpuInstancePlacement_t(start, size)
+        made = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(card, profile, byref(place))
+        pynvml.nvmlGpuInstanceCreateComputeInstance(made, kind)
 
 
-def forget_instances() -> None:
-    """As a reboot does it."""
-    pynvml.nvmlInit()
-    card = pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
-    for kind in (0, 1, 3):
-        info = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind)
-        count = c_uint(8)
-        made = (pynvml.c_nvmlGpuInstance_t * 8)()
-        pynvml.nvmlDeviceGetGpuInstances(card, info.id, made, byref(count))
-        for one in made[: count.value]:
-            computing, within = c_uint(8), (pynvml.c_nvmlComputeInstance_t * 8)()
-            pynvml.nvmlGpuInstanceGetComputeInstances(one, kind, within, byref(computing))
-            for each in within[: computing.value]:
+def forget_instances(*, half: bool = False) -> None:
+    """As a reboot does it; HALF: as a crash between an instance and its compute instance leaves it."""
+    with a30() as card:
+        for one, within in list(cut(card)):
+            for each in within:
                 pynvml.nvmlComputeInstanceDestroy(each)
-            pynvml.nvmlGpuInstanceDestroy(one)
-    pynvml.nvmlShutdown()
+            if not half:
+                pynvml.nvmlGpuInstanceDestroy(one)
 
 
 def published(folder: Path) -> None:
-    node = Node(folder)
-    node.start()
-    specs = node.slices(2)
-    (counters,) = [spec["sharedCounters"] for spec in specs if "sharedCounters" in spec]
-    (devices,) = [spec["devices"] for spec in specs if "devices" in spec]
-    assert {spec["pool"]["resourceSliceCount"] for spec in specs} == {2}
-    assert counters == [
-        {"name": "hami-gpu-1", "counters": {f"slice-{at}": {"value": "1"} for at in range(4)}}
-    ]
-    names = [device["name"] for device in devices]
-    assert names[:2] == ["hami-gpu-0", "hami-mig-1-1g-6gb-0"]
-    assert "hami-gpu-1" not in names, "a card in MIG mode is never had whole beside its slices"
-    half = devices[names.index(OTHER_HALF)]
-    assert half["consumesCounters"] == [
-        {"counterSet": "hami-gpu-1", "counters": {"slice-2": {"value": "1"}, "slice-3": {"value": "1"}}}
-    ]
-    assert not half.get("allowMultipleAllocations")
-    assert half["capacity"]["memory"] == {"value": "12Gi"}
-    assert half["attributes"]["profile"] == {"string": "2g.12gb"}
-    assert "consumesCounters" not in devices[0]
-    node.stop()
+    with Node(folder) as node:
+        specs = node.slices(2)
+        (counters,) = [spec["sharedCounters"] for spec in specs if "sharedCounters" in spec]
+        (devices,) = [spec["devices"] for spec in specs if "devices" in spec]
+        assert {spec["pool"]["resourceSliceCount"] for spec in specs} == {2}
+        assert counters == [
+            {"name": "hami-gpu-1", "counters": {f"slice-{at}": {"value": "1"} for at in range(4)}}
+        ]
+        names = [device["name"] for device in devices]
+        assert names[:2] == ["hami-gpu-0", "hami-mig-1-1g-6gb-0"]
+        assert "hami-gpu-1" not in names, "a card in MIG mode is never had whole beside its slices"
+        half = devices[names.index(OTHER_HALF)]
+        assert half["consumesCounters"] == [
+            {"counterSet": "hami-gpu-1", "counters": {"slice-2": {"value": "1"}, "slice-3": {"value": "1"}}}
+        ]
+        assert not half.get("allowMultipleAllocations")
+        assert half["capacity"]["memory"] == {"value": "12Gi"}
+        assert half["attributes"]["profile"] == {"string": "2g.12gb"}
+        assert "consumesCounters" not in devices[0]
 
 
 def made_and_destroyed(folder: Path) -> None:
-    node = Node(folder)
-    node.start()
-    first, second = node.claim("a", partition(OTHER_HALF)), node.claim("b", partition(ONE_SIX))
-    assert instances() == []
-    assert node.prepare(first) == ""
-    assert instances() == [(2, 2, True)]
-    nodes = node.device_nodes(first)
-    assert nodes == ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap10", "/dev/nvidia-caps/nvidia-cap11"]
-    assert node.prepare(first) == "", "again, as kubelet does"
-    assert node.prepare(second) == ""
-    assert instances() == [(1, 1, True), (2, 2, True)]
-    assert node.unprepare(first) == ""
-    assert instances() == [(1, 1, True)], "the other claim keeps its own"
-    assert node.unprepare(first) == ""
-    assert node.unprepare(second) == ""
-    assert instances() == []
-    assert not list((folder / "cdi").iterdir())
-    node.stop()
+    with Node(folder) as node:
+        first, second = node.claim("a", partition(OTHER_HALF)), node.claim("b", partition(ONE_SIX))
+        assert instances() == []
+        assert node.prepare(first) == ""
+        assert instances() == [(2, 2, True)]
+        nodes = node.device_nodes(first)
+        assert nodes == ["/dev/nvidia1", "/dev/nvidia-caps/nvidia-cap10", "/dev/nvidia-caps/nvidia-cap11"]
+        assert node.prepare(first) == "", "again, as kubelet does"
+        assert node.prepare(second) == ""
+        assert instances() == [(1, 1, True), (2, 2, True)]
+        assert node.unprepare(first) == ""
+        assert instances() == [(1, 1, True)], "the other claim keeps its own"
+        assert node.unprepare(first) == ""
+        assert node.unprepare(second) == ""
+        assert instances() == []
+        assert not list((folder / "cdi").iterdir())
 
 
 def beside_a_share(folder: Path) -> None:
     """The other card is shared under the limiter as ever."""
-    node = Node(folder)
-    node.start()
-    body = node.claim("a", share("10Gi", "50"))
-    assert node.prepare(body) == ""
-    assert len(list((folder / "state/shares").iterdir())) == 1
-    half = node.claim("b", partition(HALF))
-    assert node.prepare(half) == ""
-    assert len(list((folder / "state/shares").iterdir())) == 1, "an instance is held by the hardware"
-    assert node.unprepare(half) == ""
-    assert len(list((folder / "state/shares").iterdir())) == 1
-    node.stop()
+    with Node(folder) as node:
+        body = node.claim("a", share("10Gi", "50"))
+        assert node.prepare(body) == ""
+        assert len(list((folder / "state/shares").iterdir())) == 1
+        half = node.claim("b", partition(HALF))
+        assert node.prepare(half) == ""
+        assert len(list((folder / "state/shares").iterdir())) == 1, "an instance is held by the hardware"
+        assert node.unprepare(half) == ""
+        assert len(list((folder / "state/shares").iterdir())) == 1
 
 
 def rebuilt(folder: Path) -> None:
-    node = Node(folder)
-    node.start()
-    body = node.claim("a", partition(HALF))
-    node.prepare(body)
-    node.stop()
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        node.prepare(body)
     assert instances() == [(0, 2, True)], "a running Pod keeps it while the plugin is away"
     forget_instances()
     shutil.rmtree(folder / "cdi")
-    node.start()
-    assert instances() == [(0, 2, True)]
-    assert node.device_nodes(body)[0] == "/dev/nvidia1"
-    assert node.unprepare(body) == ""
-    assert instances() == []
-    node.stop()
+    with node:
+        assert instances() == [(0, 2, True)]
+        assert node.device_nodes(body)[0] == "/dev/nvidia1"
+        assert node.unprepare(body) == ""
+        assert instances() == []
 
 
 def without_device_nodes(folder: Path) -> None:
     """The driver is slow to make them: no container may start without, and kubelet asks again."""
-    node = Node(folder)
-    node.start()
-    body = node.claim("a", partition(HALF))
-    (folder / "root/dev/nvidia-caps/nvidia-cap11").unlink()
-    assert "/dev/nvidia-caps has no node for it yet" in node.prepare(body)
-    (folder / "root/dev/nvidia-caps/nvidia-cap11").touch()
-    assert node.prepare(body) == ""
-    assert node.device_nodes(body)[2] == "/dev/nvidia-caps/nvidia-cap11"
-    node.stop()
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        (folder / "root/dev/nvidia-caps/nvidia-cap11").unlink()
+        assert "/dev/nvidia-caps has no node for it yet" in node.prepare(body)
+        (folder / "root/dev/nvidia-caps/nvidia-cap11").touch()
+        assert node.prepare(body) == ""
+        assert node.device_nodes(body)[2] == "/dev/nvidia-caps/nvidia-cap11"
 
 
 def given_away_twice(folder: Path) -> None:
-    node = Node(folder)
-    node.start()
-    first, second = node.claim("a", partition(HALF)), node.claim("b", partition(ALL))
-    assert node.prepare(first) == ""
-    said = node.prepare(second)
-    assert "hami-mig-1-2g-12gb-0, which is given away as well, are cut from the same slices" in said
-    assert instances() == [(0, 2, True)]
-    node.stop()
+    with Node(folder) as node:
+        first, second = node.claim("a", partition(HALF)), node.claim("b", partition(ALL))
+        assert node.prepare(first) == ""
+        said = node.prepare(second)
+        assert "hami-mig-1-2g-12gb-0, which is given away as well, are cut from the same slices" in said
+        assert instances() == [(0, 2, True)]
 
 
 def cut_by_an_administrator(folder: Path) -> None:
@@ -272,51 +264,37 @@ def cut_by_an_administrator(folder: Path) -> None:
     os.environ["LD_LIBRARY_PATH"] = ""
     NvidiaBackend(DriverRoot(folder / "root", Path("/"))).discover()  # loads the library
     cut_by_hand(1, 2, 2)
-    node.start()
-    (spec,) = node.slices(1)
-    assert [device["name"] for device in spec["devices"]] == ["hami-gpu-0", "hami-mig-1-1-0"]
-    assert spec["devices"][1]["allowMultipleAllocations"] is True
-    body = node.claim("a", share("10Gi", "50", device="hami-mig-1-1-0"))
-    assert node.prepare(body) == ""
-    assert node.unprepare(body) == ""
-    assert instances() == [(2, 2, True)], "it is not ours to destroy"
-    node.stop()
+    with node:
+        (spec,) = node.slices(1)
+        assert [device["name"] for device in spec["devices"]] == ["hami-gpu-0", "hami-mig-1-1-0"]
+        assert spec["devices"][1]["allowMultipleAllocations"] is True
+        body = node.claim("a", share("10Gi", "50", device="hami-mig-1-1-0"))
+        assert node.prepare(body) == ""
+        assert node.unprepare(body) == ""
+        assert instances() == [(2, 2, True)], "it is not ours to destroy"
 
 
 def cut_by_hand_beside_ours(folder: Path) -> None:
-    node = Node(folder)
-    node.start()
-    body = node.claim("a", partition(HALF))
-    node.prepare(body)
-    cut_by_hand(1, 2, 2)
-    assert instances() == [(0, 2, True), (2, 2, True)]
-    assert node.unprepare(body) == ""
-    assert instances() == [(2, 2, True)]
-    node.stop()
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        node.prepare(body)
+        cut_by_hand(1, 2, 2)
+        assert instances() == [(0, 2, True), (2, 2, True)]
+        assert node.unprepare(body) == ""
+        assert instances() == [(2, 2, True)]
 
 
 def left_by_a_crash(folder: Path) -> None:
     """Between the note and the instance, between the instance and its compute instance."""
-    node = Node(folder)
-    node.start()
-    body = node.claim("a", partition(HALF))
-    node.prepare(body)
-    node.stop()
-    pynvml.nvmlInit()
-    card = pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
-    info = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, 1)
-    made, count = (pynvml.c_nvmlGpuInstance_t * 8)(), c_uint(8)
-    pynvml.nvmlDeviceGetGpuInstances(card, info.id, made, byref(count))
-    within = (pynvml.c_nvmlComputeInstance_t * 8)()
-    pynvml.nvmlGpuInstanceGetComputeInstances(made[0], 1, within, byref(count))
-    pynvml.nvmlComputeInstanceDestroy(within[0])
-    pynvml.nvmlShutdown()
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        node.prepare(body)
+    forget_instances(half=True)
     noted = json.loads(node.note.read_text())
     node.note.write_text(json.dumps([*noted, [A30["uuid"], 14, 3]]))
-    node.start()
-    assert instances() == [(0, 2, True)]
-    assert json.loads(node.note.read_text()) == noted
-    node.stop()
+    with node:
+        assert instances() == [(0, 2, True)]
+        assert json.loads(node.note.read_text()) == noted
 
 
 if __name__ == "__main__":

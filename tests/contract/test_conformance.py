@@ -57,5 +57,6 @@ def test_a_driver_that_breaks_the_rules_is_found_out(folder: Path) -> None:
         "An empty request, as probes send it, is answered within 100 ms",
         "Three failed API requests are absorbed inside the call: kubelet would wait 10 s and more",
         "An older kubelet hears the same devices through v1beta1",
+        "SIGTERM in the middle of a call: it is answered, before kubelet is made to close the connection",
         "With a damaged checkpoint it starts, and prepares",
     }

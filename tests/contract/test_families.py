@@ -2,78 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hami_dra.devices.backend import Backend
 from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.kube.kinds import EVENTS
 from hami_dra.model.errors import DriverError
 from hami_dra.node import process
 from hami_dra.node.plugin import Config
-from hami_dra.node.process import Member, Process
-from hami_dra.observe.device_usage import DeviceUsage
-from tests.contract.conftest import Add
+from hami_dra.node.process import Process
+from tests.contract.conftest import Add, KubeletOf, StartAll, specification
 from tests.contract.test_left_overs import check, free_port
-from tests.contract.test_restarts import until
 from tests.support import trees
 from tests.support.cards import A10, NODE, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
-from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 GPU = "hami-core-gpu.project-hami.io"
 NPU = "ascend.project-hami.io"
 AMD = "amd.project-hami.io"
-
-StartAll = Callable[..., Process]
-
-
-@pytest.fixture
-def start_all(config: Config, kube: FakeKube) -> Iterator[StartAll]:
-    """Start a process with the given backends; NVIDIA's keeps its state at the top."""
-    running: list[Process] = []
-
-    def run(*backends: Backend, **options: Any) -> Process:
-        members = [Member(each, _state(config, each.driver)) for each in backends]
-        one = Process(replace(config, **options), kube, members, DeviceUsage(NODE, backends).text)
-        one.start()
-        running.append(one)
-        return one
-
-    yield run
-    for one in running:
-        one.stop()
-
-
-def _state(config: Config, driver: str) -> Path:
-    return config.state if driver == GPU else config.state / "families" / driver
-
-
-def kubelet_of(config: Config, driver: str) -> Kubelet:
-    one = Kubelet(config.registry, driver=driver)
-    one.register()
-    return one
 
 
 def allocated(driver: str, device: str, **consumed: str) -> dict[str, Any]:
     return share(device=device) | {"driver": driver, "consumedCapacity": consumed}
 
 
-def specification(config: Config, driver: str, body: dict[str, Any]) -> dict[str, Any]:
-    path = config.cdi / f"k8s.{driver}-claim_{body['metadata']['uid']}.yaml"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
-
-
 def test_each_family_is_a_driver_with_a_pool_of_its_own(
-    start_all: StartAll, config: Config, kube: FakeKube
+    start_all: StartAll, kubelet_of: KubeletOf, kube: FakeKube
 ) -> None:
     start_all(CardBackend(A10), trees.backend("ascend"), trees.backend("amd"))
     until(lambda: len(kube.list(RESOURCE_SLICES)[0]) == 3)
@@ -84,16 +43,14 @@ def test_each_family_is_a_driver_with_a_pool_of_its_own(
         (AMD, NODE, 4),
     }
     for driver in (GPU, NPU, AMD):
-        one = kubelet_of(config, driver)
-        assert one.info.name == driver
-        one.close()
+        assert kubelet_of(driver).info.name == driver
 
 
 def test_half_an_npu_gets_its_nodes_mounts_and_environment(
-    start_all: StartAll, config: Config, add: Add
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     start_all(trees.backend("ascend", seen_as=Path("/run/tree")))
-    npus = kubelet_of(config, NPU)
+    npus = kubelet_of(NPU)
     body = add(claim("half", allocated(NPU, "ascend-2", memory="32Gi")))
     answer = npus.prepare(body)[body["metadata"]["uid"]]
     assert answer.error == ""
@@ -110,16 +67,15 @@ def test_half_an_npu_gets_its_nodes_mounts_and_environment(
     assert not (config.state / "shares").exists(), "our limiter has no part in this family"
     assert npus.unprepare(body)[body["metadata"]["uid"]].error == ""
     assert not list(config.cdi.iterdir())
-    npus.close()
 
 
 def test_one_claim_over_two_families_is_prepared_by_each_for_its_part(
-    start_all: StartAll, config: Config, add: Add
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     start_all(CardBackend(A10), trees.backend("ascend"))
     body = add(claim("both", share("10Gi", "50"), allocated(NPU, "ascend-0", memory="64Gi")))
     uid = body["metadata"]["uid"]
-    gpus, npus = kubelet_of(config, GPU), kubelet_of(config, NPU)
+    gpus, npus = kubelet_of(GPU), kubelet_of(NPU)
     assert [device.device_name for device in gpus.prepare(body)[uid].devices] == ["hami-gpu-0"]
     assert [device.device_name for device in npus.prepare(body)[uid].devices] == ["ascend-0"]
     assert len(list(config.cdi.iterdir())) == 2
@@ -127,48 +83,42 @@ def test_one_claim_over_two_families_is_prepared_by_each_for_its_part(
     assert specification(config, NPU, body), "the other family's part stays"
     npus.unprepare(body)
     assert not list(config.cdi.iterdir())
-    gpus.close()
-    npus.close()
 
 
 def test_compute_units_stay_with_their_share_over_a_restart_and_a_reboot(
-    start_all: StartAll, config: Config, add: Add
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     first = start_all(trees.backend("amd"))
-    gpus = kubelet_of(config, AMD)
+    gpus = kubelet_of(AMD)
     gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
     gpus.prepare(gone, kept)
     gpus.unprepare(gone)
-    gpus.close()
     before = specification(config, AMD, kept)
     assert "HSA_CU_MASK=0:76-151" in before["containerEdits"]["env"]
     first.stop()
     shutil.rmtree(config.cdi)
     start_all(trees.backend("amd"))
     assert specification(config, AMD, kept) == before
-    gpus = kubelet_of(config, AMD)
+    gpus = kubelet_of(AMD)
     new = add(claim("c", allocated(AMD, "amd-128", cores="50", memory="1Gi")))
     gpus.prepare(new)
     assert "HSA_CU_MASK=0:152-303" in specification(config, AMD, new)["containerEdits"]["env"]
-    gpus.close()
 
 
 def test_a_damaged_checkpoint_gives_nobody_the_compute_units_of_a_running_container(
-    start_all: StartAll, config: Config, add: Add
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     first = start_all(trees.backend("amd"))
-    gpus = kubelet_of(config, AMD)
+    gpus = kubelet_of(AMD)
     gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
     gpus.prepare(gone, kept)
     gpus.unprepare(gone)
-    gpus.close()
     first.stop()
     (config.state / "families" / AMD / "checkpoint.json").write_text("}")
     start_all(trees.backend("amd"))
-    gpus = kubelet_of(config, AMD)
+    gpus = kubelet_of(AMD)
     gpus.prepare(kept)
     assert "HSA_CU_MASK=0:76-151" in specification(config, AMD, kept)["containerEdits"]["env"]
-    gpus.close()
 
 
 def test_metrics_of_all_families_stand_on_one_port(start_all: StartAll) -> None:
@@ -206,53 +156,48 @@ class SlowDriver(CardBackend):
 
 
 def test_a_family_whose_driver_is_late_joins_later_and_keeps_nobody_waiting(
-    start_all: StartAll, config: Config, monkeypatch: pytest.MonkeyPatch, kube: FakeKube
+    start_all: StartAll, kubelet_of: KubeletOf, monkeypatch: pytest.MonkeyPatch, kube: FakeKube
 ) -> None:
     monkeypatch.setattr(process, "RETRY_S", 0.3)
     port = free_port()
     start_all(SlowDriver(A10), trees.backend("ascend"), health_port=port)
-    npus = kubelet_of(config, NPU)
+    kubelet_of(NPU)
     assert (check(port, "liveness"), check(port, "readiness")) == ("SERVING", "NOT_SERVING")
-    kubelet_of(config, GPU).close()
+    kubelet_of(GPU)
     until(lambda: len(kube.list(RESOURCE_SLICES)[0]) == 2)
     until(lambda: check(port, "readiness") == "SERVING")
-    npus.close()
 
 
 def test_parameters_for_a_family_that_has_none_are_refused(
-    start_all: StartAll, config: Config, add: Add
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
+    npus = kubelet_of(NPU)
     body = claim("half", allocated(NPU, "ascend-2", memory="32Gi"))
     opaque = {"driver": NPU, "parameters": {"kind": "ShareParameters"}}
     body["status"]["allocation"]["devices"]["config"] = [{"source": "FromClaim", "opaque": opaque}]
     body = add(body)
     assert "which knows none" in npus.prepare(body)[body["metadata"]["uid"]].error
-    npus.close()
 
 
-def test_a_size_that_is_no_template_is_refused(start_all: StartAll, config: Config, add: Add) -> None:
+def test_a_size_that_is_no_template_is_refused(start_all: StartAll, kubelet_of: KubeletOf, add: Add) -> None:
     start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
+    npus = kubelet_of(NPU)
     body = add(claim("odd", allocated(NPU, "ascend-2", memory="20Gi")))
     assert "consumedCapacity.memory is" in npus.prepare(body)[body["metadata"]["uid"]].error
-    npus.close()
 
 
 def test_what_a_lost_claim_left_is_swept_in_its_family_alone(
-    start_all: StartAll, config: Config, add: Add, kube: FakeKube
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add, kube: FakeKube
 ) -> None:
     first = start_all(CardBackend(A10), trees.backend("ascend"))
-    gpus, npus = kubelet_of(config, GPU), kubelet_of(config, NPU)
+    gpus, npus = kubelet_of(GPU), kubelet_of(NPU)
     mine, theirs = (
         add(claim("mine", share())),
         add(claim("theirs", allocated(NPU, "ascend-0", memory="64Gi"))),
     )
     gpus.prepare(mine)
     npus.prepare(theirs)
-    gpus.close()
-    npus.close()
     first.stop()
     kube.delete(RESOURCE_CLAIMS, "theirs", "default")
     start_all(CardBackend(A10), trees.backend("ascend"))

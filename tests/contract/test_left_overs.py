@@ -17,6 +17,7 @@ from tests.contract.conftest import Add, Start
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 
 def registered(config: Config) -> Kubelet:
@@ -107,10 +108,16 @@ def check(port: int, service: str) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
-def test_health_follows_the_sockets_and_readiness_the_slice_as_well(start: Start) -> None:
+def test_health_follows_the_sockets_and_readiness_kubelet_and_the_slice_as_well(
+    start: Start, config: Config
+) -> None:
     port = free_port()
     plugin = start(health_port=port)
     assert check(port, "") == "SERVING"
+    until(lambda: plugin.publisher.problem is None)
+    assert check(port, "readiness") == "NOT_SERVING", "the plugin before it must not end yet"
+    registered(config).close()
+    assert check(port, "readiness") == "SERVING"
     plugin.publisher.problem = "the API server dropped fields"
     assert check(port, "readiness") == "NOT_SERVING"
     assert check(port, "liveness") == "SERVING"

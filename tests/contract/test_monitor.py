@@ -16,10 +16,10 @@ import yaml
 from hami_dra.kube import DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.model.names import DRIVER
 from tests.contract.test_left_overs import free_port
-from tests.contract.test_restarts import until
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
+from tests.support.waiting import until
 
 SRC = Path(__file__).parents[2] / "src"
 GUIDE = Path(__file__).parents[1] / "guide"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,9 @@ import pytest
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
 from hami_dra.node.cdi import kind
 from tests.cluster import go_programs, versions
-from tests.contract.bench import until
 from tests.support import real_api
 from tests.support.cards import DRIVER, NODE, claim, share
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +99,20 @@ def plugin(kube: Client, folder: Path) -> Iterator[Plugin]:
         process.wait()
 
 
+@contextmanager
+def held_up(folder: Path, process: subprocess.Popen[bytes]) -> Iterator[Callable[[], bool]]:
+    """Keep the plugin's lock, so that a call takes as long as we want; yields whether one waits for it."""
+    lock = folder / "state" / "lock"
+
+    def waits() -> bool:
+        files = Path(f"/proc/{process.pid}/fd").iterdir()
+        return any(os.path.realpath(file) == str(lock.resolve()) for file in files)
+
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield waits
+
+
 def pod(kube: Client, name: str, *shares: dict[str, Any]) -> list[str]:
     """A Pod on the node with a claim that is allocated and reserved for it; the CDI names it must get."""
     container = {"name": "c", "image": "none", "resources": {"claims": [{"name": "gpu"}]}}
@@ -160,3 +178,25 @@ def test_kubelet_finds_a_plugin_that_was_killed_and_one_that_replaces_it(
         kubelet.does("unprepare", name)
     assert third.poll() is None
     assert files(folder) == []
+
+
+def test_a_plugin_that_is_ended_in_the_middle_of_a_call_finishes_it(
+    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+) -> None:
+    plugin(1)
+    pod(kube, "first", share("1Gi", "5"))
+    kubelet.does("prepare", "first")
+    newest = plugin(2)
+    log = folder / "plugin.log"
+    until(lambda: log.read_text().count("registered with kubelet") == 2, "both plugins", PATIENCE_S)
+    pod(kube, "second", share("1Gi", "5"))
+    with ThreadPoolExecutor() as pool, held_up(folder, newest) as waits:
+        call = pool.submit(kubelet.ask, "prepare", "second")
+        until(waits, "kubelet's call to reach the plugin that it prefers", PATIENCE_S)
+        newest.terminate()
+        wait([call], timeout=3)  # kubelet looks each second for registrations that are gone
+        assert not call.done()
+    assert call.result()[0] == ""
+    newest.wait()
+    kubelet.does("unprepare", "second")  # by the other
+    assert len(list((folder / "cdi").iterdir())) == 1

@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -23,6 +21,7 @@ from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
 from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
 
@@ -54,13 +53,6 @@ def kubelet(config: Config) -> Iterator[Kubelet]:
     one = Kubelet(config.registry)
     yield one
     one.close()
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.02)
 
 
 def test_sigterm_takes_the_sockets_away_and_keeps_what_is_prepared(

@@ -10,18 +10,23 @@ import pytest
 from hami_dra.kube.kinds import EVENTS, PODS, RESOURCE_CLAIMS
 from hami_dra.node.plugin import Config
 from hami_dra.node.process import Process
-from tests.contract.conftest import Add
-from tests.contract.test_families import StartAll, allocated, kubelet_of, specification, start_all
-from tests.contract.test_restarts import until
+from tests.contract.conftest import Add, KubeletOf, StartAll, specification
+from tests.contract.test_families import allocated
 from tests.support import trees
 from tests.support.cards import claim
 from tests.support.fake_kube import FakeKube
-
-__all__ = ["start_all"]
+from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 NPU = "ascend.project-hami.io"
 NEURON = "neuron.project-hami.io"
 HYGON = "hygon.project-hami.io"
+
+
+@pytest.fixture
+def npus(start_all: StartAll, kubelet_of: KubeletOf) -> Kubelet:
+    start_all(trees.backend("ascend"))
+    return kubelet_of(NPU)
 
 
 @pytest.fixture
@@ -62,10 +67,8 @@ def two_npus(add: Add) -> list[dict[str, Any]]:
 
 
 def test_a_container_with_two_claims_is_told_of_the_devices_of_both(
-    start_all: StartAll, config: Config, add: Add, use: Any
+    npus: Kubelet, config: Config, add: Add, use: Any
 ) -> None:
-    start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
     bodies = two_npus(add)
     use("p", main=["a", "b"])
     assert [answer.error for answer in npus.prepare(*bodies).values()] == ["", ""]
@@ -73,12 +76,13 @@ def test_a_container_with_two_claims_is_told_of_the_devices_of_both(
         assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"
         (device,) = specification(config, NPU, body)["devices"]
         assert device["containerEdits"]["deviceNodes"], "each claim brings its own device nodes"
-    npus.close()
 
 
-def test_positions_are_counted_through_both(start_all: StartAll, config: Config, add: Add, use: Any) -> None:
+def test_positions_are_counted_through_both(
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add, use: Any
+) -> None:
     start_all(trees.backend("neuron"))
-    neurons = kubelet_of(config, NEURON)
+    neurons = kubelet_of(NEURON)
     bodies = [add(claim(f"c{at}", allocated(NEURON, f"neuron-{at}", cores="2"))) for at in (5, 6)]
     use("p", main=["c5", "c6"])
     neurons.prepare(*bodies)
@@ -88,12 +92,13 @@ def test_positions_are_counted_through_both(start_all: StartAll, config: Config,
     ]
     assert inside == ["/dev/neuron0", "/dev/neuron1"]
     assert {variables(config, NEURON, body)["NEURON_RT_VISIBLE_CORES"] for body in bodies} == {"0-1,2-3"}
-    neurons.close()
 
 
-def test_they_stay_together_over_a_reboot(start_all: StartAll, config: Config, add: Add, use: Any) -> None:
+def test_they_stay_together_over_a_reboot(
+    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add, use: Any
+) -> None:
     first: Process = start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
+    npus = kubelet_of(NPU)
     bodies = two_npus(add)
     use("p", main=["a", "b"])
     npus.prepare(*bodies)
@@ -106,23 +111,18 @@ def test_they_stay_together_over_a_reboot(start_all: StartAll, config: Config, a
 
 
 def test_containers_with_a_claim_each_are_told_of_their_own(
-    start_all: StartAll, config: Config, add: Add, use: Any
+    npus: Kubelet, config: Config, add: Add, use: Any
 ) -> None:
-    start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
     bodies = two_npus(add)
     use("p", one=["a"], two=["b"])
     npus.prepare(*bodies)
     told = [variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] for body in bodies]
     assert told == ["3", "1"]
-    npus.close()
 
 
 def test_what_cannot_be_told_at_once_is_refused_and_the_pod_hears_why(
-    start_all: StartAll, config: Config, add: Add, use: Any, kube: FakeKube
+    npus: Kubelet, config: Config, add: Add, use: Any, kube: FakeKube
 ) -> None:
-    start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
     first, second = two_npus(add)
     use("p", both=["a", "b"], one=["a"])
     answers = npus.prepare(first, second)
@@ -134,14 +134,11 @@ def test_what_cannot_be_told_at_once_is_refused_and_the_pod_hears_why(
     (event,) = kube.list(EVENTS)[0]
     assert (event["reason"], event["involvedObject"]["name"]) == ("ClaimsMixed", "p")
     assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3", "the other's stay what they were"
-    npus.close()
 
 
 def test_a_claim_that_another_pod_uses_alone_stays_as_that_pod_was_told(
-    start_all: StartAll, config: Config, add: Add, use: Any
+    npus: Kubelet, config: Config, add: Add, use: Any
 ) -> None:
-    start_all(trees.backend("ascend"))
-    npus = kubelet_of(config, NPU)
     first, second = two_npus(add)
     use("early", main=["a"])
     npus.prepare(first)
@@ -149,18 +146,16 @@ def test_a_claim_that_another_pod_uses_alone_stays_as_that_pod_was_told(
     said = npus.prepare(second)[second["metadata"]["uid"]].error
     assert "container main of Pod early uses a alone" in said
     assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3"
-    npus.close()
 
 
 def test_a_family_without_variables_has_nothing_to_mix(
-    start_all: StartAll, config: Config, add: Add, use: Any
+    start_all: StartAll, kubelet_of: KubeletOf, add: Add, use: Any
 ) -> None:
     start_all(trees.backend("hygon"))
-    dcus = kubelet_of(config, HYGON)
+    dcus = kubelet_of(HYGON)
     bodies = [
         add(claim(name, allocated(HYGON, f"dcu-{at}", memory="1Gi", cores="10")))
         for name, at in (("a", 128), ("b", 129))
     ]
     use("p", both=["a", "b"], one=["a"])
     assert [answer.error for answer in dcus.prepare(*bodies).values()] == ["", ""]
-    dcus.close()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.cluster import Cluster
 from tests.e2e import faults
 from tests.e2e.claimed import add, identity, phase, restarts
 from tests.e2e.kubectl import Kubectl, eventually
@@ -77,23 +78,47 @@ def test_random_faults_while_pods_come_and_go(namespace: Kubectl, gpu_node: str,
     eventually(lambda: not faults.left_on(gpu_node, *gone), "nothing left over", PATIENCE_S)
 
 
-@pytest.mark.skipif(
+reboots = pytest.mark.skipif(
     "HAMI_FAULTS" not in os.environ, reason="other tests' Pods do not expect it: `make faults`"
 )
+
+
+def reboot(cluster: Cluster, namespace: Kubectl, node: str, stays: str) -> None:
+    """Reboot the node, and wait until the Pod that was there runs anew and the node has told of its files."""
+    nodes, told = Kubectl(cluster, "default"), "files of"
+    before, started = nodes.events(node).count(told), restarts(namespace, stays)
+    faults.reboot(node)
+    # Until kubelet is up again the API server tells what was.
+    eventually(lambda: restarts(namespace, stays) > started, "the Pod to start anew", PATIENCE_S)
+    eventually(lambda: phase(namespace, stays) == "Running", "the Pod to run", PATIENCE_S)
+    eventually(lambda: nodes.events(node).count(told) > before, "the Event on the Node", PATIENCE_S)
+
+
+@reboots
 def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
-    cluster, namespace: Kubectl, gpu_node: str, stays: str
+    cluster: Cluster, namespace: Kubectl, gpu_node: str, stays: str
 ) -> None:
     add(namespace, "comes", gpu_node)
     time.sleep(0.3)
-    faults.reboot(gpu_node)
-    # Until kubelet is up again the API server tells what was.
-    eventually(lambda: restarts(namespace, stays) > 0, "the Pod that was there to start anew", PATIENCE_S)
-    for name in ("comes", stays):
-        eventually(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
-    nodes = Kubectl(cluster, "default")
-    eventually(lambda: "files of" in nodes.events(gpu_node), "the Event on the Node", PATIENCE_S)
+    reboot(cluster, namespace, gpu_node, stays)
+    eventually(lambda: phase(namespace, "comes") == "Running", "the Pod that came", PATIENCE_S)
     uids, shares = identity(namespace, "comes")
     namespace.delete_pod("comes")
+    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+
+
+@reboots
+@pytest.mark.parametrize("seconds", [0.5, 1.2, 2.0], ids=["before", "in the middle", "after"])
+def test_after_a_reboot_in_the_middle_of_unprepare_the_pod_is_gone_and_nothing_is_left(
+    cluster: Cluster, namespace: Kubectl, gpu_node: str, stays: str, seconds: float
+) -> None:
+    add(namespace, "goes", gpu_node)
+    namespace.wait_running("goes")
+    uids, shares = identity(namespace, "goes")
+    namespace("delete", "pod", "goes", "--grace-period=1", "--wait=false")
+    time.sleep(seconds)  # its container is killed after a second, and its claim unprepared then
+    reboot(cluster, namespace, gpu_node, stays)
+    eventually(lambda: phase(namespace, "goes") == "", "the end of the Pod", PATIENCE_S)
     eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
 
 

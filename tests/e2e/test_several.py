@@ -43,6 +43,17 @@ def test_one_claim_of_two_pods_is_one_share(namespace: Kubectl, gpu_node: str) -
     assert shares_in(namespace, "second") == share_of(namespace, "shared")
 
 
+def test_one_claim_of_two_containers_is_one_share(namespace: Kubectl, gpu_node: str) -> None:
+    namespace.apply(claim("half", "1Gi", None))
+    body = pod("user", claim="half", node=gpu_node)
+    (main,) = body["spec"]["containers"]
+    body["spec"]["containers"].append(main | {"name": "beside"})
+    namespace.apply(body)
+    namespace.wait_running("user")
+    for container in ("cuda", "beside"):
+        assert shares_in(namespace, "user", container) == share_of(namespace, "half")
+
+
 def test_an_init_container_has_the_share_before_the_main_container(namespace: Kubectl, gpu_node: str) -> None:
     namespace.apply(claim("half", "1Gi", None))
     body = pod("user", claim="half", node=gpu_node)

@@ -17,9 +17,23 @@ from hami_dra.model import errors
 Key = tuple[str, str, str]
 
 
+class Gate:
+    """Calls with VERB of one object wait here until it is opened; `reached` is set by the first of them."""
+
+    def __init__(self, verb: str, plural: str, name: str) -> None:
+        self._for = (verb, plural, name)
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def passes(self, call: tuple[str, str, str]) -> None:
+        if call == self._for:
+            self.reached.set()
+            self.opened.wait(60)
+
+
 class FakeKube:
     """Implements `hami_dra.kube.KubeClient`. `fail_next` injects errors for the next calls,
-    `fail_on` = (verb, plural, times) for those of one verb and kind.
+    `fail_on` = (verb, plural, times) for those of one verb and kind; `gate` holds up those of one object.
 
     `texts`: what `raw` finds by path. `programs`: what a program prints (or how it fails) by its Pod's name.
     """
@@ -32,6 +46,7 @@ class FakeKube:
         self._lock = threading.RLock()
         self.fail_next: list[errors.KubeError] = []
         self.fail_on: tuple[str, str, int] | None = None
+        self.gate: Gate | None = None
         self.texts: dict[str, str] = {"/version": '{"major": "1", "minor": "36"}'}
         self.programs: dict[str, str | errors.KubeError] = {}
         self.calls: list[tuple[str, str, str]] = []
@@ -157,6 +172,8 @@ class FakeKube:
             self._watchers.clear()
 
     def _called(self, verb: str, kind: Kind, name: str) -> threading.RLock:
+        if self.gate:
+            self.gate.passes((verb, kind.plural, name))
         with self._lock:
             self.calls.append((verb, kind.plural, name))
             if self.fail_next:

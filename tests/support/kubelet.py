@@ -6,6 +6,7 @@ Times and rules as in pkg/kubelet/pluginmanager and pkg/kubelet/cm/dra of Kubern
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from hami_dra.node.proto import (
 )
 
 DEADLINE_S = 45.0  # for one prepare or unprepare
+LOOK_S = 0.1  # kubelet's plugin manager looks each second
 GET_INFO_S = 1.0
 NOTIFY_S = 5.0
 MESSAGES = {"v1": dra_v1_pb2, "v1beta1": dra_v1beta1_pb2}
@@ -101,7 +103,16 @@ class Kubelet:
             self.version = next(version for version in offered if version in self._known)
             self._channel = grpc.insecure_channel(f"unix:{self.info.endpoint}")
             self.socket = path
+            threading.Thread(target=self._forget, args=(path, self._channel), daemon=True).start()
             self.notify(channel, well=True)
+
+    def _forget(self, path: Path, channel: grpc.Channel) -> None:
+        """A plugin whose registration is gone is none: close the connection, and with it calls under way."""
+        while self._channel is channel:
+            if not path.is_socket():
+                channel.close()
+                return
+            time.sleep(LOOK_S)
 
     def notify(self, channel: grpc.Channel, *, well: bool, error: str = "") -> None:
         """NotifyRegistrationStatus on a channel to the registration socket."""

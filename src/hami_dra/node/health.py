@@ -1,6 +1,7 @@
 """grpc.health.v1: asks our own sockets, as kubelet would, for the plugin's name and an empty prepare.
 
-Services: "" and "liveness" (the sockets answer), "readiness" (the ResourceSlice is published whole as well).
+Services: "" and "liveness" (the sockets answer), "readiness" (and kubelet has registered us, and the
+ResourceSlices are published whole): a rolling update ends the old plugin when the new one is ready.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ STATUS = health_pb2.HealthCheckResponse
 def service(
     sockets: Callable[[], Sequence[Sockets]], problem: Callable[[], str | None]
 ) -> grpc.GenericRpcHandler:
-    """The Health service. SOCKETS: of each family; PROBLEM: why a slice is not usable, None if all are."""
+    """The Health service. SOCKETS: of each family; PROBLEM: why one cannot be used yet, None if all can."""
 
     def check(request: Any, context: grpc.ServicerContext) -> Any:
         if request.service not in ("", "liveness", "readiness"):

@@ -32,6 +32,7 @@ class HealthFeed:
         self._inventory = inventory
         self._changed = threading.Condition()
         self._streams: list[object] = []
+        self._closed = False
 
     def update(self, inventory: Inventory) -> None:
         """Send INVENTORY on every stream."""
@@ -40,8 +41,9 @@ class HealthFeed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End all streams, now."""
+        """End all streams, now, and any that begins later: they would hold up the end of the server."""
         with self._changed:
+            self._closed = True
             self._streams.clear()
             self._changed.notify_all()
 
@@ -70,7 +72,7 @@ class HealthFeed:
             self._leave(me)  # ended already
         while True:
             with self._changed:
-                if me not in self._streams:
+                if self._closed or me not in self._streams:
                     return
                 inventory = self._inventory
             yield response(messages, self._pool, inventory, int(time.time()))

@@ -29,7 +29,8 @@ from hami_dra.node.reporter import Reporter
 
 log = structlog.get_logger(__name__)
 
-GRACE_S = 10.0
+GRACE_S = services.KUBELETS_DEADLINE_S
+"""kubelet waits no longer for a call. The chart's termination grace period leaves room for it."""
 THREADS = 8
 
 Parts = Mapping[str, Callable[[threading.Event], None]]
@@ -93,7 +94,13 @@ class Plugin:
             self.watch.on_change(listener)
         self._ended = ended or threading.Event()
         self._servers: list[grpc.Server] = []
+        self._is_registered = False
         self._failed = ""
+
+    @property
+    def problem(self) -> str | None:
+        """Why kubelet or the scheduler cannot use us yet; None when they can."""
+        return self.publisher.problem if self._is_registered else "kubelet has not registered it yet"
 
     def start(self) -> None:
         """Restore, serve, then register: kubelet dials the service as soon as it sees the registration."""
@@ -108,7 +115,7 @@ class Plugin:
         registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
         self._serve(f"unix:{self.sockets.registration}", [registration])
         if config.health_port:
-            check = health.service(lambda: [self.sockets], lambda: self.publisher.problem)
+            check = health.service(lambda: [self.sockets], lambda: self.problem)
             self._serve(f"[::]:{config.health_port}", [check])
         if config.metrics_port:
             metrics_server.start(
@@ -139,10 +146,14 @@ class Plugin:
         self._ended.set()
 
     def stop(self) -> None:
-        """Unregister, let running calls finish, and remove our own sockets."""
+        """Let running calls finish, unregister, and remove our own sockets.
+
+        In this order: kubelet closes its connection within a second of the registration going, and with it
+        whatever call is under way. A connection that we end first makes it ask the plugin that replaces us.
+        """
         self._ended.set()
         self.health.close()
-        for server in reversed(self._servers):
+        for server in self._servers:
             server.stop(GRACE_S).wait()
         for path in (self.sockets.registration, self.sockets.service):
             path.unlink(missing_ok=True)
@@ -171,6 +182,7 @@ class Plugin:
         threading.Thread(target=guarded, name=name, daemon=True).start()
 
     def _registered(self, well: bool, error: str) -> None:
+        self._is_registered = well
         if well:
             log.info("registered with kubelet")
         else:

@@ -90,8 +90,8 @@ class Process:
         self._ended.set()
         if self._server is not None:
             self._server.stop(None)
-        for plugin in list(self._plugins):
-            plugin.stop()
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(Plugin.stop, self._plugins))
 
     def _retry(self) -> None:
         while self._waiting and not self._ended.wait(RETRY_S):
@@ -131,4 +131,4 @@ class Process:
     def _problem(self) -> str | None:
         if self._waiting:
             return f"not served: {', '.join(member.backend.driver for member in self._waiting)}"
-        return next((plugin.publisher.problem for plugin in self._plugins if plugin.publisher.problem), None)
+        return next((plugin.problem for plugin in self._plugins if plugin.problem), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import grpc
 
@@ -54,46 +55,31 @@ def again_is_the_same(bench: Bench) -> None:
 @wanted
 def an_entry_for_each(bench: Bench) -> None:
     """In a call with a good and a missing claim the good one is prepared"""
-    good, missing = bench.claim(bench.result()), bench.claim(bench.result())
-    bench.forget(missing)
-    try:
+    with bench.claimed(bench.result()) as good, bench.claimed(bench.result()) as missing:
+        bench.forget(missing)
         answers = bench.kubelet.prepare(good, missing)
         assert not answers[good["metadata"]["uid"]].error, answers[good["metadata"]["uid"]].error
         assert answers[missing["metadata"]["uid"]].error
-    finally:
-        bench.kubelet.unprepare(good, missing)
-        bench.forget(good)
 
 
 @required
 def at_once(bench: Bench) -> None:
     """The same claim asked for several times at once is prepared once and answered alike"""
-    claim = bench.claim(bench.result())
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            answers = [str(each) for each in pool.map(bench.prepare, [claim] * 8)]
+    with bench.claimed(bench.result()) as claim, ThreadPoolExecutor(8) as pool:
+        answers = [str(each) for each in pool.map(bench.prepare, [claim] * 8)]
         assert len(set(answers)) == 1, answers
         assert "error" not in answers[0], answers[0]
-    finally:
-        bench.unprepare(claim)
-        bench.forget(claim)
 
 
 @required
 def kubelet_hangs_up(bench: Bench) -> None:
     """A kubelet that hangs up in the middle of a call can ask again"""
-    claim = bench.claim(bench.result())
-    try:
+    with bench.claimed(bench.result()) as claim:
         for timeout_s in (0.001, 0.003):
-            try:
+            with suppress(grpc.RpcError):
                 bench.kubelet.prepare(claim, timeout_s=timeout_s)
-            except grpc.RpcError:
-                continue
         answer = bench.prepare(claim)
         assert not answer.error, answer.error
-    finally:
-        bench.unprepare(claim)
-        bench.forget(claim)
 
 
 @wanted

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hami_dra.kube import RESOURCE_SLICES
 from hami_dra.model import errors
-from tests.contract.bench import Bench, until
+from tests.contract.bench import Bench
 from tests.contract.check import Skipped, required, wanted
+from tests.support.waiting import until
 
 
 @required

@@ -5,54 +5,57 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.contract.bench import Bench, cdi_ids, until
+from tests.contract.bench import Bench, cdi_ids
 from tests.contract.check import Skipped, own_api, own_process, required, wanted
+from tests.support.fake_kube import FakeKube, Gate
+from tests.support.kubelet import LOOK_S
+from tests.support.waiting import until
+
+
+@contextmanager
+def failing(api: FakeKube, times: int) -> Iterator[None]:
+    """The next requests for a claim fail."""
+    api.fail_on = ("get", "resourceclaims", times)
+    try:
+        yield
+    finally:
+        api.fail_on = None
 
 
 @wanted
 def api_blinks(bench: Bench) -> None:
     """Three failed API requests are absorbed inside the call: kubelet would wait 10 s and more"""
     api = own_api(bench)
-    claim = bench.claim(bench.result())
-    try:
-        api.fail_on = ("get", "resourceclaims", 3)
+    with bench.claimed(bench.result()) as claim, failing(api, 3):
         answer = bench.prepare(claim)
         assert not answer.error, answer.error
-    finally:
-        api.fail_on = None
-        bench.unprepare(claim)
-        bench.forget(claim)
 
 
 @wanted
 def api_is_away(bench: Bench) -> None:
     """While the API is away, kubelet hears so before it gives the call up after 45 s"""
     api = own_api(bench)
-    claim = bench.claim(bench.result())
-    try:
-        api.fail_on = ("get", "resourceclaims", sys.maxsize)
+    with bench.claimed(bench.result()) as claim, failing(api, sys.maxsize):
         bench.refused_claim(claim, why="nobody could read the claim")
-    finally:
-        api.fail_on = None
-        bench.unprepare(claim)
-        bench.forget(claim)
 
 
 @required
 def killed(bench: Bench) -> None:
     """Killed and started again it still knows its claims: prepare is the same, unprepare leaves nothing"""
     own_process(bench)
-    claim = bench.claim(bench.result())
-    before = bench.prepare(claim)
-    bench.end(signal.SIGKILL)
-    bench.start()
-    again = bench.prepare(claim)
-    assert not again.error, again.error
-    assert cdi_ids(again) == cdi_ids(before)
-    bench.forget(claim)
-    assert not bench.unprepare(claim).error
+    with bench.prepared() as (claim, before):
+        bench.end(signal.SIGKILL)
+        bench.start()
+        again = bench.prepare(claim)
+        assert not again.error, again.error
+        assert cdi_ids(again) == cdi_ids(before)
+        bench.forget(claim)
+        assert not bench.unprepare(claim).error
 
 
 @wanted
@@ -85,6 +88,27 @@ def damaged_state(bench: Bench) -> None:
             path.write_bytes(path.read_bytes()[:-7])
         bench.start()
         assert not bench.prepare(claim).error
+
+
+@wanted
+def ends_after_its_calls(bench: Bench) -> None:
+    """SIGTERM in the middle of a call: it is answered, before kubelet is made to close the connection"""
+    api, process = own_api(bench), own_process(bench)
+    with bench.claimed(bench.result()) as claim, ThreadPoolExecutor() as kubelet:
+        gate = api.gate = Gate("get", "resourceclaims", claim["metadata"]["name"])
+        call = kubelet.submit(bench.prepare, claim)
+        try:
+            until(lambda: gate.reached.is_set() or call.done(), "the request for the claim")
+            if call.done():
+                raise Skipped("it does not ask the API server in the middle of a call")
+            process.terminate()
+            wait([call], timeout=10 * LOOK_S)  # as long as it takes kubelet to see a registration go
+            gate.opened.set()
+            assert not call.result().error, call.result().error
+        finally:
+            gate.opened.set()
+            bench.end()
+            bench.start()
 
 
 @wanted

@@ -35,12 +35,13 @@ def add_share(folder, name, memory, uuid=UUID, more=""):
 
 @pytest.fixture
 def limited(tmp_path):
-    """Start a program of the simulated driver under the limiter."""
+    """Start a program of the simulated driver under the limiter; what still runs at the end is killed."""
+    started = []
 
     def start(shares, program, *arguments, **environment):
         sim = native_files.find("sim/libcuda.so.1").parent
         path = sim / program if (sim / program).exists() else program
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [path, *map(str, arguments)],
             env={
                 "PATH": os.environ["PATH"],
@@ -56,13 +57,28 @@ def limited(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def ends(process):
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def refused(process):
+    """The one line that tells a program why it gets no memory."""
+    code, out, err = ends(process)
+    assert code == 1
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in out + err
+    (told,) = [line for line in err.splitlines() if "HAMI-core ERROR" in line]
+    return told
 
 
 def waits_for(process, text):
@@ -96,8 +112,6 @@ def test_processes_of_a_container_draw_on_one_budget(share, limited):
     waits_for(first, "OK")
     _, out, _ = ends(limited(share, "hami-fill", "--total", "7Gi"))
     assert f"allocated {6144 - 2 * CONTEXT_MIB} MiB" in out
-    first.kill()
-    first.communicate()
 
 
 def test_a_killed_process_leaves_its_memory_to_the_next_at_once(share, limited):
@@ -149,30 +163,27 @@ def test_without_shares_the_limiter_has_no_effect(tmp_path, limited):
 )
 def test_a_damaged_share_refuses_memory_and_says_so_without_a_crash(share, limited, name, content):
     (share / "one" / name).write_bytes(content)
-    code, out, err = ends(limited(share, "hami-fill", "--total", "1Gi"))
-    assert code == 1
-    assert "CUDA_ERROR_OUT_OF_MEMORY" in out + err
-    (told,) = [line for line in err.splitlines() if "HAMI-core ERROR" in line]
-    assert "can be used here" in told
+    assert "can be used here" in refused(limited(share, "hami-fill", "--total", "1Gi"))
 
 
 def test_a_read_only_ledger_refuses_memory_and_says_so(share, limited):
     mounted_read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     fill = native_files.find("sim/hami-fill")
     command = ("unshare", "--mount", "sh", "-c", mounted_read_only, share / "one", fill, "--total", "1Gi")
-    code, out, err = ends(limited(share, *command))
-    assert code == 1
-    assert "CUDA_ERROR_OUT_OF_MEMORY" in out + err
-    (told,) = [line for line in err.splitlines() if "HAMI-core ERROR" in line]
-    assert "cannot be used (Read-only file system)" in told
+    assert "cannot be used (Read-only file system)" in refused(limited(share, *command))
+
+
+def cut_short_under(share, program, text):
+    """How PROGRAM ends whose ledger is cut short when it has said TEXT, and that is told so."""
+    waits_for(program, text)
+    os.truncate(share / "one" / "ledger", 0)
+    program.stdin.write("\n")
+    return ends(program)
 
 
 def test_a_ledger_that_is_cut_short_under_a_program_that_computes_does_not_end_it(share, limited):
     program = limited(share, sys.executable, "-c", COMPUTE_AGAIN, PYTHONPATH=".")
-    waits_for(program, "computes")
-    os.truncate(share / "one" / "ledger", 0)
-    program.stdin.write("\n")
-    code, out, err = ends(program)
+    code, out, err = cut_short_under(share, program, "computes")
     assert (code, out) == (0, "computed\n"), err
 
 
@@ -194,10 +205,7 @@ print("computed")
 
 def test_a_ledger_that_is_cut_short_under_a_program_gives_it_no_more_memory(share, limited):
     program = limited(share, sys.executable, "-c", ALLOCATE_AGAIN, PYTHONPATH=".")
-    waits_for(program, "holds")
-    os.truncate(share / "one" / "ledger", 0)
-    program.stdin.write("\n")
-    code, out, err = ends(program)
+    code, out, err = cut_short_under(share, program, "holds")
     assert (code, out) == (0, "refused: 2\n"), err
     assert len(err.splitlines()) == 1, err
     assert "the ledger of its share cannot be used" in err
@@ -236,9 +244,6 @@ def test_a_process_list_names_the_processes_of_the_share_and_no_others(share, tm
     assert seen.split(", ") == [str(ours.pid), f"{1024 + CONTEXT_MIB}\n"]
     _, everything, _ = ends(limited(tmp_path / "none", *query))
     assert len(everything.splitlines()) == 2
-    for process in (ours, theirs):
-        process.kill()
-        process.communicate()
 
 
 def test_an_oversubscribed_share_serves_from_host_memory_what_does_not_fit(tmp_path, limited):
@@ -336,5 +341,3 @@ def test_the_ledger_says_what_a_process_holds(share, limited):
     waits_for(holder, "OK")
     held = ledger.used((share / "one" / "ledger").read_bytes())
     assert held == 2 * GIB + CONTEXT_MIB * 1024**2, quantity.format_bytes(held)
-    holder.kill()
-    holder.communicate()

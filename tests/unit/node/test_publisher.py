@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from tests.support.cards import A10, NODE, SECOND, card
 from tests.support.fake_kube import FakeKube
+from tests.support.waiting import until
 from tests.unit.node.test_slices import without_sharing
 
 
@@ -106,13 +107,6 @@ def running(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publish
     yield one
     stop.set()
     until(lambda: kube.end_watches() or not thread.is_alive())
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.01)
 
 
 def test_a_deleted_slice_comes_back_with_a_higher_generation(kube: FakeKube, running: Publisher) -> None:
