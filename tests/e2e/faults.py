@@ -13,16 +13,21 @@ SHARES = "/var/lib/hami/shares"
 
 def kill_plugin(node: str) -> None:
     """SIGKILL of every plugin process of the node."""
-    script = "for pid in $(pgrep -f '[h]ami plugin'); do kill -9 $pid; done"
-    on_node(node, "sh", "-c", script)
+    _kill(node, "pgrep -f '[h]ami plugin'")
 
 
 def kill_kubelet(node: str) -> None:
-    on_node(node, "systemctl", "kill", "--signal=KILL", "--kill-who=main", "kubelet")
+    _kill(node, "systemctl show --property=MainPID --value kubelet")
 
 
 def kill_containerd(node: str) -> None:
-    on_node(node, "systemctl", "kill", "--signal=KILL", "--kill-who=main", "containerd")
+    _kill(node, "systemctl show --property=MainPID --value containerd")
+
+
+def _kill(node: str, which: str) -> None:
+    """SIGKILL of the processes that a command prints; one that is down just now, or goes, is no error."""
+    script = f"for pid in $({which}); do test $pid = 0 || kill -9 $pid || true; done"
+    on_node(node, "sh", "-c", script)
 
 
 def reboot(node: str) -> None:

@@ -27,10 +27,14 @@ PATIENCE_S = 360.0
 @pytest.fixture
 def stays(namespace: Kubectl, gpu_node: str) -> Iterator[str]:
     """A Pod that must never notice."""
+
+    def runs() -> bool:
+        return phase(namespace, "stays") == "Running"
+
     add(namespace, "stays", gpu_node)
-    namespace.wait_running("stays")
+    eventually(runs, "the Pod that must not notice to start", PATIENCE_S)
     yield "stays"
-    eventually(lambda: phase(namespace, "stays") == "Running", "the Pod that must not notice", PATIENCE_S)
+    eventually(runs, "the Pod that must not notice", PATIENCE_S)
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS)
@@ -113,7 +117,7 @@ def test_after_a_reboot_in_the_middle_of_unprepare_the_pod_is_gone_and_nothing_i
     cluster: Cluster, namespace: Kubectl, gpu_node: str, stays: str, seconds: float
 ) -> None:
     add(namespace, "goes", gpu_node)
-    namespace.wait_running("goes")
+    eventually(lambda: phase(namespace, "goes") == "Running", "the Pod that goes", PATIENCE_S)
     uids, shares = identity(namespace, "goes")
     namespace("delete", "pod", "goes", "--grace-period=1", "--wait=false")
     time.sleep(seconds)  # its container is killed after a second, and its claim unprepared then
