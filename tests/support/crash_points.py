@@ -21,7 +21,7 @@ from typing import Any
 from hami_dra import log
 from hami_dra.kube import NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node import sweep
+from hami_dra.node import files, sweep
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.limiter_files import LimiterFiles
@@ -85,6 +85,7 @@ def die_at(point: int, after: bool, seen: Path) -> None:
 
     for name in CALLS:
         setattr(os, name, wrapped(name, getattr(os, name)))
+    files._exchange = wrapped("exchange", files._exchange)
 
 
 def in_child(action: Callable[[], Any]) -> int:
@@ -178,12 +179,12 @@ def converge(node: Node, name: str) -> None:
         driver.prepare(node.neighbour)
         assert len(driver.cdi.uids()) == 2
         assert len(driver.folders.ids()) == 3
-        assert not [path for path in node.files() if path.endswith(".tmp")], "a file that nobody finished"
     driver.unprepare(node.mine)
     driver.unprepare(node.neighbour)
     sweep.sweep(driver, node.kube)
     left = {path for path in node.files() if not path.startswith("state/") or "/shares/" in path}
     assert not left, left
+    assert not [path for path in node.files() if path.endswith(".tmp")], "a file that nobody finished"
     assert driver.checkpoint.load() == {}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim
-from hami_dra.node.files import write_whole
+from hami_dra.node.files import rewrite_whole, tidy
 
 VERSION = 1
 
@@ -44,8 +44,12 @@ class Checkpoint:
     def save(self, claims: Mapping[str, PreparedClaim]) -> None:
         """Write all of them, whole for whoever reads after a crash of ours; see `files` for power cuts."""
         data = encode(claims)
-        write_whole(self._path, data, mode=0o600)
+        rewrite_whole(self._path, data, mode=0o600)
         self._known = (data, dict(claims))
+
+    def tidy(self) -> None:
+        """Remove what a plugin left that was killed while it saved."""
+        tidy(self._path)
 
     def set_aside(self) -> Path:
         """Move a damaged file out of the way, for a person to look at; return where it is now."""

@@ -119,6 +119,7 @@ class NodeDriver:
         person should hear about. One claim that cannot be rebuilt must not keep the others from starting."""
         found: list[Finding] = []
         with self.locked():
+            self.checkpoint.tidy()
             claims = self.load(found)
             try:
                 self._settle(claims)

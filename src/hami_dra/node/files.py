@@ -6,8 +6,12 @@ that it cannot check. See docs/adr/0011-nothing-is-synced.md.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+
+_libc = ctypes.CDLL(None)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h, stdio.h
 
 
 def _temporary(path: Path) -> Path:
@@ -17,6 +21,11 @@ def _temporary(path: Path) -> Path:
 def remove_whole(path: Path) -> None:
     """Remove what `write_whole` wrote, or began to write when it was killed; fine when there is nothing."""
     path.unlink(missing_ok=True)
+    tidy(path)
+
+
+def tidy(path: Path) -> None:
+    """Remove what is left beside PATH by whoever was killed while writing it."""
     _temporary(path).unlink(missing_ok=True)
 
 
@@ -25,9 +34,33 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     After a power cut it may be anything. One writer only.
     """
+    os.rename(_written(path, data, mode), path)
+
+
+def rewrite_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """As `write_whole`, for a file that is written again and again.
+
+    ext4 writes a file out that is renamed over another (auto_da_alloc), which takes 0.1 ms, and tens of them
+    on a busy disk. It does not when the two exchange their names.
+    """
+    temporary = _written(path, data, mode)
+    if _exchange(temporary, path):
+        os.unlink(temporary)
+    else:  # the first time, or on a file system that cannot
+        os.rename(temporary, path)
+
+
+def _written(path: Path, data: bytes, mode: int) -> Path:
     temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # the umask must not decide
         file.write(data)
-    os.rename(temporary, path)
+    return temporary
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """renameat2(2)."""
+    names = os.fsencode(one), os.fsencode(other)
+    failed: int = _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    return not failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,17 +13,25 @@ from hypothesis import strategies as st
 
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import checkpoint
+from hami_dra.node import checkpoint, files
 
 CONSUMED = {"cores": 50, "memory": 10 << 30}
 SHARE = Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", CONSUMED, {"cores": (0, 1)})
 CLAIM = PreparedClaim("uid", "default", "half", (SHARE,))
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "exchange", [files._exchange, lambda *_: False], ids=["", "a file system that cannot exchange names"]
+)
+def test_what_is_saved_last_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Callable[..., bool]
+) -> None:
+    monkeypatch.setattr(files, "_exchange", exchange)
     file = checkpoint.Checkpoint(tmp_path / "checkpoint.json")
     assert file.load() == {}
-    file.save({"uid": CLAIM})
+    for claims in ({"uid": CLAIM}, {}, {"uid": CLAIM}):
+        file.save(claims)
+        assert checkpoint.Checkpoint(tmp_path / "checkpoint.json").load() == claims
     assert file.load() == {"uid": CLAIM}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
 
