@@ -7,6 +7,7 @@ import datetime
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from cryptography import x509
@@ -168,27 +169,41 @@ def test_the_webhooks_own_certificate_and_ca_are_renewed_without_a_failed_call(f
         flow.goes_on()
 
 
-# --- certs.mode certManager ------------------------------------------------------------------------
+# --- certs.mode certManager and secret: somebody else's files --------------------------------------
+
+
+class Mount:
+    """A stand-in for kubelet: swaps a Secret's files as it does: a new folder, and a link that is renamed."""
+
+    def __init__(self, folder):
+        self.folder, self._generation = folder, 0
+        folder.mkdir()
+        for name in ("tls.crt", "tls.key"):
+            (folder / name).symlink_to(f"..data/{name}")
+
+    def put(self, pair):
+        self._generation += 1
+        made = self.folder / f"..{self._generation}"
+        made.mkdir()
+        (made / "tls.crt").write_bytes(pair.certificate)
+        (made / "tls.key").write_bytes(pair.key)
+        link = self.folder / "..new"
+        link.symlink_to(made.name)
+        link.rename(self.folder / "..data")
 
 
 class CertManager:
-    """A stand-in for cert-manager and kubelet: keeps the Secret's mounted files and the registered CA.
-
-    The files are swapped as kubelet does it: a new folder, and a link to it that is renamed.
-    """
+    """A stand-in for cert-manager: keeps the Secret's mounted files and the registered CA."""
 
     def __init__(self, space, mount):
-        self._space, self._mount, self._generation = space, mount, 0
+        self._space, self._mount = space, mount
         self.bundle = authority.renew(None, ["localhost"], now())
-        mount.mkdir()
-        self._put()
-        for name in ("tls.crt", "tls.key"):
-            (mount / name).symlink_to(f"..data/{name}")
+        mount.put(self.bundle.serving)
 
     def renew(self):
         """A new serving certificate with a new key, of the same CA."""
         self.bundle = Bundle(self.bundle.ca, authority._sign(self.bundle.ca, ["localhost"], now()))
-        self._put()
+        self._mount.put(self.bundle.serving)
 
     def renew_ca(self):
         """A new certificate of the CA for the key it has (`rotationPolicy: Never`), and its injection."""
@@ -201,30 +216,26 @@ class CertManager:
         )
         ca = Pair(made.public_bytes(serialization.Encoding.PEM), self.bundle.ca.key)
         self.bundle = dataclasses.replace(self.bundle, ca=ca)
-        value = base64.b64encode(ca.certificate).decode()
-        for kind in (kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS):
-            found = self._space.client.get(kind, REGISTRATION)["webhooks"]
-            steps = [
-                {"op": "replace", "path": f"/webhooks/{at}/clientConfig/caBundle", "value": value}
-                for at in range(len(found))
-            ]
-            self._space.client.patch(kind, REGISTRATION, steps, type="json")
+        trust(self._space, ca.certificate)
 
-    def _put(self):
-        self._generation += 1
-        folder = self._mount / f"..{self._generation}"
-        folder.mkdir()
-        (folder / "tls.crt").write_bytes(self.bundle.serving.certificate)
-        (folder / "tls.key").write_bytes(self.bundle.serving.key)
-        link = self._mount / "..new"
-        link.symlink_to(folder.name)
-        link.rename(self._mount / "..data")
+
+def trust(space, certificates):
+    """Register them as what the webhook's certificate is checked with."""
+    value = base64.b64encode(certificates).decode()
+    for kind in (kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS):
+        found = space.client.get(kind, REGISTRATION)["webhooks"]
+        steps = [
+            {"op": "replace", "path": f"/webhooks/{at}/clientConfig/caBundle", "value": value}
+            for at in range(len(found))
+        ]
+        space.client.patch(kind, REGISTRATION, steps, type="json")
 
 
 def test_a_certificate_that_cert_manager_renews_is_taken_up_without_a_failed_call(fresh, tmp_path):
-    manager = CertManager(fresh, tmp_path / "mount")
+    mount = Mount(tmp_path / "mount")
+    manager = CertManager(fresh, mount)
     plane, folder = fresh.cluster.plane, tmp_path / "webhook"
-    mounted = ("--cert-dir", str(tmp_path / "mount"))
+    mounted = ("--cert-dir", str(mount.folder))
     with webhook_process.running(folder, plane.kubeconfig, *mounted, program=("-c", OFTEN)) as started:
         webhook = dataclasses.replace(started, bundle=manager.bundle)
         with registered(plane, webhook), flowing(fresh) as flow:
@@ -237,5 +248,60 @@ def test_a_certificate_that_cert_manager_renews_is_taken_up_without_a_failed_cal
             flow.goes_on()
             manager.renew()
             eventually(lambda: serves(webhook, manager.bundle), "the new certificate to be served")
+            flow.more(2)
+            flow.goes_on()
+
+
+class Operator:
+    """Who keeps the certificate by hand: replaces the Secret, which kubelet then mounts anew."""
+
+    def __init__(self, space, mount):
+        self._space, self._mount = space, mount
+        self.bundle = authority.renew(None, ["localhost"], now())
+        data = self._data(self.bundle.serving)
+        space.create(kinds.SECRETS, {"metadata": {"name": "mine"}, "type": "kubernetes.io/tls", "data": data})
+        self._sync()
+
+    def replace(self, bundle):
+        """As `kubectl create secret tls mine ... --dry-run=client -o yaml | kubectl replace -f -`."""
+        self.bundle = bundle
+        stored = self._space.client.get(kinds.SECRETS, "mine", self._space.name)
+        changed = stored | {"data": self._data(bundle.serving)}
+        self._space.client.replace(kinds.SECRETS, changed, self._space.name)
+        self._sync()
+
+    def _data(self, pair):
+        listed = (("tls.crt", pair.certificate), ("tls.key", pair.key))
+        return {name: base64.b64encode(content).decode() for name, content in listed}
+
+    def _sync(self):
+        data = self._space.client.get(kinds.SECRETS, "mine", self._space.name)["data"]
+        self._mount.put(Pair(*(base64.b64decode(data[name]) for name in ("tls.crt", "tls.key"))))
+
+
+def test_a_secret_that_is_replaced_is_served_without_a_failed_call(fresh, tmp_path):
+    """Its certificate first, then its CA: both CAs are registered while the replicas change over."""
+    mount = Mount(tmp_path / "mount")
+    operator = Operator(fresh, mount)
+    plane, folder = fresh.cluster.plane, tmp_path / "webhook"
+    mounted = ("--cert-dir", str(mount.folder))
+    with webhook_process.running(folder, plane.kubeconfig, *mounted, program=("-c", OFTEN)) as started:
+        webhook = dataclasses.replace(started, bundle=operator.bundle)
+        with registered(plane, webhook), flowing(fresh) as flow:
+            former = operator.bundle.ca
+            operator.replace(Bundle(former, authority._sign(former, ["localhost"], now())))
+            eventually(lambda: serves(webhook, operator.bundle), "the new certificate to be served")
+            flow.more(2)
+            flow.goes_on()
+            new = authority.renew(None, ["localhost"], now())
+            trust(fresh, former.certificate + new.ca.certificate)
+            # API servers learn of a registration within a second.
+            time.sleep(2)
+            flow.goes_on()
+            operator.replace(new)
+            eventually(lambda: serves(webhook, operator.bundle), "what the new CA signed to be served")
+            flow.more(2)
+            flow.goes_on()
+            trust(fresh, new.ca.certificate)
             flow.more(2)
             flow.goes_on()
