@@ -18,9 +18,14 @@ def registration(objects: Objects) -> Object:
     return webhook
 
 
+def condition(objects: Objects, name: str) -> str:
+    """The expression of one of the registration's conditions."""
+    found = {item["name"]: item["expression"] for item in registration(objects)["matchConditions"]}
+    return str(found[name])
+
+
 def test_only_pods_that_name_one_of_our_resources_reach_the_webhook(objects: Objects) -> None:
-    [condition] = registration(objects)["matchConditions"]
-    expression = condition["expression"]
+    expression = condition(objects, "names-our-resources")
     for resource in RESOURCES:
         assert f'"nvidia.com/{resource}"' in expression
     for place in ("object.spec.containers", "initContainers", "ephemeralContainers", "limits", "requests"):
@@ -29,10 +34,10 @@ def test_only_pods_that_name_one_of_our_resources_reach_the_webhook(objects: Obj
 
 def test_renamed_resources_are_what_reaches_the_webhook_and_what_it_is_told(render: Render) -> None:
     rendered = render("--set", "hami-dra.resourceMem=example.com/memory")
-    [condition] = registration(rendered)["matchConditions"]
+    expression = condition(rendered, "names-our-resources")
     [container] = pod_spec(rendered.one("Deployment", NAME))["containers"]
-    assert '"example.com/memory"' in condition["expression"]
-    assert 'nvidia.com/gpumem"' not in condition["expression"]
+    assert '"example.com/memory"' in expression
+    assert 'nvidia.com/gpumem"' not in expression
     assert {"name": "HAMI_RESOURCE_MEMORY", "value": "example.com/memory"} in container["env"]
 
 
@@ -46,12 +51,12 @@ def test_system_namespaces_and_its_own_never_depend_on_the_webhook(render: Rende
     }
 
 
-def test_the_registration_asks_for_new_pods_and_ephemeral_containers_and_promises_no_side_effects(
+def test_the_registration_asks_for_pods_and_ephemeral_containers_and_promises_no_side_effects(
     objects: Objects,
 ) -> None:
     webhook = registration(objects)
     rules = [(rule["operations"], rule["resources"]) for rule in webhook["rules"]]
-    assert rules == [(["CREATE"], ["pods"]), (["UPDATE"], ["pods/ephemeralcontainers"])]
+    assert rules == [(["CREATE", "UPDATE"], ["pods"]), (["UPDATE"], ["pods/ephemeralcontainers"])]
     assert webhook["sideEffects"] == "None"
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["reinvocationPolicy"] == "IfNeeded"
@@ -187,9 +192,9 @@ def test_whole_cards_are_left_to_kubernetes_only_when_asked_for(objects: Objects
     assert "extendedResourceName" not in objects.one("DeviceClass", driver)["spec"]
     rendered = render("--set", "hami-dra.webhook.extendedResource=true")
     assert rendered.one("DeviceClass", driver)["spec"]["extendedResourceName"] == "nvidia.com/gpu"
-    [_, more] = registration(rendered)["matchConditions"]
-    assert '"nvidia.com/gpumem"' in more["expression"]
-    assert '"nvidia.com/gpu"' not in more["expression"]
+    more = condition(rendered, "names-more-than-whole-cards")
+    assert '"nvidia.com/gpumem"' in more
+    assert '"nvidia.com/gpu"' not in more
     [container] = pod_spec(rendered.one("Deployment", NAME))["containers"]
     assert {"name": "HAMI_EXTENDED_RESOURCE", "value": "true"} in container["env"]
 

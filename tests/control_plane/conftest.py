@@ -279,6 +279,11 @@ def owners(space):
     return {item["metadata"]["ownerReferences"][0]["uid"] for item in space.claims()}
 
 
+def uids(space):
+    """Uids of the Pods of a namespace."""
+    return {item["metadata"]["uid"] for item in space.list(kinds.PODS)}
+
+
 def end_pods(space):
     """What kubelets do with Pods that are to end."""
     for _ in range(40):

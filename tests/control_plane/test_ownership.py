@@ -7,7 +7,7 @@ import pytest
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
 from hami_dra.model import errors
-from tests.control_plane.conftest import NAMESPACES, Space, asked, end_pods, eventually, owners, pod
+from tests.control_plane.conftest import NAMESPACES, Space, asked, end_pods, eventually, owners, pod, uids
 from tests.support import webhook_process
 
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets", "StatefulSet")
@@ -36,10 +36,6 @@ def job(name, limits, **spec):
     made["spec"]["restartPolicy"] = "Never"
     body = {"template": made, **spec}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": body}
-
-
-def uids(space):
-    return {item["metadata"]["uid"] for item in space.list(kinds.PODS)}
 
 
 def settled(space, count):
@@ -247,6 +243,31 @@ def with_template(space):
     """The Pod, once the webhook has seen the claim that stands in its way."""
     seen = space.create(kinds.PODS, pod(SHARE), dryRun="All")["spec"]["resourceClaims"][0]
     return space.create(kinds.PODS, pod(SHARE)) if "resourceClaimTemplateName" in seen else None
+
+
+OFTEN = """
+import datetime
+from hami_dra.admission import collector, controller
+from hami_dra.cli.main import main
+collector.UNUSED_FOR = datetime.timedelta(0)
+controller.COLLECT_EVERY = datetime.timedelta(seconds=1)
+main()
+"""
+"""`hami` that collects every second what nobody uses, instead of what nobody has used for an hour."""
+
+
+def test_a_template_is_collected_once_no_pod_uses_it(plane, space, tmp_path):
+    kept, ended = (space.create(kinds.PODS, pod(limits, name="")) for limits in (SHARE, {"gpumem": 16}))
+    settled(space, 2)
+
+    def templates():
+        return {item["metadata"]["name"] for item in space.list(kinds.RESOURCE_CLAIM_TEMPLATES)}
+
+    assert len(templates()) == 2
+    with webhook_process.running(tmp_path, plane.kubeconfig, program=("-c", OFTEN)):
+        space.delete_pod(ended["metadata"]["name"])
+        needed = {kept["spec"]["resourceClaims"][0]["resourceClaimTemplateName"]}
+        eventually(lambda: templates() == needed, "the other template to go")
 
 
 def test_two_replicas_make_one_claim_for_each_pod(plane, cluster, space, tmp_path):

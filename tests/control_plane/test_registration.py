@@ -25,6 +25,8 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
         with pytest.raises(errors.KubeError, match=r"failed calling webhook .pods\.hami\.io"):
             fresh.client._open("POST", kinds.PODS.path("ml"), body=pod(SHARE, name="other"), query={})
         fresh.create(kinds.PODS, pod(name="bystander"))
+        for name in ("train", "bystander"):
+            fresh.client.patch(kinds.PODS, name, {"metadata": {"labels": {"a": "b"}}}, "ml")
         native = {
             "metadata": {"name": "native"},
             "spec": {

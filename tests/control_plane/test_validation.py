@@ -5,9 +5,9 @@ import copy
 import pytest
 
 from hami_dra.kube import kinds
-from hami_dra.model import errors, names
+from hami_dra.model import names
 from hami_dra.model.parameters import API_VERSION, KIND
-from tests.control_plane.conftest import asked, eventually, pod
+from tests.control_plane.conftest import asked, pod
 
 CLAIM = {
     "metadata": {"name": "half"},
@@ -87,23 +87,38 @@ def test_parameters_for_a_driver_that_takes_none_are_refused(space):
     assert f"{ASCEND} takes no parameters" in space.refusal(kinds.RESOURCE_CLAIMS, body)
 
 
+def by_hand(**names_it):
+    made = pod(name="by-hand", nodeName="small", resourceClaims=[{"name": "gpu"} | names_it])
+    made["spec"]["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
+    return made
+
+
 def test_a_pod_put_on_a_node_by_hand_is_refused_with_the_reason(space):
-    space.create(kinds.RESOURCE_CLAIMS, CLAIM)
-    by_hand = pod(nodeName="small", resourceClaims=[{"name": "gpu", "resourceClaimName": "half"}])
-    by_hand["spec"]["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
-
-    def refusal():
-        try:
-            space.create(kinds.PODS, by_hand, dryRun="All")
-        except errors.KubeError as refused:
-            return str(refused)
-        return ""
-
-    # The webhook learns of the claim a moment after it is stored.
-    refused = eventually(refusal, "the refusal")
-    assert "spec.nodeName: the Pod never passes the scheduler, which allocates its claim gpu" in refused
+    """However new its claim is: many times, since a watch is late only sometimes."""
+    for at in range(20):
+        name = f"half-{at}"
+        space.create(kinds.RESOURCE_CLAIMS, CLAIM | {"metadata": {"name": name}})
+        refused = space.refusal(kinds.PODS, by_hand(resourceClaimName=name))
+        assert "spec.nodeName: the Pod never passes the scheduler, which allocates its claim gpu" in refused
+    template = {"metadata": {"name": "half"}, "spec": {"spec": CLAIM["spec"]}}
+    space.create(kinds.RESOURCE_CLAIM_TEMPLATES, template)
+    assert "spec.nodeName" in space.refusal(kinds.PODS, by_hand(resourceClaimTemplateName="half"))
     assert "spec.nodeName" in space.refusal(kinds.PODS, pod({"gpumem": 512}, nodeName="small"))
     space.create(kinds.PODS, pod(name="bystander", nodeName="small"))
+
+
+def test_a_pod_put_on_a_node_by_hand_may_share_a_claim_as_soon_as_it_is_allocated(space):
+    for at in range(5):
+        name = f"half-{at}"
+        claim = copy.deepcopy(CLAIM) | {"metadata": {"name": name}}
+        claim["spec"]["devices"]["requests"][0]["exactly"]["capacity"]["requests"] = {"memory": "16Mi"}
+        space.create(kinds.RESOURCE_CLAIMS, claim)
+        used = [{"name": "gpu", "resourceClaimName": name}]
+        space.create(kinds.PODS, pod(name=f"first-{at}", resourceClaims=used))
+        space.allocated(at + 1)
+        beside = by_hand(resourceClaimName=name)
+        beside["metadata"]["name"] = f"second-{at}"
+        space.create(kinds.PODS, beside)
 
 
 def test_an_ephemeral_container_with_a_share_is_refused_and_one_without_is_not(space):

@@ -8,6 +8,7 @@ Pure, in the order of the data:
 - `turns`: which init container uses another container's share
 - `claims`: the claim specification for one request
 - `metadata`, `patch`: the Pod as it is admitted, and the claims or templates to be made for it
+- `update`: a converted Pod whose manifest is applied again
 - `validate`: native claims and templates; `conflict`: HAMi's traditional mode beside ours
 - `offline`: the same for manifests without a cluster
 - `objects`, `collector`: what the controller makes and collects
@@ -17,4 +18,5 @@ Edges:
 
 - `server`: AdmissionReview over HTTPS; `tls`, `certs`: the serving certificate
 - `watched`: caches of the cluster; `controller`, `work`: claims and templates made for Pods that exist
+- `admitted`: which of several replicas makes them first
 """

@@ -1,14 +1,14 @@
 """Makes the claims and templates that converted Pods name, and collects templates nobody uses.
 
 Every replica of the webhook runs one. All it does is create-or-get, so two of them do no harm, and a restart
-begins anew from a list.
+begins anew from a list. To spare the API server, the replica that has admitted a Pod goes first (`admitted`).
 """
 
 from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 COMPONENT = "hami-dra-webhook"
 COLLECT_EVERY = datetime.timedelta(minutes=10)
 
+OTHERS_FIRST_S = 0.5
+"""Wait before we make what another replica has admitted: it is there by then, if that replica is."""
+
 WORKERS = 4
 """Pods that are worked on at a time: what one waits for is the API server's disk, not us."""
 
@@ -39,12 +42,21 @@ class Watched:
 
 
 class ClaimController:
-    """Work through converted Pods."""
+    """Work through converted Pods. ADMITTED_HERE: whether this replica has admitted a Pod."""
 
-    def __init__(self, client: KubeClient, watched: Watched, device_classes: Collection[str]) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        watched: Watched,
+        device_classes: Collection[str],
+        admitted_here: Callable[[Object], bool] = lambda pod: True,
+    ) -> None:
         self._client, self._watched, self._device_classes = client, watched, device_classes
+        self._admitted_here = admitted_here
         self._work = WorkQueue()
         self._told: dict[Key, set[str]] = {}
+        self._one_template = threading.Lock()
+        self._made: set[Key] = set()
         watched.pods.on_change(self._pod_changed)
         watched.claims.on_change(self._claim_changed)
         watched.templates.on_change(self._template_changed)
@@ -72,7 +84,8 @@ class ClaimController:
                 self._serve(key)
 
     def _pod_changed(self, change: Change) -> None:
-        self._work.add(key_of(change.object))
+        first = change.type == "gone" or self._admitted_here(change.object)
+        self._work.add(key_of(change.object), 0.0 if first else OTHERS_FIRST_S)
 
     def _claim_changed(self, change: Change) -> None:
         """A claim that is gone may have stood in the way of its successor: that of a Pod of the same name."""
@@ -81,6 +94,7 @@ class ClaimController:
                 self._work.add((change.object["metadata"]["namespace"], owner["name"]))
 
     def _template_changed(self, change: Change) -> None:
+        self._made.discard(key_of(change.object))
         if change.type == "gone":
             namespace, name = key_of(change.object)
             for pod in self._watched.pods.all():
@@ -153,14 +167,20 @@ class ClaimController:
 
     def _ensure_template(self, pod: Object, name: str, spec: Object) -> None:
         namespace = pod["metadata"]["namespace"]
-        if self._watched.templates.get(namespace, name):
-            return
-        try:
-            body = objects.template(namespace, name, spec)
-            self._client.create(kinds.RESOURCE_CLAIM_TEMPLATES, body, namespace)
-            log.info("template made", template=name, namespace=namespace)
-        except errors.Conflict:
-            return
+        # The Pods of a workload come at once: one call serves them all.
+        with self._one_template:
+            if self._watched.templates.get(namespace, name) or (namespace, name) in self._made:
+                return
+            self._made.add((namespace, name))
+            try:
+                body = objects.template(namespace, name, spec)
+                self._client.create(kinds.RESOURCE_CLAIM_TEMPLATES, body, namespace)
+                log.info("template made", template=name, namespace=namespace)
+            except errors.Conflict:
+                return
+            except Exception:
+                self._made.discard((namespace, name))
+                raise
 
     def collect(self, now: datetime.datetime) -> None:
         """Delete the templates that nobody uses."""

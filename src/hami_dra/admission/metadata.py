@@ -2,6 +2,7 @@
 
 - label `hami.io/dra`: converted by us
 - annotation `hami.io/claims`: the claims and templates that the controller makes for the Pod
+- annotation `hami.io/resources`: what each container asked for before its conversion, by resource name
 - annotations `hami.io/gpumem` (MiB) and `hami.io/gpucores` (percent): sums over the shares of the Pod, for
   policies. A Pod that asks for a whole card, of whatever size, has no `hami.io/gpumem`.
 """
@@ -19,10 +20,12 @@ from hami_dra.model.errors import RequestDenied
 Object = dict[str, Any]
 Wanted = dict[str, dict[str, Object]]
 """`claims` and `templates`, each from name to specification."""
+Amounts = Mapping[str, Mapping[str, int]]
+"""By container and resource name."""
 
 
-def described(pod: Object, made: Wanted) -> Object:
-    """The metadata of POD, whose list of claims is final, with what MADE adds to an earlier review's."""
+def described(pod: Object, made: Wanted, amounts: Amounts) -> Object:
+    """The metadata of POD, whose list of claims is final; MADE and AMOUNTS are new in this review."""
     metadata = dict(pod.get("metadata") or {})
     given = metadata.get("annotations") or {}
     # A Pod is reviewed again when another webhook has added a container.
@@ -30,8 +33,11 @@ def described(pod: Object, made: Wanted) -> Object:
     both = {group: earlier[group] | made[group] for group in made}
     metadata["labels"] = (metadata.get("labels") or {}) | {names.CONVERTED_LABEL: "true"}
     kept = {key: text for key, text in given.items() if key not in (names.ASKED_MEMORY, names.ASKED_CORES)}
-    claims = msgspec.json.encode(both, order="deterministic").decode()
-    metadata["annotations"] = kept | {names.CLAIMS_ANNOTATION: claims} | _sums(pod["spec"], both)
+    written = {
+        names.CLAIMS_ANNOTATION: _encoded(both),
+        names.RESOURCES_ANNOTATION: _encoded({**asked(given), **amounts}),
+    }
+    metadata["annotations"] = kept | written | _sums(pod["spec"], both)
     return metadata
 
 
@@ -42,6 +48,20 @@ def wanted(given: Mapping[str, str]) -> Wanted:
         return {group: dict(found.get(group) or {}) for group in ("claims", "templates")}
     except (msgspec.DecodeError, TypeError, ValueError, AttributeError):
         return {"claims": {}, "templates": {}}
+
+
+def asked(given: Mapping[str, str]) -> Amounts:
+    """What each container asked for before its conversion; empty as `wanted`."""
+    try:
+        return msgspec.json.decode(
+            given.get(names.RESOURCES_ANNOTATION, "{}"), type=dict[str, dict[str, int]]
+        )
+    except (msgspec.DecodeError, TypeError):
+        return {}
+
+
+def _encoded(value: Any) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()
 
 
 def _referenced(spec: Object, earlier: Wanted) -> Wanted:

@@ -15,7 +15,13 @@ from typing import Any
 
 from hami_dra.admission import claims, metadata, turns
 from hami_dra.admission.families import NVIDIA, Family
-from hami_dra.admission.request import CONTAINER_LISTS, GpuRequest, names_any, requests_of
+from hami_dra.admission.request import (
+    CONTAINER_LISTS,
+    GpuRequest,
+    names_any,
+    refuse_put_by_hand,
+    requests_of,
+)
 from hami_dra.admission.selection import Selection, selection
 from hami_dra.model.errors import RequestDenied
 from hami_dra.model.published import Card
@@ -44,13 +50,12 @@ class Settings:
 class Surroundings:
     """What of the cluster bears on a conversion; reading it is not a side effect.
 
-    `claim` and `template` find one by namespace and name. `traditional` names the webhook configuration of
-    HAMi's traditional mode, when there is one.
+    `claim` finds one by namespace and name. `traditional` names the webhook configuration of HAMi's
+    traditional mode, when there is one.
     """
 
     cards: Sequence[Card] = ()
     claim: Find = lambda namespace, name: None
-    template: Find = lambda namespace, name: None
     traditional: str = ""
 
 
@@ -71,6 +76,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     requests = requests_of(pod, settings.families)
     if not requests:
         return None
+    refuse_put_by_hand(pod)
     if surroundings.traditional:
         raise RequestDenied(
             f"HAMi's traditional mode ({surroundings.traditional}) runs in this cluster too and would hand "
@@ -102,7 +108,8 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
         made.warnings.extend(claims.doubts(request, selections[request.family], surroundings.cards))
     made.warnings.extend(_scheduler(spec))
     wanted = {"claims": made.claims, "templates": made.templates}
-    made.pod["metadata"] = metadata.described(made.pod, wanted)
+    amounts = {request.container: request.named for request in requests}
+    made.pod["metadata"] = metadata.described(made.pod, wanted, amounts)
     return made
 
 
@@ -172,18 +179,24 @@ def _handed_over(
     entry = entries.get(lenders.get(name, name))
     if entry is None:
         return container
-    listed = dict(container["resources"])
+    listed = left_of(container["resources"], families)
+    listed["claims"] = [*(listed.get("claims") or []), {"name": entry["name"]}]
+    return dict(container, resources=listed)
+
+
+def left_of(resources: Object, families: Sequence[Family]) -> Object:
+    """A container's RESOURCES without those that admission takes out."""
+    left = dict(resources)
     for group in ("limits", "requests"):
-        if group in listed:
+        if group in left:
             kept = {
                 name: text
-                for name, text in (listed.pop(group) or {}).items()
+                for name, text in (left.pop(group) or {}).items()
                 if not any(name in family.resources.all for family in families)
             }
             if kept:
-                listed[group] = kept
-    listed["claims"] = [*(listed.get("claims") or []), {"name": entry["name"]}]
-    return dict(container, resources=listed)
+                left[group] = kept
+    return left
 
 
 def _scheduler(spec: Object) -> Iterator[str]:

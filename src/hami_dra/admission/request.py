@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hami_dra.admission.amounts import amounts
@@ -24,6 +24,7 @@ class GpuRequest:
 
     `memory` in bytes; None: the whole card (or `percentage` of it, 1..100). `cores` in percent of a card.
     `priority` and `cores_policy` are those of ShareParameters; None: not asked for.
+    `named`: the same as it stands in the Pod, amounts by resource name.
     """
 
     family: Family
@@ -35,6 +36,7 @@ class GpuRequest:
     cores: int = 0
     priority: str | None = None
     cores_policy: str | None = None
+    named: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 def requests_of(pod: Object, families: Sequence[Family]) -> list[GpuRequest]:
@@ -43,14 +45,17 @@ def requests_of(pod: Object, families: Sequence[Family]) -> list[GpuRequest]:
     Raises RequestDenied for amounts that no card can satisfy and for contradictions.
     """
     refuse_ephemeral(pod, families)
-    found = [request for request in _requests(pod, families) if request]
-    if found and pod["spec"].get("nodeName"):
+    return list(_requests(pod, families))
+
+
+def refuse_put_by_hand(pod: Object) -> None:
+    """Raise RequestDenied when a new Pod, which asks for a share, names its node."""
+    if pod["spec"].get("nodeName"):
         raise RequestDenied(
             "a Pod that is put on a node by hand never passes the scheduler, so no share is allocated for it",
             where="spec.nodeName",
             fix="use spec.nodeSelector with kubernetes.io/hostname instead",
         )
-    return found
 
 
 def refuse_ephemeral(pod: Object, families: Sequence[Family]) -> None:
@@ -71,7 +76,7 @@ def names_any(container: Object, resources: Sequence[str]) -> bool:
     return any(name in (listed.get(group) or {}) for group in ("limits", "requests") for name in resources)
 
 
-def _requests(pod: Object, families: Sequence[Family]) -> Iterator[GpuRequest | None]:
+def _requests(pod: Object, families: Sequence[Family]) -> Iterator[GpuRequest]:
     for group in CONTAINER_LISTS:
         for container in pod["spec"].get(group) or []:
             where = f"spec.{group}[{container.get('name', '?')}]"
@@ -111,6 +116,7 @@ def _request(container: Object, runs: Runs, family: Family, named: dict[str, int
         cores=cores if cores is not None else 100 if whole and family.cores_in_percent else 0,
         priority=None if priority is None else ("high", "low")[priority],
         cores_policy=_cores_policy(container),
+        named=named,
     )
 
 

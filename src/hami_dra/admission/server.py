@@ -18,10 +18,12 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from hami_dra.admission import validate
+from hami_dra.admission import update, validate
+from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.families import MIG
-from hami_dra.admission.patch import Conversion, Settings, Surroundings, convert
+from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
+from hami_dra.admission.validate import Stored
 from hami_dra.model.errors import RequestDenied
 
 log = structlog.get_logger(__name__)
@@ -44,19 +46,26 @@ DURATION = Histogram(
 
 
 class AdmissionServer:
-    """`app` is the ASGI application; `surroundings` is asked anew for each review."""
+    """`app` is the ASGI application. SURROUNDINGS is asked for each review, ADMITTED told of conversions."""
 
-    def __init__(self, settings: Settings, surroundings: Callable[[], Surroundings]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        surroundings: Callable[[], Surroundings],
+        stored: Stored | None = None,
+        admitted: Admitted | None = None,
+    ) -> None:
         self._settings, self._surroundings = settings, surroundings
+        self._stored, self._admitted = stored or Stored(), admitted or Admitted()
         self.app = Starlette(
             routes=[
                 Route("/mutate", _Endpoint(self.mutate), methods=["POST"]),
-                Route("/validate", _Endpoint(self.validate), methods=["POST"]),
+                Route("/validate", _Endpoint(self.validate, waits=True), methods=["POST"]),
             ]
         )
 
     def mutate(self, request: Object) -> Object:
-        """Return the `response` to a review of a Pod. Pure but for metrics and log."""
+        """Return the `response` to a review of a Pod. Pure but for metrics, log and a note of it."""
         pod = request["object"]
         if not pod or pod.get("kind") != "Pod":
             return _allowed(request, "ignored")
@@ -64,13 +73,23 @@ class AdmissionServer:
             if request.get("subResource"):
                 refuse_ephemeral(pod, self._settings.families)
                 return _allowed(request, "ignored")
-            made = convert(pod, request.get("namespace") or "default", self._settings, self._surroundings())
+            if request.get("operation") == "UPDATE":
+                return self._updated(request, pod, request["oldObject"])
+            namespace = request.get("namespace") or "default"
+            made = convert(pod, namespace, self._settings, self._surroundings())
         except RequestDenied as refusal:
             return _denied(request, str(refusal))
         if made is None:
             return _allowed(request, "ignored")
-        patch = base64.b64encode(msgspec.json.encode(json_patch(pod, made))).decode()
-        return _allowed(request, "converted", made.warnings) | {"patchType": "JSONPatch", "patch": patch}
+        self._admitted.note(namespace, [*made.claims, *made.templates])
+        return _allowed(request, "converted", made.warnings) | _patch(pod, made.pod)
+
+    def _updated(self, request: Object, pod: Object, stored: Object) -> Object:
+        """Only of Pods that were converted: an update of any other makes no claim."""
+        if not update.is_converted(stored):
+            return _allowed(request, "ignored")
+        restored = update.restored(pod, stored, self._settings.families)
+        return _allowed(request, "restored") | _patch(pod, restored)
 
     def validate(self, request: Object) -> Object:
         """Return the `response` to a review of a claim, a template, or a Pod that uses them."""
@@ -78,7 +97,7 @@ class AdmissionServer:
         families, around = (*self._settings.families, MIG), self._surroundings()
         if kind == "Pod":
             namespace = request.get("namespace") or "default"
-            verdict = validate.pod(item, namespace, families, around.claim, around.template)
+            verdict = validate.pod(item, namespace, families, self._stored)
         elif kind == "ResourceClaimTemplate":
             verdict = validate.claim(item["spec"]["spec"], "spec.spec", families, around.cards)
         else:
@@ -88,9 +107,15 @@ class AdmissionServer:
         return _allowed(request, "valid", verdict.warnings)
 
 
-def json_patch(pod: Object, made: Conversion) -> list[Object]:
-    """RFC 6902 operations that turn POD into its conversion, and touch nothing that stays."""
-    old, new = pod["spec"], made.pod["spec"]
+def _patch(pod: Object, wanted: Object) -> Object:
+    """The part of an answer that turns POD into WANTED."""
+    patch = base64.b64encode(msgspec.json.encode(json_patch(pod, wanted))).decode()
+    return {"patchType": "JSONPatch", "patch": patch}
+
+
+def json_patch(pod: Object, wanted: Object) -> list[Object]:
+    """RFC 6902 operations that turn POD into WANTED, as admission made it, and touch nothing that stays."""
+    old, new = pod["spec"], wanted["spec"]
     operations: list[Object] = []
     for group in CONTAINER_LISTS:
         pairs = zip(old.get(group) or [], new.get(group) or [], strict=True)
@@ -100,11 +125,13 @@ def json_patch(pod: Object, made: Conversion) -> list[Object]:
     for key in ("resourceClaims", "schedulerName"):
         if new.get(key) != old.get(key):
             operations.append(_set(f"/spec/{key}", new[key]))
+    if wanted.get("metadata") is pod.get("metadata"):
+        return operations
     if not pod.get("metadata"):
-        return [*operations, _set("/metadata", made.pod["metadata"])]
+        return [*operations, _set("/metadata", wanted["metadata"])]
     return [
         *operations,
-        *(_set(f"/metadata/{key}", made.pod["metadata"][key]) for key in ("labels", "annotations")),
+        *(_set(f"/metadata/{key}", wanted["metadata"][key]) for key in ("labels", "annotations")),
     ]
 
 
@@ -127,15 +154,17 @@ def _denied(request: Object, message: str) -> Object:
 
 
 class _Endpoint:
-    """One path as an ASGI application: body in, review answered, JSON out."""
+    """One path as an ASGI application: body in, review answered, JSON out. WAITS: it may ask the API."""
 
-    def __init__(self, review: Review) -> None:
-        self._review = review
+    def __init__(self, review: Review, *, waits: bool = False) -> None:
+        self._review, self._waits = review, waits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with DURATION.time():
             try:
-                status, answer = 200, self._answer(await _body(receive))
+                body = await _body(receive)
+                status = 200
+                answer = await asyncio.to_thread(self._answer, body) if self._waits else self._answer(body)
             except _Refused as refused:
                 REVIEWS.labels("malformed").inc()
                 status, answer = refused.status, {"error": str(refused)}

@@ -26,6 +26,18 @@ FULL_CARD = 100
 """Cores of a card, in percent."""
 
 
+def _nowhere(namespace: str, name: str) -> None:
+    """Find nothing."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Finds a claim or a template by namespace and name, as it is at this moment."""
+
+    claim: Find = _nowhere
+    template: Find = _nowhere
+
+
 @dataclass
 class Verdict:
     """What is wrong, and what only looks so."""
@@ -52,15 +64,15 @@ def claim(spec: Object, where: str, families: Sequence[Family], cards: Sequence[
     return verdict
 
 
-def pod(pod: Object, namespace: str, families: Sequence[Family], claims: Find, templates: Find) -> Verdict:
+def pod(pod: Object, namespace: str, families: Sequence[Family], stored: Stored) -> Verdict:
     """Look at a Pod that is put on a node by hand and names claims: an unallocated one stays so."""
     for entry in pod["spec"].get("resourceClaims") or []:
         if name := entry.get("resourceClaimName"):
-            found = claims(namespace, name)
+            found = stored.claim(namespace, name)
             waits = found is not None and not (found.get("status") or {}).get("allocation")
             spec = (found or {}).get("spec") or {}
         else:
-            found = templates(namespace, entry.get("resourceClaimTemplateName") or "")
+            found = stored.template(namespace, entry.get("resourceClaimTemplateName") or "")
             waits = found is not None
             spec = ((found or {}).get("spec") or {}).get("spec") or {}
         if waits and any(_family(asked, families) for _, asked, _ in _asked(spec.get("devices") or {}, "")):

@@ -5,13 +5,24 @@ Ten thousand Pods held whole are 200 MiB; what the controller reads of them is a
 
 from __future__ import annotations
 
+from functools import partial
+
+import structlog
+
 from hami_dra.admission import conflict
 from hami_dra.admission.controller import Watched
 from hami_dra.admission.patch import Surroundings
+from hami_dra.admission.validate import Stored
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache, Change
 from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.kinds import Kind
 from hami_dra.model import errors, names, published
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S = 2.0
+"""For one object in a review; the API server waits 5 s for the answer."""
 
 _METADATA = (
     "name",
@@ -28,6 +39,7 @@ class Cluster:
     """The caches of one webhook process, and what they mean for a review."""
 
     def __init__(self, client: KubeClient) -> None:
+        self._client = client
         self.watched = Watched(
             pods=Cache(client, kinds.PODS, labels=f"{names.CONVERTED_LABEL}=true", keep=pod),
             claims=Cache(client, kinds.RESOURCE_CLAIMS, keep=claim),
@@ -56,11 +68,26 @@ class Cluster:
             around = Surroundings(
                 cards=published.cards(self._slices.all()),
                 claim=self.watched.claims.get,
-                template=self.watched.templates.get,
                 traditional=conflict.traditional(self._configurations.all()),
             )
             known = self._known = (version, around)
         return known[1]
+
+    def stored(self) -> Stored:
+        """Finds claims and templates as they are now: a watch is some milliseconds behind."""
+        return Stored(
+            partial(self._now, kinds.RESOURCE_CLAIMS), partial(self._now, kinds.RESOURCE_CLAIM_TEMPLATES)
+        )
+
+    def _now(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """None also while the API server does not answer, as for a webhook that does not."""
+        try:
+            return self._client.get(kind, name, namespace, patience_s=PATIENCE_S)
+        except errors.NotFound:
+            return None
+        except errors.KubeError as problem:
+            log.warning("not looked up", kind=kind.plural, name=name, problem=str(problem))
+            return None
 
     def _forget(self, change: Change) -> None:
         self._version += 1

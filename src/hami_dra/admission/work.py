@@ -23,10 +23,13 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._busy: set[Key] = set()
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, after_s: float = 0.0) -> None:
         """Work on KEY as soon as its turn comes; after the work on it that is under way, if there is any."""
         with self._changed:
-            self._ready[key] = None
+            if after_s:
+                heapq.heappush(self._later, (time.monotonic() + after_s, key))
+            else:
+                self._ready[key] = None
             self._changed.notify()
 
     def retry(self, key: Key) -> None:

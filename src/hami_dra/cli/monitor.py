@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hami_dra import http_server, log
+from hami_dra.cli import options
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
 from hami_dra.model import names
@@ -29,13 +30,7 @@ from hami_dra.observe.waiting import Objects
     default=",".join(names.NVIDIA_RESOURCES),
     help="Extended resources that admission makes claims of: who still names one was not converted.",
 )
-@click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
-@click.option(
-    "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
-)
-@click.option(
-    "--log-format", envvar="HAMI_LOG_FORMAT", type=click.Choice(["json", "console"]), default="console"
-)
+@options.service
 def monitor(
     metrics_port: int,
     health_port: int,
@@ -48,7 +43,7 @@ def monitor(
     """Serve who holds how much of which card, as metrics and as a page, until SIGTERM."""
     log.configure(log_level, log_format)
     client = Client.from_environment(kubeconfig)
-    converted = frozenset(resources.split(","))
+    converted = frozenset(options.listed(resources))
     caches = {
         "slices": Cache(client, kinds.RESOURCE_SLICES),
         "claims": Cache(client, kinds.RESOURCE_CLAIMS, keep=lean.claim),

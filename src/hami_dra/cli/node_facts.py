@@ -19,26 +19,14 @@ from hami_dra.ops import node_facts as facts
     "--node-name", envvar="HAMI_NODE_NAME", default=os.uname().nodename, show_default=True, help="The node."
 )
 @options.places
-@click.option(
-    "--families",
-    envvar="HAMI_FAMILIES",
-    default=devices.NVIDIA,
-    show_default=True,
-    help="Families that the plugin here serves, separated by commas.",
-)
-@click.option(
-    "--profiles-dir",
-    envvar="HAMI_PROFILES_DIR",
-    type=click.Path(path_type=Path),
-    help="Profiles of your own, <family>.yaml.",
-)
+@options.families("Families that the plugin here serves")
 def node_facts(
     node_name: str,
     state_dir: Path,
     cdi_dir: Path,
     plugins_dir: Path,
     registry_dir: Path,
-    families: str,
+    families: list[str],
     profiles_dir: Path | None,
 ) -> None:
     """Print the state of this node's files and sockets as JSON.
@@ -48,9 +36,8 @@ def node_facts(
       hami node-facts --node-name worker-1
     """
     where = facts.Places(state_dir, cdi_dir, plugins_dir, registry_dir)
-    wanted = [name.strip() for name in families.split(",") if name.strip()]
-    good, refused = devices.profiles([name for name in wanted if name != devices.NVIDIA], profiles_dir)
-    drivers = [*([DRIVER] if devices.NVIDIA in wanted else []), *(profile.driver for profile in good)]
+    good, refused = devices.profiles([name for name in families if name != devices.NVIDIA], profiles_dir)
+    drivers = [*([DRIVER] if devices.NVIDIA in families else []), *(profile.driver for profile in good)]
     seen = facts.gather(
         node_name, where, host=False, drivers=drivers, refused=[str(problem) for problem in refused]
     )

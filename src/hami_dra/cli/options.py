@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from hami_dra.devices import families as devices
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FOLDER = click.Path(path_type=Path)
@@ -52,5 +54,55 @@ def places(command: Command) -> Command:
             show_default=True,
             help=f"Where: {what}.",
         )
+        command = option(command)
+    return command
+
+
+def families(what: str) -> Callable[[Command], Command]:
+    """`--families`, a list of names, and `--profiles-dir`; WHAT is said of the former."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            "--profiles-dir",
+            envvar="HAMI_PROFILES_DIR",
+            type=_FOLDER,
+            help="Profiles of your own, <family>.yaml.",
+        )(command)
+        return click.option(
+            "--families",
+            envvar="HAMI_FAMILIES",
+            default=devices.NVIDIA,
+            show_default=True,
+            callback=lambda context, option, text: listed(text),
+            help=f"{what}, separated by commas.",
+        )(command)
+
+    return add
+
+
+def listed(text: str) -> list[str]:
+    """The words of an option that are separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def service(command: Command) -> Command:
+    """What every program of the release has: `--kubeconfig`, `--log-level`, `--log-format`."""
+    for option in (
+        click.option(
+            "--log-format",
+            envvar="HAMI_LOG_FORMAT",
+            type=click.Choice(["json", "console"]),
+            default="console",
+            show_default=True,
+        ),
+        click.option(
+            "--log-level",
+            envvar="HAMI_LOG_LEVEL",
+            type=click.Choice(["debug", "info", "warning"]),
+            default="info",
+            show_default=True,
+        ),
+        click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster."),
+    ):
         command = option(command)
     return command

@@ -12,6 +12,7 @@ import click
 import structlog
 
 from hami_dra import log, native_files
+from hami_dra.cli import options
 from hami_dra.devices import families
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.host import Host
@@ -61,16 +62,7 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     default="/var/lib/kubelet/plugins_registry",
 )
-@click.option(
-    "--families",
-    envvar="HAMI_FAMILIES",
-    default=families.NVIDIA,
-    show_default=True,
-    help="Families to serve, separated by commas: nvidia, amd, ascend, ...",
-)
-@click.option(
-    "--profiles-dir", envvar="HAMI_PROFILES_DIR", type=_FOLDER, help="Profiles of your own, <family>.yaml."
-)
+@options.families("Families to serve: nvidia, amd, ascend, ...")
 @click.option("--root", envvar="HAMI_ROOT", type=_FOLDER, default="/", help="The host's root, here.")
 @click.option(
     "--host-root",
@@ -123,31 +115,25 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="What to do with a process that goes past the limiter; needs the host's PID namespace.",
 )
-@click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
-@click.option(
-    "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
-)
-@click.option(
-    "--log-format", envvar="HAMI_LOG_FORMAT", type=click.Choice(["json", "console"]), default="console"
-)
-def plugin(**options: Any) -> None:
+@options.service
+def plugin(**given: Any) -> None:
     """Serve the DRA kubelet plugin of this node until SIGTERM."""
-    log.configure(options["log_level"], options["log_format"])
+    log.configure(given["log_level"], given["log_format"])
     faulthandler.register(signal.SIGUSR2)  # prints every thread's stack, and goes on
     config = Config(
-        node=options["node_name"],
-        pod_uid=options["pod_uid"],
-        state=options["state_dir"],
-        limiter=options["limiter"] or native_files.find("libvgpu.so"),
-        cdi=options["cdi_dir"],
-        plugins=options["plugins_dir"],
-        registry=options["registry_dir"],
-        health_port=options["health_port"],
-        metrics_port=options["metrics_port"],
+        node=given["node_name"],
+        pod_uid=given["pod_uid"],
+        state=given["state_dir"],
+        limiter=given["limiter"] or native_files.find("libvgpu.so"),
+        cdi=given["cdi_dir"],
+        plugins=given["plugins_dir"],
+        registry=given["registry_dir"],
+        health_port=given["health_port"],
+        metrics_port=given["metrics_port"],
     )
-    kube = Client.from_environment(options["kubeconfig"])
-    wanted = [name.strip() for name in options["families"].split(",") if name.strip()]
-    members, refused = _members(wanted, config, options, kube)
+    kube = Client.from_environment(given["kubeconfig"])
+    wanted: list[str] = given["families"]
+    members, refused = _members(wanted, config, given, kube)
     if wanted == [families.NVIDIA]:
         (only,) = members
         serve(Plugin(config, kube, only.backend, metrics=only.metrics, parts=only.parts))
@@ -157,41 +143,41 @@ def plugin(**options: Any) -> None:
             config.node,
             [each.backend for each in others],
             [partial(_shares, Checkpoint(each.state / "checkpoint.json")) for each in others],
-            PodResources(options["pod_resources"]).grants,
+            PodResources(given["pod_resources"]).grants,
         )
         serve(Process(config, kube, members, usage.text, refused))
 
 
 def _members(
-    wanted: list[str], config: Config, options: dict[str, Any], kube: KubeClient
+    wanted: list[str], config: Config, given: dict[str, Any], kube: KubeClient
 ) -> tuple[list[Member], list[str]]:
     """The families that are served, and what is refused: a bad profile stops no other family."""
-    members = [_nvidia(config, options, kube)] if families.NVIDIA in wanted else []
+    members = [_nvidia(config, given, kube)] if families.NVIDIA in wanted else []
     others = [name for name in wanted if name != families.NVIDIA]
-    good, refused = families.profiles(others, options["profiles_dir"])
+    good, refused = families.profiles(others, given["profiles_dir"])
     for problem in refused:
         structlog.get_logger(__name__).error("profile refused", error=str(problem))
-    for backend in families.backends(good, _host(options)):
+    for backend in families.backends(good, _host(given)):
         members.append(Member(backend, config.state / "families" / backend.driver))
     if refused and not members:
         raise refused[0]
     return members, [str(problem) for problem in refused]
 
 
-def _nvidia(config: Config, options: dict[str, Any], kube: KubeClient) -> Member:
-    root: Path = options["driver_root"]
-    driver_root = DriverRoot(root, options["host_driver_root"] or root)
+def _nvidia(config: Config, given: dict[str, Any], kube: KubeClient) -> Member:
+    root: Path = given["driver_root"]
+    driver_root = DriverRoot(root, given["host_driver_root"] or root)
     backend = NvidiaBackend(
         driver_root,
-        cdi=(options["cdi_static_dir"], options["cdi_dir"]),
-        ignored_xids=_numbers(options["ignored_xids"]),
-        serial=options["publish_serial"],
-        partitions=config.state / "mig-instances.json" if options["dynamic_mig"] else None,
+        cdi=(given["cdi_static_dir"], given["cdi_dir"]),
+        ignored_xids=_numbers(given["ignored_xids"]),
+        serial=given["publish_serial"],
+        partitions=config.state / "mig-instances.json" if given["dynamic_mig"] else None,
     )
     readings = NvidiaReadings(driver_root)
-    grants = PodResources(options["pod_resources"]).grants
-    usage = NodeUsage(config.node, config.state, readings, grants, legacy=options["legacy_metrics"])
-    auditor = Auditor(config.node, options["audit"], readings, usage.sample, grants, kube)
+    grants = PodResources(given["pod_resources"]).grants
+    usage = NodeUsage(config.node, config.state, readings, grants, legacy=given["legacy_metrics"])
+    auditor = Auditor(config.node, given["audit"], readings, usage.sample, grants, kube)
 
     def metrics() -> str:
         return usage.text() + "".join(auditor.text())
@@ -207,15 +193,15 @@ def _shares(checkpoint: Checkpoint) -> list[Share]:
         return []
 
 
-def _host(options: dict[str, Any]) -> Host:
+def _host(given: dict[str, Any]) -> Host:
     """The host's root; a root that is elsewhere on the host is a simulated one, whose programs run here."""
-    root = DriverRoot(options["root"], options["host_root"])
-    return Host(root, simulated=options["host_root"] != Path("/"))
+    root = DriverRoot(given["root"], given["host_root"])
+    return Host(root, simulated=given["host_root"] != Path("/"))
 
 
 def _numbers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        return [int(part) for part in options.listed(text)]
     except ValueError as problem:
         raise UserError(
             f"{text!r} is no list of numbers", where="--ignored-xids", fix="Write for example 13,31,43"

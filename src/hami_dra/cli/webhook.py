@@ -12,13 +12,14 @@ import structlog
 
 from hami_dra import http_server, log
 from hami_dra.admission import certs, configured
+from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.controller import ClaimController
 from hami_dra.admission.families import NVIDIA, ResourceNames
 from hami_dra.admission.patch import Settings
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.tls import tls
 from hami_dra.admission.watched import Cluster
-from hami_dra.devices import families
+from hami_dra.cli import options
 from hami_dra.kube import Client
 from hami_dra.model import names
 
@@ -44,19 +45,7 @@ _NAMES = NVIDIA.resources
 )
 @click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_NAMES.cores)
 @click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_NAMES.priority)
-@click.option(
-    "--families",
-    envvar="HAMI_FAMILIES",
-    default=families.NVIDIA,
-    show_default=True,
-    help="Families whose resource names are converted, separated by commas.",
-)
-@click.option(
-    "--profiles-dir",
-    envvar="HAMI_PROFILES_DIR",
-    type=click.Path(path_type=Path),
-    help="Profiles of your own, <family>.yaml.",
-)
+@options.families("Families whose resource names are converted")
 @click.option(
     "--extended-resource",
     envvar="HAMI_EXTENDED_RESOURCE",
@@ -64,58 +53,51 @@ _NAMES = NVIDIA.resources
     default=False,
     help="Leave Pods that name whole cards alone to Kubernetes' own mapping.",
 )
-@click.option("--kubeconfig", envvar="KUBECONFIG", help="Outside a cluster.")
-@click.option(
-    "--log-level", envvar="HAMI_LOG_LEVEL", type=click.Choice(["debug", "info", "warning"]), default="info"
-)
-@click.option(
-    "--log-format", envvar="HAMI_LOG_FORMAT", type=click.Choice(["json", "console"]), default="console"
-)
-def webhook(**options: Any) -> None:
+@options.service
+def webhook(**given: Any) -> None:
     """Serve admission and make the claims of converted Pods, until SIGTERM."""
-    log.configure(options["log_level"], options["log_format"])
-    client = Client.from_environment(options["kubeconfig"])
-    settings = _settings(options)
-    cluster = Cluster(client)
-    controller = ClaimController(
-        client, cluster.watched, {family.device_class for family in settings.families}
-    )
+    log.configure(given["log_level"], given["log_format"])
+    client = Client.from_environment(given["kubeconfig"])
+    settings = _settings(given)
+    cluster, admitted = Cluster(client), Admitted()
+    classes = {family.device_class for family in settings.families}
+    controller = ClaimController(client, cluster.watched, classes, admitted.here)
     stopping = threading.Event()
     cluster.start()
     threading.Thread(target=controller.run, args=[stopping], name="claims", daemon=True).start()
-    server = AdmissionServer(settings, cluster.surroundings)
+    server = AdmissionServer(settings, cluster.surroundings, cluster.stored(), admitted)
     with tempfile.TemporaryDirectory() as folder:
         listeners = [
-            http_server.Listener(server.app, options["port"], tls(_source(client, options), Path(folder))),
-            http_server.Listener(http_server.observability(cluster.ready), options["health_port"]),
+            http_server.Listener(server.app, given["port"], tls(_source(client, given), Path(folder))),
+            http_server.Listener(http_server.observability(cluster.ready), given["health_port"]),
         ]
         http_server.serve(listeners)
     stopping.set()
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def _settings(given: dict[str, Any]) -> Settings:
     resources = ResourceNames(
-        gpu=options["resource_gpu"],
-        memory=options["resource_memory"],
-        memory_percentage=options["resource_memory_percentage"],
-        cores=options["resource_cores"],
-        priority=options["resource_priority"],
+        gpu=given["resource_gpu"],
+        memory=given["resource_memory"],
+        memory_percentage=given["resource_memory_percentage"],
+        cores=given["resource_cores"],
+        priority=given["resource_priority"],
     )
     settings, refused = configured.settings(
         resources,
-        options["device_class"],
-        options["families"].split(","),
-        options["profiles_dir"],
-        extended_resource=options["extended_resource"],
+        given["device_class"],
+        given["families"],
+        given["profiles_dir"],
+        extended_resource=given["extended_resource"],
     )
     for problem in refused:
         structlog.get_logger(__name__).error("profile refused", error=str(problem))
     return settings
 
 
-def _source(client: Client, options: dict[str, Any]) -> certs.Source:
-    if options["cert_mode"] == "files":
-        return certs.FileSource(options["cert_dir"])
+def _source(client: Client, given: dict[str, Any]) -> certs.Source:
+    if given["cert_mode"] == "files":
+        return certs.FileSource(given["cert_dir"])
     return certs.SecretSource(
-        client, options["namespace"], options["cert_secret"], options["service"], options["configuration"]
+        client, given["namespace"], given["cert_secret"], given["service"], given["configuration"]
     )

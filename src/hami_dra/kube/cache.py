@@ -39,7 +39,8 @@ def key_of(item: Object) -> Key:
 class Cache:
     """Start with `start`; `synced` is set once the first list is in.
 
-    KEEP returns what is held of an object, its name and namespace at least: thousands of them are small then.
+    KEEP returns what is held of an object, its name and namespace at least: thousands of them are small then,
+    and listeners hear of no change but of what is held.
     """
 
     def __init__(
@@ -110,9 +111,12 @@ class Cache:
             self._apply(Change(kind, self._keep(event.object)))
 
     def _apply(self, change: Change) -> None:
+        key = key_of(change.object)
         if change.type == "gone":
-            self._objects.pop(key_of(change.object), None)
+            self._objects.pop(key, None)
+        elif self._objects.get(key) == change.object:
+            return
         else:
-            self._objects[key_of(change.object)] = change.object
+            self._objects[key] = change.object
         for listener in self._listeners:
             listener(change)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
 
+import msgspec
 import stamina
 import urllib3
 from kubernetes import client as official
@@ -240,7 +241,7 @@ class Client:
                     content_type=content_type,
                     read_timeout_s=min(REQUEST_TIMEOUT_S, max(0.1, end - time.monotonic())),
                 )
-                answer: Object = json.loads(response.data)
+                answer: Object = msgspec.json.decode(response.data)
                 return answer
         raise AssertionError("unreachable: the retry loop returns or raises")
 
@@ -287,7 +288,7 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[Object]:
         *whole, pending = pending.split(b"\n")
         for line in whole:
             if line.strip():
-                yield json.loads(line)
+                yield msgspec.json.decode(line)
 
 
 def _message(data: bytes) -> str:

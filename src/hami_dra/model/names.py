@@ -30,6 +30,7 @@ MiB, memory in percent, cores, priority."""
 
 CONVERTED_LABEL = "hami.io/dra"
 CLAIMS_ANNOTATION = "hami.io/claims"
+RESOURCES_ANNOTATION = "hami.io/resources"
 ASKED_MEMORY = "hami.io/gpumem"
 ASKED_CORES = "hami.io/gpucores"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "hami-dra"}

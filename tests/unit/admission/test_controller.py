@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.controller import WORKERS, ClaimController, Watched
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
@@ -209,6 +210,85 @@ def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, 
     (template,) = eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
     kube.delete(kinds.RESOURCE_CLAIM_TEMPLATES, template["metadata"]["name"], "ml")
     eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+
+
+def creations(kube, kind):
+    return [name for verb, plural, name in list(kube.calls) if (verb, plural) == ("create", kind.plural)]
+
+
+def test_a_burst_of_pods_of_one_shape_costs_one_template(kube, running):
+    for _ in range(5 * WORKERS):
+        store(kube, name="")
+    # Pods are worked on in turn: when the last one's claim is there, every template has been asked for.
+    store(kube, name="last")
+    eventually(lambda: claims(kube))
+    assert len(creations(kube, kinds.RESOURCE_CLAIM_TEMPLATES)) == 1
+
+
+def test_a_template_that_is_refused_is_made_later_for_all_pods_that_wait_for_it(kube, running, monkeypatch):
+    kube.fail_on = ("create", kinds.RESOURCE_CLAIM_TEMPLATES.plural, 3)
+    for _ in range(3):
+        store(kube, name="")
+    eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+
+
+@pytest.fixture
+def elsewhere(kube, watched):
+    """A controller that watches Pods which another replica has admitted."""
+    stopping = threading.Event()
+    other = ClaimController(kube, watched, {names.DRIVER}, lambda pod: False)
+    thread = threading.Thread(target=other.run, args=[stopping])
+    thread.start()
+    yield
+    stopping.set()
+    thread.join(5)
+
+
+def test_the_replica_that_admitted_a_pod_makes_its_claim_and_no_other_tries(
+    kube, elsewhere, running, monkeypatch
+):
+    monkeypatch.setattr("hami_dra.admission.controller.OTHERS_FIRST_S", 30.0)
+    for at in range(10):
+        store(kube, name=f"train-{at}")
+    eventually(lambda: len(claims(kube)) == 10)
+    assert len(creations(kube, kinds.RESOURCE_CLAIMS)) == 10
+    assert ("get", kinds.RESOURCE_CLAIMS.plural) not in {call[:2] for call in kube.calls}
+
+
+def test_a_claim_whose_replica_is_gone_is_made_by_another(kube, watched, elsewhere, monkeypatch):
+    monkeypatch.setattr("hami_dra.admission.controller.OTHERS_FIRST_S", 0.01)
+    for cache in (watched.pods, watched.claims, watched.templates):
+        cache.start()
+    store(kube)
+    eventually(lambda: claims(kube))
+    kube.end_watches()
+
+
+def test_a_pod_that_was_admitted_here_is_known_by_the_claim_or_template_that_it_names():
+    admitted = Admitted()
+    for name in ("train", ""):
+        made = convert(pod(gpu(gpu=1), name=name), "ml", Settings(), Surroundings())
+        mine = made.pod | {"metadata": made.pod["metadata"] | {"namespace": "ml"}}
+        assert not admitted.here(mine)
+        admitted.note("ml", [*made.claims, *made.templates])
+        assert admitted.here(mine)
+        assert not admitted.here(mine | {"metadata": {"namespace": "other"}})
+    assert not admitted.here({"metadata": {"namespace": "ml"}, "spec": {}})
+
+
+def test_names_of_long_ago_are_forgotten(monkeypatch):
+    monkeypatch.setattr("hami_dra.admission.admitted.MOST", 2)
+    admitted = Admitted()
+    for name in ("a", "b", "c"):
+        admitted.note("ml", [name])
+    named = [
+        {
+            "metadata": {"namespace": "ml"},
+            "spec": {"resourceClaims": [{"name": "x", "resourceClaimName": name}]},
+        }
+        for name in ("a", "b", "c")
+    ]
+    assert [admitted.here(each) for each in named] == [False, True, True]
 
 
 def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_others(kube, running, monkeypatch):

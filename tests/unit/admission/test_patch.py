@@ -234,7 +234,8 @@ def without(source):
     left["spec"].pop("resourceClaims", None)
     for key in ("labels",):
         left["metadata"].pop(key, None)
-    for key in (names.CLAIMS_ANNOTATION, names.ASKED_MEMORY, names.ASKED_CORES):
+    written = (names.CLAIMS_ANNOTATION, names.RESOURCES_ANNOTATION, names.ASKED_MEMORY, names.ASKED_CORES)
+    for key in written:
         left["metadata"]["annotations"].pop(key, None)
     for container in all_of(left):
         kept = {key: value for key, value in limits(container).items() if not key.startswith("nvidia.com/")}

@@ -186,13 +186,11 @@ def on_node(*entries):
 
 
 def by_hand(pod, claims=None, templates=None):
-    return validate.pod(
-        pod,
-        "ml",
-        (NVIDIA,),
-        lambda namespace, name: (claims or {}).get(name),
-        lambda namespace, name: (templates or {}).get(name),
-    ).problems
+    stored = validate.Stored(
+        claim=lambda namespace, name: (claims or {}).get(name),
+        template=lambda namespace, name: (templates or {}).get(name),
+    )
+    return validate.pod(pod, "ml", (NVIDIA,), stored).problems
 
 
 def test_a_pod_put_on_a_node_by_hand_with_an_unallocated_claim_of_ours_is_denied():

@@ -32,10 +32,17 @@ matchExpressions:
     values: {{ concat (list .Release.Namespace) .Values.webhook.config.scope.excludedNamespaces | uniq | toYaml | nindent 6 }}
 {{- end }}
 
-{{- /* Which Pods name our resources; with extendedResource, those that name more than whole cards. */ -}}
+{{- /*
+Which Pods name our resources; with extendedResource, those that name more than whole cards. Of updates only those
+of a converted Pod's specification: its manifest is applied again.
+*/ -}}
 {{- define "hami-dra.webhook.podConditions" -}}
 {{- $more := list .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
 {{- $families := include "hami-dra.families.resources" . | fromJsonArray -}}
+- name: is-new-or-was-converted
+  expression: >-
+    request.operation == "CREATE" || request.?subResource.orValue("") != "" ||
+    oldObject.metadata.?labels[?"hami.io/dra"].orValue("") == "true" && object.spec != oldObject.spec
 - name: names-our-resources
   expression: >-
     {{ include "hami-dra.webhook.names" (include "hami-dra.resources" . | fromJsonArray) }}

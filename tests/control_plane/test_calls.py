@@ -1,0 +1,62 @@
+"""What a Pod costs the API server: every call of the webhook is recorded, on the real one."""
+
+import contextlib
+import re
+
+from hami_dra.kube import kinds
+from tests.control_plane.conftest import eventually, owners, pod, registered, uids
+from tests.control_plane.test_ownership import workload
+from tests.support import webhook_process
+
+RECORDING = r"""
+import sys
+from hami_dra.admission import controller
+from hami_dra.cli.main import main
+from hami_dra.kube.client import Client
+controller.OTHERS_FIRST_S = 60.0
+opened = Client._open
+def recorded(self, method, path, **more):
+    if "watch" not in more["query"]:
+        sys.stdout.write(f"CALL {method} {path}\n")
+        sys.stdout.flush()
+    return opened(self, method, path, **more)
+Client._open = recorded
+main()
+"""
+"""`hami` that prints what it asks the API server, and leaves other replicas' Pods to these for a minute."""
+
+PODS = 20
+SHARE = {"gpumem": 16}
+
+
+@contextlib.contextmanager
+def recorded(plane, folder):
+    """A webhook, and what it has asked for in the namespace `ml` so far."""
+    with webhook_process.running(folder, plane.kubeconfig, program=("-c", RECORDING)) as webhook:
+
+        def calls():
+            return re.findall(r"^CALL (\S+) (\S+/namespaces/ml/\S+)$", log.read_text(), re.MULTILINE)
+
+        log = folder / "webhook.log"
+        yield webhook, calls
+
+
+def test_a_pod_costs_one_call_for_its_claim_and_a_workload_one_for_its_template(fresh, tmp_path):
+    """Of two replicas the one that admitted the Pods makes both; updates of Pods and claims cost nothing."""
+    plane = fresh.cluster.plane
+    with (
+        recorded(plane, tmp_path / "webhook") as (webhook, calls),
+        recorded(plane, tmp_path / "second") as (_, calls_of_the_other),
+        registered(plane, webhook),
+    ):
+        for at in range(PODS):
+            fresh.create(kinds.PODS, pod(SHARE, name=f"train-{at}"))
+        eventually(lambda: owners(fresh) == uids(fresh), "the claims", 60)
+        eventually(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes", 60)
+        assert calls() == [("POST", kinds.RESOURCE_CLAIMS.path("ml"))] * PODS
+        for at in range(PODS):
+            fresh.finish(f"train-{at}", "Running")
+        fresh.create(kinds.DEPLOYMENTS, workload(kinds.DEPLOYMENTS, "web", SHARE, replicas=PODS))
+        eventually(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment", 60)
+        assert calls()[PODS:] == [("POST", kinds.RESOURCE_CLAIM_TEMPLATES.path("ml"))]
+        assert calls_of_the_other() == []
