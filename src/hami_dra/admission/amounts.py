@@ -66,7 +66,11 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
     cores_unit = (
         "percent of a card" if family.cores_whole == 100 else f"{family.cores_whole} are a whole card"
     )
-    _between(named, resources.gpu, 1, MOST_CARDS, where, "cards")
+    if family.slices:
+        _between(named, resources.gpu, 1, family.slices, where, f"{family.slices} are a whole card")
+        _slices_alone(named, where, family)
+    else:
+        _between(named, resources.gpu, 1, MOST_CARDS, where, "cards")
     _between(named, resources.memory, 1, None, where, memory_unit)
     _between(named, resources.memory_percentage, 1, 100, where, "percent")
     _between(named, resources.cores, 0, family.cores_whole, where, cores_unit)
@@ -89,6 +93,17 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
             f"{resources.memory} counts {memory_unit}, and no card has {memory} of them",
             where=where,
             fix=f"write {likely}, if bytes were meant" if likely else "write less",
+        )
+
+
+def _slices_alone(named: dict[str, int], where: str, family: Family) -> None:
+    others = [name for name in named if name != family.resources.gpu]
+    if family.resources.gpu in named and others:
+        raise RequestDenied(
+            f"{family.resources.gpu} are slices with their memory and cores, and {' and '.join(others)}"
+            " asks for them in another way",
+            where=where,
+            fix="keep the one or the other",
         )
 
 

@@ -58,6 +58,7 @@ class Family:
     `cores_in_percent` False: the cores are counted, and a request without an amount takes all of a device.
     `cores_whole`: so many of the cores resource are a whole device. `core_sizes`: cores come with memory
     alone; (percent, bytes that bring as much) ascending, and what is above the last takes the whole device.
+    `slices`: so many of the gpu resource are one device, 0: each is a device.
     `capacities`: what a claim can ask for of a device, by name.
     `parameters`: its claims may carry ShareParameters.
     """
@@ -76,6 +77,7 @@ class Family:
     capacities: tuple[str, ...] = (CORES, MEMORY)
     cores_whole: int = 100
     core_sizes: tuple[tuple[int, int], ...] = ()
+    slices: int = 0
     parameters: bool = False
 
     @property
@@ -140,4 +142,5 @@ def _rows(profile: Profile) -> Iterable[Family]:
             core_sizes=tuple(
                 (percent, quantity.parse_int(size)) for percent, size in sorted(row.core_sizes.items())
             ),
+            slices=row.slices,
         )

@@ -103,13 +103,17 @@ def _request(container: Object, runs: Runs, family: Family, named: dict[str, int
     cores = None if cores is None else -(-cores * 100 // family.cores_whole)
     memory = _memory(family, named.get(resources.memory), cores)
     percentage = named.get(resources.memory_percentage)
+    count = named.get(resources.gpu) or 1
+    if family.slices and resources.gpu in named:  # rounded down, so that all slices fit on their card
+        count, cores = 1, count * 100 // family.slices
+        percentage = cores if cores < 100 else None
     whole = memory is None and percentage is None
     priority = named.get(resources.priority)
     return GpuRequest(
         family=family,
         container=container["name"],
         runs=runs,
-        count=named.get(resources.gpu) or 1,
+        count=count,
         memory=memory,
         percentage=percentage,
         # Who takes a whole card takes its compute as well; a share without cores uses what is idle.

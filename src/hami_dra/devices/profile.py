@@ -138,6 +138,7 @@ class Resources(Form):
 
     `cores_whole`: so many of the cores resource are a whole device. `core_sizes`: there is no capacity for
     them, they come with a size of memory; by percent of a device, the size that brings as much.
+    `slices`: so many of `count` are one device, and what is named is a part of its memory and cores.
     `use_uuid`, `nouse_uuid`: annotations of this row, instead of the family's.
     """
 
@@ -148,6 +149,7 @@ class Resources(Form):
     memory_unit: str = "1Mi"
     cores_whole: Annotated[int, msgspec.Meta(ge=1)] = 100
     core_sizes: dict[Annotated[int, msgspec.Meta(ge=1, le=99)], str] = {}
+    slices: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     product: str = ""
     not_product: str = ""
     use_uuid: str = ""

@@ -238,6 +238,8 @@ def _resources(profile: Profile) -> Iterator[Finding]:
         for name, capacity in ((row.memory, "memory"), (row.cores, behind_cores)):
             if name and capacity not in profile.capacities:
                 yield f"resources[{at}]", f"{name} needs a capacity {capacity}, and there is none"
+        if row.slices and not {"cores", "memory"} <= set(profile.capacities):
+            yield f"resources[{at}].slices", "needs the capacities memory and cores"
         yield from _quantity(f"resources[{at}].memoryUnit", row.memory_unit)
         for percent, size in row.core_sizes.items():
             yield from _quantity(f"resources[{at}].coreSizes.{percent}", size)

@@ -9,6 +9,7 @@ from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.devices import families
 from hami_dra.model import quantity
 from hami_dra.model.errors import RequestDenied
+from hami_dra.model.published import Card
 from tests.unit.admission.pods import pod
 
 MI = 1024**2
@@ -69,7 +70,8 @@ def test_no_shipped_profile_is_refused():
         ("mthreads.com/: vgpu=1 sgpu-memory=32 sgpu-core=8", "mthreads", {"memory": 16384 * MI, "cores": 50}),
         ("mthreads.com/: vgpu=1 sgpu-memory=2 sgpu-core=1", "mthreads", {"memory": 1024 * MI, "cores": 7}),
         ("enflame.com/: gcu=1", "enflame", {}),
-        ("enflame.com/: drs-gcu=1 gcu-memory=512", "enflame", {"memory": 512 * MI, "cores": 0}),
+        ("enflame.com/: drs-gcu=6", "enflame", {"cores": 100}),
+        ("enflame.com/: gcu-memory=512", "enflame", {"memory": 512 * MI, "cores": 0}),
         ("enflame.com/: gcu-memory=20480 gcu-core=40", "enflame", {"memory": 20480 * MI, "cores": 40}),
         ("metax-tech.com/: gpu=1", "metax", {}),
         ("metax-tech.com/: sgpu=1 vmemory=4 vcore=60", "metax", {"memory": 4096 * MI, "cores": 60}),
@@ -96,7 +98,9 @@ def test_a_pod_of_each_family_becomes_a_claim_of_its_class(limits, driver, capac
         ({"huawei.com/Ascend910B3": 1, "huawei.com/Ascend910B3-core": 101}, "write 0 to 100 (percent"),
         ({"mthreads.com/vgpu": 1, "mthreads.com/sgpu-core": 17}, "write 0 to 16 (16 are a whole card)"),
         ({"metax-tech.com/sgpu": 1, "metax-tech.com/vmemory": 17179869184}, "counts units of 1Gi"),
-        ({"enflame.com/drs-gcu": 1, "enflame.com/gcu-core": "1.5"}, "write a whole number"),
+        ({"enflame.com/gcu-memory": 1, "enflame.com/gcu-core": "1.5"}, "write a whole number"),
+        ({"enflame.com/drs-gcu": 7}, "write 1 to 6 (6 are a whole card)"),
+        ({"enflame.com/drs-gcu": 3, "enflame.com/gcu-memory": 512}, "keep the one or the other"),
         ({"kunlunxin.com/vxpu": 1, "kunlunxin.com/vxpu-memory": 0}, "write 1 or more (MiB)"),
     ],
 )
@@ -127,6 +131,29 @@ def test_cores_that_come_with_memory_ask_for_a_template_that_has_as_many():
                 assert cores * 100 >= percent * chip["aiCores"], (name, percent)
                 checked += 1
     assert checked > 20
+
+
+def parts(slices, *sizes):
+    """(cores, memory) of each alternative of a Pod with that many slices of an Enflame card, by size of card."""
+    driver = "enflame.project-hami.io"
+    attributes = {"type": {"string": "hami-enflame"}}
+    cards = [Card(driver, "n1", f"gcu-{at}", size, 100, True, attributes) for at, size in enumerate(sizes)]
+    source = pod({"enflame.com/drs-gcu": str(slices)})
+    (claim,) = convert(source, "ml", SETTINGS, Surroundings(cards=cards)).claims.values()
+    (request,) = claim["devices"]["requests"]
+    asked_for = [each["capacity"]["requests"] for each in request["firstAvailable"]]
+    return [(int(each["cores"]), int(each["memory"])) for each in asked_for]
+
+
+def test_slices_are_that_part_of_one_cards_memory_and_cores_whatever_its_size():
+    assert parts(3, 32768 * MI, 65536 * MI) == [(50, 16384 * MI), (50, 32768 * MI)]
+
+
+def test_as_many_slices_as_a_card_has_fit_on_it():
+    ((cores, memory),) = parts(1, 16384 * MI)
+    assert 6 * cores <= 100
+    assert 6 * memory <= 16384 * MI
+    assert 6 * memory > 0.9 * 16384 * MI
 
 
 def test_a_chips_own_resource_means_that_chip():

@@ -116,6 +116,7 @@ def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
             [{"count": "a.b/npu", "coresWhole": 0}],
             "acme.yaml: resources[0].coresWhole: expected `int` >= 1",
         ),
+        ("resources", [{"count": "a.b/npu", "slices": 6}], "acme.yaml: resources[0].slices: needs the capac"),
         (
             "resources",
             [{"count": "a.b/npu", "cores": "a.b/cores"}],
