@@ -17,27 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pynvml
-import yaml
 
-from hami_dra import native_files
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.node.plugin import Config, Plugin
+from tests.support import mig_host
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.mig_host import A30
 from tests.support.waiting import until
 
 GPU = "hami-core-gpu.project-hami.io"
-GUIDE = Path(__file__).parents[1] / "guide/gpus-a10.yaml"
-A30 = {
-    "productName": "NVIDIA A30",
-    "uuid": "GPU-5d3c1f60-1111-4a0a-9c55-0000000000a0",
-    "minor": 1,
-    "memoryMiB": 24576,
-    "pciBusId": "0000:c5:00.0",
-}
 KINDS = (0, 1, 3)
 """NVML's profiles for one slice, two and four."""
 ONE_SIX, HALF, OTHER_HALF, ALL = (
@@ -50,22 +42,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in ("registry", "plugins", "state", "root/usr/lib64"):
-            (folder / part).mkdir(parents=True)
-        shutil.copy(native_files.find("sim/libnvidia-ml.so.1"), folder / "root/usr/lib64")
-        capabilities = folder / "root/proc/driver/nvidia/capabilities/gpu1/mig"
-        (folder / "root/dev/nvidia-caps").mkdir(parents=True)
-        for number in range(1, 8):  # as the driver has them, whether or not there is an instance
-            (capabilities / f"gi{number}/ci0").mkdir(parents=True)
-            for at, path in enumerate((f"gi{number}/access", f"gi{number}/ci0/access")):
-                (capabilities / path).write_text(f"DeviceFileMinor: {10 * number + at}\n")
-                (folder / f"root/dev/nvidia-caps/nvidia-cap{10 * number + at}").touch()
-        (folder / "root/dev/nvidia1").touch()
-        body = yaml.safe_load(GUIDE.read_text())
-        body["gpus"].append({**body["gpus"][0], **A30, "migDevices": "none"})
-        (folder / "gpus.yaml").write_text(yaml.safe_dump(body))
-        (folder / "libvgpu.so").write_bytes(b"limiter")
-        os.environ |= {"HAMI_SIM_FILE": str(folder / "gpus.yaml"), "HAMI_SIM_STATE": str(folder / "sim")}
+        os.environ |= mig_host.make(folder)
         self.kube = FakeKube()
         self.kube.create(NODES, {"metadata": {"name": NODE}})
         self.plugin: Plugin | None = None

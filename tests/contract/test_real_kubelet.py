@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -17,9 +16,9 @@ import pytest
 
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
 from hami_dra.node.cdi import kind
-from tests.cluster import go_programs, versions
 from tests.support import real_api
 from tests.support.cards import DRIVER, NODE, claim, share
+from tests.support.real_kubelet import RealKubelet
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -28,41 +27,6 @@ CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 
 Plugin = Callable[..., subprocess.Popen[bytes]]
-
-
-class RealKubelet:
-    """See tests/support/kubelet_dra."""
-
-    def __init__(self, folder: Path) -> None:
-        program = go_programs.build(go_programs.kubelet_dra(versions.KUBERNETES[versions.DEFAULT_KUBERNETES]))
-        (folder / "kubelet").mkdir()
-        options = [f"--kubeconfig={folder}/kubeconfig", f"--registry={folder}/registry"]
-        self._log = (folder / "kubelet.log").open("wb")
-        self._process = subprocess.Popen(
-            [program / "kubelet_dra", *options, f"--state={folder}/kubelet", f"--node={NODE}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
-
-    def ask(self, do: str, pod: str) -> tuple[str, list[str]]:
-        """The error, and what it says."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"do": do, "namespace": "default", "pod": pod}).encode() + b"\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        return answer.get("error", ""), answer.get("said") or []
-
-    def does(self, do: str, pod: str) -> list[str]:
-        """Ask until there is no error: as kubelet does, though sooner."""
-        until(lambda: not self.ask(do, pod)[0], f"kubelet to {do} {pod}: {self.ask(do, pod)[0]}", PATIENCE_S)
-        return self.ask("devices", pod)[1] if do == "prepare" else []
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
 
 
 @pytest.fixture
@@ -75,7 +39,7 @@ def kube(folder: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def kubelet(kube: Client, folder: Path) -> Iterator[RealKubelet]:
-    one = RealKubelet(folder)
+    one = RealKubelet(folder, NODE)
     yield one
     one.end()
 

@@ -1,4 +1,15 @@
-"""Dynamic MIG as the scheduler sees it: slices as the plugin publishes them, on a real API server."""
+"""Dynamic MIG on a real API server: slices as the plugin publishes them, as the scheduler sees them, and the
+way of an instance from a plugin over the scheduler to kubelet's DRA manager and back (NVML is simulated).
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -7,9 +18,13 @@ from hami_dra.kube import kinds
 from hami_dra.model import names
 from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
+from tests.cluster import versions
 from tests.control_plane.conftest import GIB, eventually, pod, publish, results
+from tests.support import mig_host
+from tests.support.real_kubelet import RealKubelet
 
 NODE = "cut"
+PATIENCE_S = 60.0
 CLASS = "hami-core-mig.project-hami.io"
 A30 = {"1g.6gb": (1, (0, 1, 2, 3)), "2g.12gb": (2, (0, 2)), "4g.24gb": (4, (0,))}
 
@@ -54,8 +69,9 @@ def wants(space, name, profile):
     request = {"deviceClassName": CLASS, "selectors": [{"cel": {"expression": expression}}]}
     spec = {"devices": {"requests": [{"name": "mig", "exactly": request}]}}
     space.create(kinds.RESOURCE_CLAIMS, {"metadata": {"name": name}, "spec": spec})
-    claims = [{"name": "mig", "resourceClaimName": name}]
-    space.create(kinds.PODS, pod(name=name, resourceClaims=claims))
+    body = pod(name=name, resourceClaims=[{"name": "mig", "resourceClaimName": name}])
+    body["spec"]["containers"][0]["resources"] = {"claims": [{"name": "mig"}]}
+    space.create(kinds.PODS, body)
 
 
 def given(space):
@@ -91,3 +107,97 @@ def test_the_server_keeps_every_field_that_we_publish(stored, planned, plane):
         return
     for sent, kept in zip(planned, stored, strict=True):
         assert slices.dropped_fields(sent["spec"], kept["spec"]) == []
+
+
+class LiveNode:
+    """kubelet's DRA manager below FOLDER, where `hami plugin` cuts cards on demand. Its Node is an object."""
+
+    def __init__(self, folder, space):
+        self.folder, self.space = folder, space
+        self.kubelet = RealKubelet(folder, NODE)
+
+    def prepare(self, name):
+        """The CDI name, and the device nodes behind it, that the container of Pod NAME would get."""
+        (cdi,) = self.kubelet.does("prepare", name, self.space.name)
+        uid = self.space.client.get(kinds.RESOURCE_CLAIMS, name, self.space.name)["metadata"]["uid"]
+        (path,) = (self.folder / "cdi").glob(f"*{uid}*")
+        (device,) = json.loads(path.read_text())["devices"]
+        return cdi, [node["path"] for node in device["containerEdits"]["deviceNodes"]]
+
+    def end(self, name):
+        """As kubelet ends a Pod: its claim is given back first."""
+        self.kubelet.does("unprepare", name, self.space.name)
+        self.space.delete_pod(name)
+
+    def cut(self):
+        """First slice of each instance that the plugin has made."""
+        return sorted(
+            start for _, _, start in json.loads((self.folder / "state/mig-instances.json").read_text())
+        )
+
+
+@contextlib.contextmanager
+def plugin(folder, variables):
+    options = {
+        "--node-name": NODE,
+        "--driver-root": folder / "root",
+        "--state-dir": folder / "state",
+        "--cdi-dir": folder / "cdi",
+        "--cdi-static-dir": folder / "no-toolkit",
+        "--plugins-dir": folder / "plugins",
+        "--registry-dir": folder / "registry",
+        "--limiter": folder / "libvgpu.so",
+        "--kubeconfig": folder / "kubeconfig",
+        "--health-port": 0,
+        "--metrics-port": 0,
+    }
+    listed = [str(part) for option in options.items() for part in option]
+    command = [sys.executable, "-m", "hami_dra.cli.main", "plugin", "--dynamic-mig", *listed]
+    with (folder / "plugin.log").open("wb") as log:
+        process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@pytest.fixture
+def live(space, plane):
+    if plane.release.minor != versions.DEFAULT_KUBERNETES:
+        pytest.skip("partitionable devices are not offered there")
+    publish(space.client, NODE, [])
+    with tempfile.TemporaryDirectory(prefix="hami", dir="/tmp") as name:  # names of sockets are short
+        folder = Path(name)
+        variables = mig_host.make(folder)
+        shutil.copy(plane.kubeconfig, folder / "kubeconfig")
+        with plugin(folder, variables):
+            found = LiveNode(folder, space)
+            yield found
+            found.kubelet.end()
+    for item in space.client.list(kinds.RESOURCE_SLICES, fields=f"spec.nodeName={NODE}")[0]:
+        space.client.delete(kinds.RESOURCE_SLICES, item["metadata"]["name"])
+    space.client.delete(kinds.NODES, NODE)
+
+
+def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_and_back(space, live):
+    for name in ("first", "second"):
+        wants(space, name, "2g.12gb")
+    eventually(lambda: len(given(space)) == 2, "two halves", PATIENCE_S)
+    for name in ("first", "second"):
+        cdi, nodes = live.prepare(name)
+        assert given(space)[name] in cdi
+        assert nodes[0] == "/dev/nvidia1"
+        assert len([node for node in nodes if node.startswith("/dev/nvidia-caps/")]) == 2
+    assert live.cut() == [0, 2]
+    wants(space, "whole", "4g.24gb")
+    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal", PATIENCE_S)
+    for name in ("first", "second"):
+        live.end(name)
+    assert live.cut() == []
+    eventually(lambda: "whole" in given(space), "the whole card, once nobody has a half", PATIENCE_S)
+    live.prepare("whole")
+    assert live.cut() == [0]
+    live.end("whole")
+    assert live.cut() == []
+    assert list((live.folder / "cdi").iterdir()) == []

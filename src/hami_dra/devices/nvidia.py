@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pynvml
 
-from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_partitions, nvidia_topology
+from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_partitions, nvidia_topology, nvml
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
@@ -87,7 +85,7 @@ class NvidiaBackend:
     def discover(self) -> list[Device]:
         """See Backend. Of a card in MIG mode its instances: never both, for they have its memory."""
         self._common = None
-        with self._nvml():
+        with nvml.started(self._root):
             found = [device for handle in _handles() for device in self._devices(handle)]
         return sorted(found, key=_order)
 
@@ -123,7 +121,7 @@ class NvidiaBackend:
                 wanted.setdefault(device.detail.place.card, []).append(device.detail)
         if self._partitions is None or not (wanted or self._partitions.cards()):
             return
-        with self._nvml():
+        with nvml.started(self._root):
             for card in sorted(wanted.keys() | self._partitions.cards()):
                 try:
                     handle = pynvml.nvmlDeviceGetHandleByUUID(card)
@@ -134,7 +132,7 @@ class NvidiaBackend:
                 self._partitions.settle(handle, card, wanted.get(card, []))
 
     def _made(self, device: Device) -> nvidia_mig.Instance:
-        with self._nvml():
+        with nvml.started(self._root):
             card = pynvml.nvmlDeviceGetHandleByUUID(device.detail.place.card)
             found = nvidia_partitions.instance(card, device.detail)
         if found is None:
@@ -154,25 +152,8 @@ class NvidiaBackend:
 
     def usage(self, devices: Sequence[Device]) -> list[Usage]:
         """See Backend."""
-        with self._nvml():
+        with nvml.started(self._root):
             return [_usage(device) for device in devices if not isinstance(device.detail, Partition)]
-
-    @contextmanager
-    def _nvml(self) -> Iterator[None]:
-        """NVML started; what goes wrong in it is a DriverError that names the library."""
-        library = self._root.required_library("libnvidia-ml.so.1")
-        try:
-            # glibc answers pynvml's own load of "libnvidia-ml.so.1" with the library that has this SONAME.
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-            pynvml.nvmlInit()
-        except (OSError, pynvml.NVMLError) as problem:
-            raise DriverError(f"NVML of {self._root.on_host(library)} does not start: {problem}") from problem
-        try:
-            yield
-        except pynvml.NVMLError as problem:
-            raise DriverError(f"NVML of {self._root.on_host(library)} failed: {problem}") from problem
-        finally:
-            pynvml.nvmlShutdown()
 
     def _devices(self, handle: Any) -> Iterator[Device]:
         card = self._device(handle)
@@ -188,8 +169,8 @@ class NvidiaBackend:
 
     def _device(self, handle: Any) -> Device:
         minor = pynvml.nvmlDeviceGetMinorNumber(handle)
-        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-        pci = nvidia_topology.bus_id(_text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        uuid = nvml.text(pynvml.nvmlDeviceGetUUID(handle))
+        pci = nvidia_topology.bus_id(nvml.text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
         major, minor_capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
         attributes: dict[str, Attribute] = {
@@ -197,10 +178,10 @@ class NvidiaBackend:
             "brand": BRANDS.get(pynvml.nvmlDeviceGetBrand(handle), "Unknown"),
             "cudaComputeCapability": Version(f"{major}.{minor_capability}"),
             "cudaDriverVersion": Version(f"{cuda // 1000}.{cuda % 1000 // 10}"),
-            "driverVersion": Version(_text(pynvml.nvmlSystemGetDriverVersion())),
+            "driverVersion": Version(nvml.text(pynvml.nvmlSystemGetDriverVersion())),
             "minor": minor,
             "pcieBusID": pci,
-            "productName": _text(pynvml.nvmlDeviceGetName(handle)),
+            "productName": nvml.text(pynvml.nvmlDeviceGetName(handle)),
             "type": DEVICE_TYPE,
             "uuid": uuid,
         }
@@ -272,7 +253,3 @@ def _minor(device: Device) -> int:
     minor = device.attributes["minor"]
     assert isinstance(minor, int)  # noqa: S101
     return minor
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -16,6 +16,7 @@ from typing import Any
 import pynvml
 import structlog
 
+from hami_dra.devices import nvml
 from hami_dra.devices.backend import Problem
 from hami_dra.model.device import Device
 
@@ -89,7 +90,7 @@ class NvidiaHealth:
         except pynvml.NVMLError as problem:
             return [Problem(device.name, "lost", f"NVML: {problem}")]
         card = _card(handle)
-        uuid = _text(pynvml.nvmlDeviceGetUUID(card))
+        uuid = nvml.text(pynvml.nvmlDeviceGetUUID(card))
         self._reached.add(uuid)
         action = _recovery_action(card)
         event = self._events.get(uuid)
@@ -132,7 +133,7 @@ class NvidiaHealth:
                 self.close()
 
     def _hear(self, event: Any, now: float) -> None:
-        uuid = _text(pynvml.nvmlDeviceGetUUID(event.device))
+        uuid = nvml.text(pynvml.nvmlDeviceGetUUID(event.device))
         code = int(event.eventData)
         if event.eventType == pynvml.nvmlEventTypeDoubleBitEccError:
             self._events[uuid] = _Event("ecc", "", "uncorrectable memory error", now)
@@ -156,7 +157,3 @@ def _recovery_action(handle: Any) -> int | None:
     except pynvml.NVMLError:
         return None
     return int(field.value.uiVal) if field.nvmlReturn == pynvml.NVML_SUCCESS else None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -11,6 +11,7 @@ from typing import Any
 
 import pynvml
 
+from hami_dra.devices import nvml
 from hami_dra.model.device import Attribute, Capacity, Device
 from hami_dra.model.names import MIG_TYPE
 
@@ -57,9 +58,9 @@ def instances(handle: Any) -> Iterator[Found]:
             continue
         yield Found(
             Instance(pynvml.nvmlDeviceGetGpuInstanceId(mig), pynvml.nvmlDeviceGetComputeInstanceId(mig)),
-            _text(pynvml.nvmlDeviceGetUUID(mig)),
+            nvml.text(pynvml.nvmlDeviceGetUUID(mig)),
             # NVML has no call for the profile; its name ends with it: "NVIDIA A30 MIG 1g.6gb".
-            _text(pynvml.nvmlDeviceGetName(mig)).rpartition(" MIG ")[2],
+            nvml.text(pynvml.nvmlDeviceGetName(mig)).rpartition(" MIG ")[2],
             int(pynvml.nvmlDeviceGetMemoryInfo(mig).total),
         )
 
@@ -74,7 +75,3 @@ def device(card: Device, found: Found, capacities: tuple[Capacity, ...]) -> Devi
     }
     name = f"hami-mig-{card.attributes['minor']}-{found.instance.gpu}-{found.instance.compute}"
     return Device(name, found.uuid, {**card.attributes, **own}, capacities, detail=found.instance)
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

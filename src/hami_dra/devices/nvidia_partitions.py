@@ -16,6 +16,7 @@ from typing import Any
 import pynvml
 import structlog
 
+from hami_dra.devices import nvml
 from hami_dra.devices.nvidia_mig import Instance
 from hami_dra.model.device import Attribute, Capacity, Device, Parts
 from hami_dra.model.errors import DriverError
@@ -145,7 +146,7 @@ def _possible(handle: Any, card: str) -> Iterator[Partition]:
     (`1g.6gb+me`) are left out: an administrator who wants them cuts them."""
     found = []
     for kind, info in _profiles(handle):
-        name = _text(info.name).removeprefix("MIG ")
+        name = nvml.text(info.name).removeprefix("MIG ")
         if "+" not in name:
             memory = int(info.memorySizeMB) * MIB
             for place in _placements(handle, info.id):
@@ -202,7 +203,3 @@ def _compute_instances(made: Any) -> list[Any]:
         pynvml.nvmlGpuInstanceGetComputeInstances(made, info.id, found, byref(count))
         every += found[: count.value]
     return every
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -6,7 +6,6 @@ keeps it started in between, so that a start here is a count and no work.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from typing import Any
 
 import pynvml
 
+from hami_dra.devices import nvml
 from hami_dra.devices.driver_root import DriverRoot
-from hami_dra.model.errors import DriverError
 from hami_dra.model.reading import CardReading, DriverProcess
 
 
@@ -45,19 +44,9 @@ class NvidiaReadings:
     @contextmanager
     def _handles(self) -> Iterator[dict[int, Any]]:
         """By NVML's index; None in place of a handle that NVML does not give."""
-        library = self._root.required_library("libnvidia-ml.so.1")
-        try:
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-            pynvml.nvmlInit()
-        except (OSError, pynvml.NVMLError) as problem:
-            raise DriverError(f"NVML of {self._root.on_host(library)} does not start: {problem}") from problem
-        try:
+        with nvml.started(self._root):
             count = pynvml.nvmlDeviceGetCount()
             yield {index: _maybe(partial(pynvml.nvmlDeviceGetHandleByIndex, index)) for index in range(count)}
-        except pynvml.NVMLError as problem:
-            raise DriverError(f"NVML of {self._root.on_host(library)} failed: {problem}") from problem
-        finally:
-            pynvml.nvmlShutdown()
 
 
 def memory_info(handle: Any) -> Any:
@@ -72,9 +61,9 @@ def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
     rates = _maybe(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
     milliwatts = _maybe(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
     return CardReading(
-        uuid=before.uuid if before else _text(pynvml.nvmlDeviceGetUUID(handle)),
+        uuid=before.uuid if before else nvml.text(pynvml.nvmlDeviceGetUUID(handle)),
         index=before.index if before else pynvml.nvmlDeviceGetMinorNumber(handle),
-        product=before.product if before else _text(pynvml.nvmlDeviceGetName(handle)),
+        product=before.product if before else nvml.text(pynvml.nvmlDeviceGetName(handle)),
         memory_used=int(memory.used),
         memory=int(memory.total),
         utilization=None if rates is None else rates.gpu / 100,
@@ -85,7 +74,7 @@ def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
 
 
 def _processes(handle: Any) -> Iterator[DriverProcess]:
-    uuid = _maybe(lambda: _text(pynvml.nvmlDeviceGetUUID(handle)))
+    uuid = _maybe(lambda: nvml.text(pynvml.nvmlDeviceGetUUID(handle)))
     running = _maybe(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) if uuid else None
     for process in running or ():
         yield DriverProcess(uuid or "", int(process.pid), int(process.usedGpuMemory or 0))
@@ -97,7 +86,3 @@ def _maybe(call: Callable[[], Any]) -> Any:
         return call()
     except pynvml.NVMLError:
         return None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

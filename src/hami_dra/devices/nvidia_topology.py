@@ -8,6 +8,7 @@ from typing import Any
 
 import pynvml
 
+from hami_dra.devices import nvml
 from hami_dra.model.device import Attribute
 
 MOST_LINKS = 18  # NVML_NVLINK_MAX_LINKS
@@ -54,7 +55,7 @@ def _links(handle: Any) -> Iterator[str]:
     for link in range(MOST_LINKS):
         try:
             if pynvml.nvmlDeviceGetNvLinkState(handle, link):
-                yield bus_id(_text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId))
+                yield bus_id(nvml.text(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId))
         except pynvml.NVMLError:  # no such link, or a card without NVLink
             return
 
@@ -69,7 +70,7 @@ def _mig_mode(handle: Any) -> str | None:
 
 def _serial(handle: Any) -> str | None:
     try:
-        return _text(pynvml.nvmlDeviceGetSerial(handle))
+        return nvml.text(pynvml.nvmlDeviceGetSerial(handle))
     except pynvml.NVMLError:
         return None
 
@@ -78,7 +79,3 @@ def bus_id(nvml: str) -> str:
     """NVML's 00000000:65:01.0 as the kernel writes it: 0000:65:01.0, lower case."""
     domain, _, rest = nvml.lower().partition(":")
     return f"{int(domain, 16):04x}:{rest}"
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -134,7 +134,7 @@ def test_cores_that_come_with_memory_ask_for_a_template_that_has_as_many():
 
 
 def parts(slices, *sizes):
-    """(cores, memory) of each alternative of a Pod with that many slices of an Enflame card, by size of card."""
+    """(cores, memory) that a Pod with that many slices asks for of an Enflame card of each of SIZES."""
     driver = "enflame.project-hami.io"
     attributes = {"type": {"string": "hami-enflame"}}
     cards = [Card(driver, "n1", f"gcu-{at}", size, 100, True, attributes) for at, size in enumerate(sizes)]

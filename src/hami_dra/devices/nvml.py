@@ -1,0 +1,38 @@
+"""NVML below a driver root, and what pynvml's answers have in common."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pynvml
+
+from hami_dra.devices.driver_root import DriverRoot
+from hami_dra.model.errors import DriverError
+
+
+@contextmanager
+def started(root: DriverRoot) -> Iterator[None]:
+    """NVML started for the block; what goes wrong in it is a DriverError that names the library.
+
+    It is counted: while `nvidia_health` keeps it started, a start here is no work.
+    """
+    library = root.required_library("libnvidia-ml.so.1")
+    try:
+        # glibc answers pynvml's own load of "libnvidia-ml.so.1" with the library that has this SONAME.
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        pynvml.nvmlInit()
+    except (OSError, pynvml.NVMLError) as problem:
+        raise DriverError(f"NVML of {root.on_host(library)} does not start: {problem}") from problem
+    try:
+        yield
+    except pynvml.NVMLError as problem:
+        raise DriverError(f"NVML of {root.on_host(library)} failed: {problem}") from problem
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def text(value: str | bytes) -> str:
+    """A string of NVML: pynvml's older versions answer bytes."""
+    return value.decode() if isinstance(value, bytes) else value
