@@ -195,6 +195,11 @@ class Profile(Form, kw_only=True):
         return f"{self.family}.project-hami.io"
 
 
+def schema() -> dict[str, Any]:
+    """The form as JSON Schema, for editors. What it cannot say, `load` finds."""
+    return msgspec.json.schema(Profile)
+
+
 def load(path: Path) -> Profile:
     """Read one profile; UserError says what is wrong with it, at which key."""
     try:

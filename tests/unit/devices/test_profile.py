@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from hami_dra.devices import families, profile
 from hami_dra.model.errors import UserError
 from tests.support.trees import PROFILES
+
+DOCS = Path(__file__).parents[3] / "docs"
+SCHEMA = DOCS / "profile.schema.json"
 
 # The smallest profile that works: what a person starts from.
 ACME: dict[str, Any] = {
@@ -174,3 +179,27 @@ def test_each_shipped_profile_says_in_one_line_what_it_enforces_and_on_what_it_w
     each = profile.load(path)
     assert "\n" not in each.enforcement.strip()
     assert each.verified == "simulated tree", "nobody has reported hardware yet"
+
+
+def test_the_schema_for_editors_is_that_of_the_form() -> None:
+    stale = "run: python -m tests.unit.devices.test_profile"
+    assert json.loads(SCHEMA.read_text()) == profile.schema(), stale
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(PROFILES.glob("*.yaml")), DOCS / "examples/acme.yaml"], ids=lambda path: str(path.stem)
+)
+def test_an_editor_finds_nothing_wrong_with_our_profiles(path: Path) -> None:
+    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("colour", "red"), ("enforces", "strictly"), ("facts/memory/multiply", "ten")]
+)
+def test_an_editor_sees_a_key_or_a_value_that_is_none(path: str, value: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed(path, value), json.loads(SCHEMA.read_text()))
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(profile.schema(), indent=1) + "\n")

@@ -112,6 +112,12 @@ def test_a_simulated_host_shows_a_slice_for_each_of_its_families() -> None:
         "neuron": 8,
     }
     assert {(spec["nodeName"], spec["pool"]["name"]) for spec in found.values()} == {("n1", "n1")}
+    cores = [device["capacity"]["cores"]["value"] for device in found["neuron.project-hami.io"]["devices"]]
+    assert sum(map(int, cores)) == 16
+    products = {
+        device["attributes"]["productName"]["string"] for spec in found.values() for device in spec["devices"]
+    }
+    assert products == {"NVIDIA A10", "AMD Instinct MI300X", "Ascend910B3", "Trainium1"}
 
 
 def test_one_family_can_be_asked_for_alone_and_one_of_ones_own() -> None:
