@@ -133,24 +133,28 @@ def test_cores_that_come_with_memory_ask_for_a_template_that_has_as_many():
     assert checked > 20
 
 
-def parts(slices, *sizes):
-    """(cores, memory) that a Pod with that many slices asks for of an Enflame card of each of SIZES."""
+def parts(limits, *sizes):
+    """(cores, memory) that a Pod asks for of an Enflame card of each of SIZES."""
     driver = "enflame.project-hami.io"
     attributes = {"type": {"string": "hami-enflame"}}
     cards = [Card(driver, "n1", f"gcu-{at}", size, 100, True, attributes) for at, size in enumerate(sizes)]
-    source = pod({"enflame.com/drs-gcu": str(slices)})
+    source = pod({f"enflame.com/{name}": str(amount) for name, amount in limits.items()})
     (claim,) = convert(source, "ml", SETTINGS, Surroundings(cards=cards)).claims.values()
     (request,) = claim["devices"]["requests"]
     asked_for = [each["capacity"]["requests"] for each in request["firstAvailable"]]
-    return [(int(each["cores"]), int(each["memory"])) for each in asked_for]
+    return [(int(each.get("cores", 0)), int(each["memory"])) for each in asked_for]
 
 
 def test_slices_are_that_part_of_one_cards_memory_and_cores_whatever_its_size():
-    assert parts(3, 32768 * MI, 65536 * MI) == [(50, 16384 * MI), (50, 32768 * MI)]
+    assert parts({"drs-gcu": 3}, 32768 * MI, 65536 * MI) == [(50, 16384 * MI), (50, 32768 * MI)]
+
+
+def test_a_percentage_is_one_of_each_size_of_card():
+    assert parts({"vgcu": 1, "vgcu-percentage": 25}, 32768 * MI) == [(0, 8192 * MI)]
 
 
 def test_as_many_slices_as_a_card_has_fit_on_it():
-    ((cores, memory),) = parts(1, 16384 * MI)
+    ((cores, memory),) = parts({"drs-gcu": 1}, 16384 * MI)
     assert 6 * cores <= 100
     assert 6 * memory <= 16384 * MI
     assert 6 * memory > 0.9 * 16384 * MI
