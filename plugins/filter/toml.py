@@ -3,7 +3,7 @@
 text   | toml_set(table, key, value)         the text with the value; the rest stays byte for byte
 text   | toml_plan(table, key, value, file)  the same as `{"text": ..., "problem": ...}`
 before | toml_differences(after)             dotted keys whose values differ, of two `config dump`s
-text   | toml_value(key, key, ...)           one value, or nothing
+text   | toml_value(key, key, default=...)   one value, or the default
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def _differences(before: Any, after: Any, path: str) -> list[str]:
     return [] if before == after else [path]
 
 
-def toml_value(text: str, *path: str) -> Any:
-    """The value at a path of keys; None when there is none."""
-    return _lookup(tomllib.loads(text), list(path))
+def toml_value(text: str, *path: str, default: Any = None) -> Any:
+    """The value at a path of keys; `default` when there is none."""
+    found = _lookup(tomllib.loads(text), list(path))
+    return default if found is None else found
 
 
 def _edited(lines: list[str], start: int, key: str, line: str) -> list[str]:

@@ -20,7 +20,7 @@ attributes:
     description: Says what would change.
   diff_mode:
     support: full
-    description: The text before and after.
+    description: The lines that change and no others, because a neighbour of theirs may be a password.
 options:
   path: {description: The file., type: path, required: true}
   keep: {description: Folder for originals., type: path, default: /var/lib/hami/kept}
@@ -57,6 +57,7 @@ kept:
 
 import base64  # noqa: E402
 import contextlib  # noqa: E402
+import difflib  # noqa: E402
 import hashlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
@@ -183,6 +184,13 @@ def remove_empty(folders: list[str]) -> None:
             os.rmdir(folder)
 
 
+def changed_lines(path: Path, before: bytes | None, after: bytes | None) -> str:
+    """A unified diff without context: the lines around a change are none of ours to show."""
+    old, new = ((data or b"").decode(errors="replace").splitlines() for data in (before, after))
+    lines = difflib.unified_diff(old, new, str(path), str(path), n=0, lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def main() -> None:
     """Write or restore one file."""
     module = AnsibleModule(
@@ -194,24 +202,22 @@ def main() -> None:
         },
         required_if=[("state", "written", ["content"])],
         supports_check_mode=True,
+        # The text may hold its owner's credentials: neither the system's log nor -vvv gets it.
+        no_log=True,
     )
+    content = (module.params["content"] or "").encode()
+    module.params["content"] = "hidden: may hold credentials"
     path, keep = Path(module.params["path"]), Path(module.params["keep"])
     before = read(path)
     try:
         if module.params["state"] == "written":
-            content = module.params["content"].encode()
             changed, ours, after = write(path, keep, content, module.check_mode), True, content
         else:
             back = undo if module.params["state"] == "undone" else restore
             changed, ours, after = back(path, keep, module.check_mode)
     except OSError as problem:
         module.fail_json(msg=f"{path}: {problem.strerror}; nothing was changed there")
-    diff = {
-        "before_header": str(path),
-        "after_header": str(path),
-        "before": (before or b"").decode(errors="replace"),
-        "after": (after or b"").decode(errors="replace"),
-    }
+    diff = {"prepared": changed_lines(path, before, after)}
     module.exit_json(changed=changed, ours=ours, kept=str(record_path(keep, path)), diff=diff)
 
 

@@ -121,6 +121,13 @@ def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monke
     assert path.read_bytes() == b"old \xff bytes"
 
 
+def test_the_diff_shows_the_changed_lines_and_no_neighbour_of_theirs(path):
+    shown = kept.changed_lines(path, b"password = x\ncdi = false\n", b"password = x\ncdi = true\n")
+    assert shown.splitlines()[2:] == ["@@ -2 +2 @@", "-cdi = false", "+cdi = true"]
+    assert kept.changed_lines(path, None, b"new\n").splitlines()[2:] == ["@@ -0,0 +1 @@", "+new"]
+    assert kept.changed_lines(path, b"old\n", None).splitlines()[2:] == ["@@ -1 +0,0 @@", "-old"]
+
+
 def test_check_mode_only_says_what_would_change(path, keep):
     assert write(path, keep, b"new", check=True)
     assert not keep.exists()

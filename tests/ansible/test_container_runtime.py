@@ -1,0 +1,89 @@
+"""What the role container_runtime would change, by check mode on this machine.
+
+The programs that it asks (systemctl, containerd, crio) are simulated: scripts with fixed answers. Real ones
+run in the molecule scenario container_runtime.
+"""
+
+import pytest
+
+from tests.ansible.stand_ins import Machine
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "planted-secret-4711"
+
+CONTAINERD = f"""\
+version = 3
+[plugins."io.containerd.cri.v1.images".registry.configs."registry.example.com".auth]
+  username = "puller"
+  password = "{PASSWORD}"
+[plugins."io.containerd.cri.v1.runtime"]
+  enable_cdi = false
+[plugins."io.containerd.cri.v1.images".registry.configs."other.example.com".auth]
+  password = "{PASSWORD}"
+"""
+
+
+class Node(Machine):
+    """A node with a runtime."""
+
+    def runs(self, service: str) -> None:
+        """Let systemctl say that SERVICE, and none of the others that are asked for, is active."""
+        answers = f"""
+if [ "$1" = is-active ]; then
+  shift
+  for unit in "$@"; do [ "$unit" = {service} ] && echo active || echo inactive; done
+else
+  printf 'Id={service}.service\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n'
+fi"""
+        self.program("systemctl", answers)
+
+    def crio(self, settings: str) -> None:
+        """A CRI-O with SETTINGS in [crio.runtime]; like the real one it leaves out what is as by default."""
+        self.runs("crio")
+        self.program("crio", f"cat <<'END'\n[crio.runtime]\n# cdi_spec_dirs = []\n{settings}\nEND")
+
+    def check(self, *arguments: str, fails: bool = False) -> str:
+        """The output of the role in check and diff mode."""
+        book = self.folder / "play.yml"
+        book.write_text("- hosts: all\n  gather_facts: false\n  roles: [container_runtime]\n")
+        config = self.folder / "config.toml"
+        config.write_text(CONTAINERD)
+        more = ["--check", "--diff", "-e", f"container_runtime_config={config}", *arguments]
+        return self.play(book, *more, inventory="all: {hosts: {node: }}", fails=fails)
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+def test_crio_as_it_is_installed_needs_nothing(node):
+    node.crio("")
+    assert "changed=0" in node.check()
+
+
+def test_crio_gets_the_folder_that_is_missing_beside_its_owners(node):
+    node.crio('cdi_spec_dirs = ["/opt/cdi"]')
+    assert '+cdi_spec_dirs = ["/opt/cdi", "/var/run/cdi"]' in node.check()
+
+
+def test_crio_without_any_folder_gets_ours(node):
+    node.crio("cdi_spec_dirs = []")
+    assert '+cdi_spec_dirs = ["/var/run/cdi"]' in node.check()
+
+
+def test_a_crio_that_cannot_read_its_configuration_stops_the_run_with_its_words(node):
+    node.crio("")
+    node.program("crio", "echo '/etc/crio/crio.conf: line 7: expected value' >&2; exit 1")
+    output = node.check(fails=True)
+    assert "CRI-O cannot read its configuration: /etc/crio/crio.conf: line 7: expected value" in output
+    assert "changed=0" in output
+
+
+def test_a_registrys_password_beside_the_change_is_in_no_output_however_much_is_asked_for(node):
+    node.runs("containerd")
+    node.program("containerd", f'[ "$1" = --version ] && echo v2.1.0 || cat {node.folder / "config.toml"}')
+    output = node.check("-vvv")
+    assert "+ enable_cdi = true" in output
+    assert PASSWORD not in output
