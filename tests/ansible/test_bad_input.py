@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.ansible.stand_ins import ROOT, Machine
 
 
 @pytest.fixture
@@ -38,9 +38,20 @@ def run(tmp_path):
 LOCAL = f"ansible_connection: local, ansible_python_interpreter: {sys.executable}"
 
 
-def test_an_inventory_without_gpu_nodes_is_refused(run):
-    output = run(f"all: {{hosts: {{control: {{{LOCAL}}}}}}}\n", "inventory")
-    assert "inventory: the group gpu_nodes is empty; list the nodes with GPUs in it" in output
+@pytest.mark.parametrize(
+    ("inventory", "group"),
+    [
+        ("control_plane: {hosts: {a: }}", "gpu_nodes"),
+        ("gpu_nodes: {hosts: {a: }}", "control_plane"),
+        ("control-plane: {hosts: {a: }}\ngpu_nodes: {hosts: {b: }}", "control_plane"),
+        ("gpu_nodes: [not an inventory", "gpu_nodes"),
+    ],
+)
+def test_an_inventory_without_one_of_the_groups_is_refused(tmp_path, inventory, group):
+    """Ansible itself would run no play of a group that is missing, and end well."""
+    output = Machine(tmp_path).play(ROOT / "playbooks/site.yml", "--check", inventory=inventory, fails=True)
+    assert f"inventory: the group {group} is empty; list the" in output
+    assert "changed=0" in output
 
 
 def test_an_inventory_with_two_kinds_of_driver_is_refused(run):
