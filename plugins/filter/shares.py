@@ -1,7 +1,7 @@
-"""Who uses a share.
+"""Who uses a share, of whatever family of accelerators.
 
-pods   | sharing_pods(claims, driver)   the Pods that use a claim of the driver, and their restarts
-claims | claims_in_use(driver)          names of the claims that somebody holds
+pods   | sharing_pods(claims)   the Pods that use a claim of ours, and their restarts
+claims | claims_in_use          names of the claims of ours that somebody holds
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import Any
 
 Object = dict[str, Any]
 
+OURS = ".project-hami.io"
+"""End of the name of every DRA driver of ours."""
 
-def sharing_pods(pods: list[Object], claims: list[Object], driver: str) -> list[Object]:
-    """`{"name": "namespace/name", "uid", "restarts"}` of each Pod that a claim of DRIVER is reserved for."""
+
+def sharing_pods(pods: list[Object], claims: list[Object]) -> list[Object]:
+    """`{"name": "namespace/name", "uid", "restarts"}` of each Pod that a claim of ours is reserved for."""
     users = {
         user["uid"]
         for claim in claims
-        if any(result["driver"] == driver for result in _results(claim))
+        if _is_ours(claim)
         for user in claim["status"].get("reservedFor") or []
     }
     return [
@@ -33,19 +36,18 @@ def sharing_pods(pods: list[Object], claims: list[Object], driver: str) -> list[
     ]
 
 
-def claims_in_use(claims: list[Object], driver: str) -> list[str]:
-    """`namespace/name` of each allocated claim of DRIVER that is reserved for somebody."""
+def claims_in_use(claims: list[Object]) -> list[str]:
+    """`namespace/name` of each allocated claim of ours that is reserved for somebody."""
     return [
         f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"
         for claim in claims
-        if claim.get("status", {}).get("reservedFor")
-        and any(result["driver"] == driver for result in _results(claim))
+        if claim.get("status", {}).get("reservedFor") and _is_ours(claim)
     ]
 
 
-def _results(claim: Object) -> list[Object]:
+def _is_ours(claim: Object) -> bool:
     devices = (claim.get("status", {}).get("allocation") or {}).get("devices") or {}
-    return devices.get("results") or []
+    return any(result["driver"].endswith(OURS) for result in devices.get("results") or [])
 
 
 class FilterModule:

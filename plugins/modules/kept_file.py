@@ -173,7 +173,7 @@ def restore(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | No
         elif now != original:
             replace(path, original, record["mode"], (record["uid"], record["gid"]))
         target.unlink()
-        remove_empty([str(keep)])
+        remove_empty([str(keep), str(keep.parent)])
     return True, True, original
 
 

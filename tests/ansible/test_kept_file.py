@@ -9,7 +9,7 @@ kept = plugin("modules/kept_file.py")
 
 @pytest.fixture
 def keep(tmp_path):
-    return tmp_path / "kept"
+    return tmp_path / "hami/kept"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_original_comes_back_with_its_mode(path, keep):
     assert restore(path, keep) == (True, True)
     assert path.read_bytes() == b"old \xff bytes"
     assert path.stat().st_mode & 0o7777 == 0o640
-    assert not keep.exists()
+    assert not keep.parent.exists()
 
 
 def test_a_file_that_was_not_there_goes_again(tmp_path, keep):

@@ -1,0 +1,73 @@
+"""When the plays that call Helm do so, and when they leave it alone. kubectl and helm are simulated."""
+
+import json
+
+import pytest
+
+from tests.ansible.stand_ins import ROOT, Machine
+
+pytestmark = pytest.mark.slow
+
+INVENTORY = "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: {hami_driver: DRIVER}}}\n"
+
+
+def claim(driver: str) -> dict:
+    devices = {"results": [{"driver": driver, "request": "gpu"}]}
+    status = {"allocation": {"devices": devices}, "reservedFor": [{"uid": "1"}]}
+    return {"metadata": {"namespace": "ml", "name": "notebook"}, "status": status}
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A cluster with a release, in which a claim of DRIVER is in use; helm notes what it is told."""
+    made = Machine(tmp_path)
+    made.told = tmp_path / "told"
+    made.program(
+        "helm",
+        f"""
+echo "$*" >>{made.told}
+case $* in *--values*) cat >/dev/null ;; esac
+echo '{{"info": {{"status": "deployed"}}}}'""",
+    )
+    made.program("kubectl", f"cat {tmp_path / 'claims.json'}")
+    return made
+
+
+def run(machine, playbook, *arguments, driver="host", used="amd.project-hami.io", fails=False):
+    """Run the cluster's part of a playbook: what helm was told, and the output."""
+    (machine.folder / "claims.json").write_text(json.dumps({"items": [claim(used)]}))
+    inventory = INVENTORY.replace("DRIVER", driver)
+    # Only what runs once for the cluster: this machine is no node.
+    arguments = ["--limit=control", *arguments]
+    output = machine.play(ROOT / "playbooks" / playbook, *arguments, inventory=inventory, fails=fails)
+    return (machine.told.read_text() if machine.told.exists() else ""), output
+
+
+def test_a_removal_is_refused_while_a_claim_of_any_family_is_in_use(machine):
+    told, output = run(machine, "reset.yml", "--tags=driver", fails=True)
+    assert told == ""
+    assert "1 claims are in use, the first is ml/notebook; delete their Pods first, or run again" in output
+
+
+def test_a_removal_goes_ahead_when_nobody_of_ours_is_in_the_way(machine):
+    told, _ = run(machine, "reset.yml", "--tags=driver", used="gpu.example.com")
+    assert "uninstall hami --wait" in told
+    assert "--no-hooks" not in told
+
+
+def test_a_removal_that_is_told_to_goes_ahead_without_the_charts_own_question(machine):
+    told, _ = run(machine, "reset.yml", "--tags=driver", "-e", "hami_reset_force=true")
+    assert "uninstall hami" in told
+    assert "--no-hooks" in told
+
+
+@pytest.mark.parametrize(("driver", "installed"), [("operator", True), ("host", False)])
+def test_gpu_operator_is_installed_where_it_brings_the_driver_and_nowhere_else(machine, driver, installed):
+    told, _ = run(machine, "site.yml", "--tags=operator", "--check", driver=driver)
+    assert ("gpu-operator" in told) == installed
+
+
+@pytest.mark.parametrize(("source", "installed"), [("cert_manager", True), ("self", False)])
+def test_cert_manager_is_installed_where_it_is_asked_for(machine, source, installed):
+    told, _ = run(machine, "site.yml", "--tags=certs", "--check", "-e", f"hami_certificates={source}")
+    assert ("cert-manager" in told) == installed
