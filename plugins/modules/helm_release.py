@@ -189,7 +189,8 @@ def main() -> None:
 
     def run(arguments: list[str], missing: str = "") -> str:
         words = [helm, "--namespace", options["namespace"], *arguments]
-        code, out, error = module.run_command(words, data=json.dumps(values))
+        # Only who reads them gets the values: to write to a program that has ended is an error.
+        code, out, error = module.run_command(words, data=json.dumps(values) if "--values" in words else None)
         if code != 0 and missing and "not found" in error:
             return missing
         if code != 0:
