@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hami_dra.devices import families
-from hami_dra.devices.profile import load
+from hami_dra.devices.profile_file import load
 from tests.support.trees import PROFILES
 from tests.unit.devices.test_profile import ACME
 

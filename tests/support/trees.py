@@ -8,7 +8,7 @@ from pathlib import Path
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.generic import GenericBackend
 from hami_dra.devices.host import Host
-from hami_dra.devices.profile import load
+from hami_dra.devices.profile_file import load
 
 TREES = Path(__file__).parents[1] / "trees"
 PROFILES = Path(__file__).parents[2] / "src/hami_dra/devices/profiles"

@@ -11,7 +11,8 @@ from pathlib import Path
 from hami_dra.devices.backend import Backend
 from hami_dra.devices.generic import GenericBackend
 from hami_dra.devices.host import Host
-from hami_dra.devices.profile import Profile, load
+from hami_dra.devices.profile import Profile
+from hami_dra.devices.profile_file import load
 from hami_dra.model.errors import UserError
 
 NVIDIA = "nvidia"

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from hami_dra.devices import template
+from hami_dra.devices.profile import Amount, Fact, Node, Profile
 from hami_dra.model import quantity
-
-if TYPE_CHECKING:
-    from hami_dra.devices.profile import Amount, Fact, Node, Profile
-
-MANUAL = "See docs/profiles.md"
 
 Finding = tuple[str, str]
 """Key, and what is wrong with it."""

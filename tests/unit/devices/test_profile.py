@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from hami_dra.devices import families, profile
+from hami_dra.devices import families, profile, profile_file
 from hami_dra.model.errors import UserError
 from tests.support.trees import PROFILES
 
@@ -53,12 +53,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def refusal(body: Any) -> str:
     with pytest.raises(UserError) as caught:
-        profile.parse(body, "acme.yaml", "acme")
+        profile_file.parse(body, "acme.yaml", "acme")
     return str(caught.value)
 
 
 def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
-    assert profile.parse(ACME, "acme.yaml", "acme").driver == "acme.project-hami.io"
+    assert profile_file.parse(ACME, "acme.yaml", "acme").driver == "acme.project-hami.io"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_yaml_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "acme.yaml"
     path.write_text("profile: 1\nfamily: [\n")
     with pytest.raises(UserError, match=r"acme\.yaml:\d+: is not YAML"):
-        profile.load(path)
+        profile_file.load(path)
 
 
 def test_one_bad_profile_stops_no_other(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_profile_of_the_operator_takes_the_place_of_ours(tmp_path: Path) -> No
 def test_each_shipped_profile_says_in_one_line_what_it_enforces_and_on_what_it_was_verified(
     path: Path,
 ) -> None:
-    each = profile.load(path)
+    each = profile_file.load(path)
     assert "\n" not in each.enforcement.strip()
     assert each.verified == "simulated tree", "nobody has reported hardware yet"
 
