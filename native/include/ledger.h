@@ -39,6 +39,20 @@ typedef struct {
 } ledger_slot;
 
 /*
+ * What a process holds of the card beyond what the limiter saw it take, as the node's agent learns it from
+ * the driver. An entry counts only while the slot is that process's: a dead one's is free with its slot. The
+ * agent alone writes them, the pid first to 0 and last to what it is; who takes or clears a slot takes its
+ * entries out.
+ */
+#define LEDGER_EXCESSES 64
+
+typedef struct {
+    _Atomic uint32_t slot;
+    _Atomic uint32_t pid; /* as in the slot; 0: no entry */
+    _Atomic uint64_t bytes;
+} ledger_excess;
+
+/*
  * How the node's agent, which sees all shares of a card, wants this one to compute. Worth nothing once `at`
  * is older than LEDGER_HINT_LIFE_NS: then a share goes by its own limits alone.
  */
@@ -71,18 +85,21 @@ typedef struct {
     _Atomic uint64_t activity;      /* another number whenever a process's compute counters have changed */
     _Atomic uint64_t counted_ns;    /* of compute_ns, what was known from earlier launches of the same work */
     ledger_hint hint;               /* which the agent writes: on a cache line of its own */
-    uint8_t reserved[128 - 80];
+    _Atomic uint32_t excess_count;  /* entries of `excess` from here on are not looked at */
+    uint8_t reserved[128 - 84];
     _Atomic uint64_t window_at;  /* CLOCK_MONOTONIC at which the window began in which use is reckoned now */
     _Atomic uint64_t window_ns;  /* compute_ns then */
     _Atomic uint32_t window_use; /* thousandths of the card that were used in the window before it */
     uint8_t reserved_between[1024 - 128 - 20];
     _Atomic uint64_t presence[LEDGER_BINS];
-    uint8_t reserved_after[LEDGER_HEADER - 1024 - 8 * LEDGER_BINS];
+    ledger_excess excess[LEDGER_EXCESSES];
     ledger_slot slots[LEDGER_SLOTS];
 } ledger_file;
 
 _Static_assert(sizeof(ledger_slot) == LEDGER_SLOT_BYTES, "a slot is a cache line");
 _Static_assert(offsetof(ledger_file, hint) == 64, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, presence) == 1024, "model/ledger.py reads it there");
+_Static_assert(offsetof(ledger_file, excess_count) == 80, "model/ledger.py reads it there");
+_Static_assert(offsetof(ledger_file, excess) == 3072, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, slots) == LEDGER_HEADER, "slots begin behind the header");
 _Static_assert(sizeof(ledger_file) == LEDGER_SIZE, "the size that the plugin makes the file with");

@@ -124,14 +124,13 @@ budget *budget_of(const char *uuid) {
 uint64_t budget_limit(const budget *self) {
     budget_refresh();
     uint64_t total = 0;
-    for (int i = 0; i < self->count; i++)
-        if (__builtin_add_overflow(total, self->shares[i]->limit.memory, &total)) return UINT64_MAX;
+    for (int i = 0; i < self->count; i++) total = plus(total, self->shares[i]->limit.memory);
     return total;
 }
 
 uint64_t budget_usage(const budget *self) {
     uint64_t total = 0;
-    for (int i = 0; i < self->count; i++) total += ledger_usage(&self->shares[i]->book);
+    for (int i = 0; i < self->count; i++) total = plus(total, ledger_usage(&self->shares[i]->book));
     return total;
 }
 
@@ -231,7 +230,7 @@ int budget_holders(const budget *self, ledger_holder *holders, int most) {
         for (int at = begin; at < count; at++) /* a process may hold memory of several shares */
             for (int earlier = 0; earlier < begin; earlier++)
                 if (holders[earlier].pid == holders[at].pid) {
-                    holders[earlier].bytes += holders[at].bytes;
+                    holders[earlier].bytes = plus(holders[earlier].bytes, holders[at].bytes);
                     holders[at--] = holders[--count];
                     break;
                 }

@@ -45,7 +45,33 @@ static bool lock_slot(int fd, int slot, short type) {
     return fcntl(fd, F_OFD_SETLK, &range) == 0;
 }
 
-static void clear_slot(ledger_slot *slot) {
+static uint64_t bytes(uint64_t word) { return word / LEDGER_UNIT * LEDGER_UNIT; }
+
+static uint32_t excesses(const ledger_file *file) {
+    uint32_t count = atomic_load(&file->excess_count);
+    return count < LEDGER_EXCESSES ? count : LEDGER_EXCESSES;
+}
+
+/* Bytes that the node's agent booked for the process in a slot. The pid is read again after them, since the
+ * agent may be about to write others. */
+static uint64_t excess_of(const ledger_file *file, uint32_t slot) {
+    uint64_t total = 0;
+    uint32_t count = excesses(file), pid = count ? atomic_load(&file->slots[slot].pid) : 0;
+    for (uint32_t i = 0; pid && i < count; i++) {
+        const ledger_excess *each = &file->excess[i];
+        if (atomic_load(&each->slot) != slot || atomic_load(&each->pid) != pid) continue;
+        uint64_t held = bytes(atomic_load(&each->bytes));
+        if (atomic_load(&each->pid) == pid) total = plus(total, held);
+    }
+    return total;
+}
+
+/* Under its lock. A successor may have the same pid, in another PID namespace or after a restart. */
+static void clear_slot(ledger_file *file, uint32_t number) {
+    ledger_slot *slot = &file->slots[number];
+    for (uint32_t i = 0, count = excesses(file); i < count; i++)
+        if (atomic_load(&file->excess[i].slot) == number) atomic_store(&file->excess[i].pid, 0);
+    atomic_store(&slot->pid, 0);
     atomic_store(&slot->pending, 0);
     atomic_store(&slot->used, 0);
     atomic_store(&slot->refused, 0);
@@ -136,7 +162,7 @@ static int take_slot(ledger *self) {
     for (int slot = 0; slot < LEDGER_SLOTS; slot++) {
         if (!lock_slot(self->lock_fd, slot, F_WRLCK)) continue;
         FAILPOINT("attach.locked");
-        clear_slot(&self->file->slots[slot]);
+        clear_slot(self->file, (uint32_t)slot);
         FAILPOINT("attach.cleared");
         raise_high(self->file, (uint32_t)slot + 1);
         atomic_store(&self->file->slots[slot].pid, (uint32_t)getpid());
@@ -165,10 +191,12 @@ static void reap(ledger *self) {
     int count = WRONG(KEEP_DEAD) ? 0 : slots_in_use(self);
     for (int slot = 0; slot < count; slot++) {
         ledger_slot *each = &self->file->slots[slot];
-        if (slot == self->slot || (!atomic_load(&each->used) && !atomic_load(&each->pending))) continue;
+        bool holds =
+            atomic_load(&each->used) || atomic_load(&each->pending) || excess_of(self->file, (uint32_t)slot);
+        if (slot == self->slot || !holds) continue;
         if (!lock_slot(self->lock_fd, slot, F_WRLCK)) continue;
         FAILPOINT("reap.locked");
-        clear_slot(each);
+        clear_slot(self->file, (uint32_t)slot);
         FAILPOINT("reap.cleared");
         lock_slot(self->lock_fd, slot, F_UNLCK);
     }
@@ -177,8 +205,6 @@ static void reap(ledger *self) {
 typedef struct {
     uint64_t granted, asked;
 } count;
-
-static uint64_t bytes(uint64_t word) { return word / LEDGER_UNIT * LEDGER_UNIT; }
 
 /* One slot. Pending is read before used, and then again: what moves from one to the other in between would be
  * missed in the other order, and counted twice without the second look. */
@@ -191,19 +217,26 @@ static count count_slot(ledger_slot *slot) {
         uint64_t used = WRONG(USED_BEFORE_PENDING) ? early : atomic_load(&slot->used);
         if (pending && !WRONG(USED_BEFORE_PENDING) && atomic_load(&slot->pending) != pending) continue;
         if (used & LEDGER_MOVED) return (count){bytes(used), 0};
-        if (pending & LEDGER_TAKEN) return (count){bytes(used) + bytes(pending), 0};
+        if (pending & LEDGER_TAKEN) return (count){plus(bytes(used), bytes(pending)), 0};
         return (count){bytes(used), pending};
     }
 }
 
-/* All slots; what this process itself is asking for is left out. */
+/* A slot with its process's excess. */
+static count count_process(const ledger *self, int slot) {
+    count found = count_slot(&self->file->slots[slot]);
+    found.granted = plus(found.granted, excess_of(self->file, (uint32_t)slot));
+    return found;
+}
+
+/* All processes; what this one itself is asking for is left out. */
 static count count_all(const ledger *self) {
     count total = {0, 0};
     int slots = slots_in_use(self);
     for (int slot = 0; slot < slots; slot++) {
-        count each = count_slot(&self->file->slots[slot]);
-        total.granted += each.granted;
-        if (slot != self->slot) total.asked += each.asked;
+        count each = count_process(self, slot);
+        total.granted = plus(total.granted, each.granted);
+        if (slot != self->slot) total.asked = plus(total.asked, each.asked);
     }
     return total;
 }
@@ -314,9 +347,9 @@ int ledger_holders(ledger *self, ledger_holder *holders, int most) {
         reap(self);
         int slots = slots_in_use(self);
         for (int slot = 0; slot < slots; slot++) {
-            ledger_slot *each = &self->file->slots[slot];
-            uint64_t held = count_slot(each).granted;
-            if (held && found < most) holders[found] = (ledger_holder){atomic_load(&each->pid), held};
+            uint64_t held = count_process(self, slot).granted;
+            if (held && found < most)
+                holders[found] = (ledger_holder){atomic_load(&self->file->slots[slot].pid), held};
             found += held > 0;
         }
     }

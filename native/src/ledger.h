@@ -19,6 +19,9 @@ typedef struct {
     pthread_mutex_t mutex;
 } ledger;
 
+/* Sums stay at the top: a damaged ledger may say more than there is, which must not come out as little. */
+static inline uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
+
 /* Prepare a ledger without touching the file. */
 void ledger_init(ledger *self, const char *path);
 
@@ -32,7 +35,8 @@ int ledger_reserve(ledger *self, uint64_t size, uint64_t limit);
 /* Give back what was reserved. */
 void ledger_refund(ledger *self, uint64_t size);
 
-/* Bytes that live processes hold together; 0 when the ledger cannot be mapped. Takes no slot. */
+/* Bytes that live processes hold together, by their own word and the agent's; 0 when the ledger cannot be
+ * mapped. Takes no slot. */
 uint64_t ledger_usage(ledger *self);
 
 /* The live processes that hold memory, by their number in their own PID namespace; how many there are, of

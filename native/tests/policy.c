@@ -37,6 +37,7 @@ int main(int argc, char **argv) {
     folder = argv[1];
     test_limits();
     test_ledger();
+    test_excess();
     test_budget();
     test_charges();
     test_code();

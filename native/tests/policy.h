@@ -14,6 +14,7 @@ void add_share(const char *shares, const char *name, const char *device, uint64_
 
 void test_limits(void);
 void test_ledger(void);
+void test_excess(void);
 void test_budget(void);
 void test_charges(void);
 void test_code(void);

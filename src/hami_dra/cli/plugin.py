@@ -177,7 +177,7 @@ def _nvidia(config: Config, given: dict[str, Any], kube: KubeClient) -> Member:
     readings = NvidiaReadings(driver_root)
     grants = PodResources(given["pod_resources"]).grants
     usage = NodeUsage(config.node, config.state, readings, grants, legacy=given["legacy_metrics"])
-    auditor = Auditor(config.node, given["audit"], readings, usage.sample, grants, kube)
+    auditor = Auditor(config.node, given["audit"], readings, usage.sample, grants, usage.book, kube)
 
     def metrics() -> str:
         return usage.text() + "".join(auditor.text())

@@ -6,6 +6,7 @@ A file is read while processes write it: each number is whole, but they need not
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import sub
 
@@ -21,8 +22,19 @@ SIZE = HEADER + SLOTS * SLOT_BYTES
 _HEADER = struct.Struct("<QQIIQQQQQ")
 _HINT = struct.Struct("<QII")
 _SLOT = struct.Struct("<QQIIQQQQQ")
+_EXCESS_COUNT = struct.Struct("<I")
+_EXCESS = struct.Struct("<IIQ")
 HINT_AT = _HEADER.size
-"""Offset of the hint, the only part that the node's agent writes."""
+"""Offset of the hint. It and the excesses are what the node's agent writes."""
+EXCESS_COUNT_AT = 80
+"""Offset of how many entries of the table of excesses are looked at."""
+HEAD_BYTES = EXCESS_COUNT_AT + 4
+"""All of the header that comes before its large tables."""
+EXCESS_AT = 3072
+"""Offset of the table of excesses."""
+EXCESSES = 64
+EXCESS_BYTES = _EXCESS.size
+"""Of one entry: slot, pid, bytes, with nothing between them."""
 PRESENCE_AT = 1024
 """Offset of the ring of bins that tell when the share was on the card."""
 PRESENCE_BINS = 256
@@ -78,6 +90,22 @@ class Slot:
     measured_ns: int
 
 
+@dataclass(frozen=True, order=True)
+class Excess:
+    """Bytes that a process holds beyond the `used` of its slot, as the agent booked them. PID 0: no entry."""
+
+    slot: int
+    pid: int
+    held: int
+
+    def pack(self) -> bytes:
+        """The bytes of an entry."""
+        return _EXCESS.pack(self.slot, self.pid, self.held)
+
+
+NO_EXCESS = Excess(0, 0, 0)
+
+
 def header(data: bytes) -> Header:
     """Read the header from the beginning of a ledger. ValueError: not a ledger of this version."""
     if len(data) < _HEADER.size:
@@ -91,6 +119,39 @@ def header(data: bytes) -> Header:
 def hint(data: bytes) -> Hint:
     """The agent's last word."""
     return Hint(*_HINT.unpack_from(data, HINT_AT))
+
+
+def excess_count(data: bytes) -> int:
+    """How many entries of the table count, at most; from the first HEAD_BYTES. ValueError as for `header`."""
+    if len(data) < HEAD_BYTES:
+        raise ValueError("not a ledger of this version")
+    return min(int(_EXCESS_COUNT.unpack_from(data, EXCESS_COUNT_AT)[0]), EXCESSES)
+
+
+def excesses(table: bytes) -> list[Excess]:
+    """Entries from their bytes, which begin at EXCESS_AT in the file; those that are whole."""
+    whole = len(table) // EXCESS_BYTES * EXCESS_BYTES
+    return [Excess(*words) for words in _EXCESS.iter_unpack(table[:whole])]
+
+
+def changes(table: Sequence[Excess], wanted: Iterable[Excess]) -> list[tuple[int, Excess]]:
+    """What to write into TABLE, in this order, so that it says what is WANTED: (place, entry).
+
+    Entries stay where they are, and what goes goes first: at no moment is anything counted twice. Where there
+    are more than places, the largest are kept.
+    """
+    largest = sorted(wanted, key=lambda each: -each.held)[:EXCESSES]
+    left = {(each.slot, each.pid): each for each in largest}
+    gone, changed, free = [], [], []
+    for place, entry in enumerate(table):
+        new = left.pop((entry.slot, entry.pid), None)
+        if new is None:
+            free.append(place)
+            if entry.pid:
+                gone.append((place, NO_EXCESS))
+        elif new != entry:
+            changed.append((place, new))
+    return gone + changed + list(zip(free, left.values(), strict=False))
 
 
 def presence(ring: bytes, bins: range) -> list[float]:
@@ -128,5 +189,13 @@ def _slot(words: tuple[int, ...]) -> Slot:
 
 
 def used(data: bytes) -> int:
-    """Bytes that all slots hold. ValueError as for `slots`."""
-    return sum(slot.used for slot in slots(data))
+    """Bytes that all slots hold, with what the agent booked for them. ValueError as for `slots`."""
+    found = slots(data)
+    table = excesses(data[EXCESS_AT : EXCESS_AT + excess_count(data) * EXCESS_BYTES])
+    beyond = sum(excess_of(number, slot, table) for number, slot in enumerate(found))
+    return sum(slot.used for slot in found) + beyond
+
+
+def excess_of(number: int, slot: Slot, table: Iterable[Excess]) -> int:
+    """Bytes that count for the process in the slot of that NUMBER."""
+    return sum(each.held for each in table if each.pid and (each.slot, each.pid) == (number, slot.pid))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from hami_dra.model.ledger import Slot
 from hami_dra.model.names import MIB
 from hami_dra.observe.processes import TenantProcess
 from hami_dra.observe.shares import NodeShare
@@ -38,29 +39,70 @@ class Finding:
         return self.process.pid, self.process.started, self.process.device_uuid, self.kind
 
 
-def judge(
-    processes: Iterable[TenantProcess], shares_of: Callable[[str], Iterable[NodeShare]]
-) -> list[Finding]:
-    """Every process that holds memory which is not booked. SHARES_OF: a Pod's shares, by its uid.
+@dataclass(frozen=True)
+class Place:
+    """A living process's slot in a share's ledger, by its number."""
 
-    Processes of two containers of a Pod may have the same number inside: they are judged together.
+    share_id: str
+    number: int
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes of a Pod on one card that have the same number inside: those of two containers may.
+
+    SHARED: whether the Pod has a share of the card; TRUSTED: one that asks for no limiter. SLOTS: those of
+    that number in the Pod's ledgers.
     """
-    groups: dict[tuple[str, str, int], list[TenantProcess]] = {}
+
+    device_uuid: str
+    processes: tuple[TenantProcess, ...]
+    shared: bool
+    trusted: bool
+    slots: tuple[Place, ...]
+
+    @property
+    def booked(self) -> int:
+        """Bytes that the processes booked themselves."""
+        return sum(place.slot.used for place in self.slots)
+
+
+def grouped(
+    processes: Iterable[TenantProcess], shares_of: Callable[[str], Iterable[NodeShare]]
+) -> list[Group]:
+    """All processes, each with its slots. SHARES_OF: a Pod's shares, by its uid."""
+    alike: dict[tuple[str, str, int], list[TenantProcess]] = {}
     for process in processes:
-        groups.setdefault((process.pod_uid, process.device_uuid, process.inner_pid), []).append(process)
+        alike.setdefault((process.pod_uid, process.device_uuid, process.inner_pid), []).append(process)
+    groups = []
+    for (pod_uid, uuid, inner_pid), found in alike.items():
+        # Containers of one claim have one share.
+        shares = {share.share_id: share for share in shares_of(pod_uid) if share.device_uuid == uuid}
+        slots = [
+            Place(share.share_id, number, slot)
+            for share in shares.values()
+            for number, slot in share.ledger.living.items()
+            if slot.pid == inner_pid
+        ]
+        trusted = any(share.trusted for share in shares.values())
+        groups.append(Group(uuid, tuple(found), bool(shares), trusted, tuple(slots)))
+    return groups
+
+
+def judge(groups: Iterable[Group]) -> list[Finding]:
+    """Every process that holds memory which is not booked."""
     findings = []
-    for (pod_uid, uuid, inner_pid), group in groups.items():
-        shares = [share for share in shares_of(pod_uid) if share.device_uuid == uuid]
-        if any(share.trusted for share in shares):
+    for group in groups:
+        if group.trusted:
             continue
-        slots = [slot for share in shares for slot in share.ledger.living if slot.pid == inner_pid]
-        if not slots:
-            kind: Kind = "without-limiter" if shares else "without-share"
-            findings += [Finding(process, kind, process.memory) for process in group if process.memory]
+        if not group.slots:
+            kind: Kind = "without-limiter" if group.shared else "without-share"
+            findings += [Finding(each, kind, each.memory) for each in group.processes if each.memory]
             continue
-        excess = sum(process.memory for process in group) - sum(slot.used for slot in slots)
-        if excess > SLACK * len(slots):
-            worst = max(group, key=lambda process: process.memory)
+        excess = sum(process.memory for process in group.processes) - group.booked
+        if excess > SLACK * len(group.slots):
+            worst = max(group.processes, key=lambda process: process.memory)
             findings.append(Finding(worst, "beyond-ledger", excess))
     return findings
 

@@ -1,11 +1,15 @@
-"""The audit on a node, round by round: driver -> /proc -> ledgers -> findings -> Event, metric, SIGKILL."""
+"""The audit on a node, round by round: driver -> ledgers -> /proc -> findings -> Event, metric, SIGKILL.
+
+What a process holds beyond its ledger is booked there, so that its share pays for it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +18,11 @@ import structlog
 
 from hami_dra.kube import KubeClient, events
 from hami_dra.model import errors
+from hami_dra.model.ledger import Excess
 from hami_dra.model.quantity import format_bytes
 from hami_dra.observe import pods, processes
-from hami_dra.observe.audit import Confirmation, Finding, Key, judge
+from hami_dra.observe.audit import Confirmation, Finding, Key, grouped, judge
+from hami_dra.observe.excess import Excesses
 from hami_dra.observe.exposition import Family, Table, render
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.node_usage import Readings
@@ -93,7 +99,7 @@ COUNTS: Table[Counts] = Table(
 
 
 class Auditor:
-    """SAMPLE reads the ledgers, GRANTS what kubelet gave to whom."""
+    """SAMPLE reads the ledgers, GRANTS what kubelet gave to whom; BOOK writes into the ledger of a share."""
 
     def __init__(
         self,
@@ -102,13 +108,15 @@ class Auditor:
         readings: Readings,
         sample: Callable[[], list[NodeShare]],
         grants: Callable[[], list[Grant]],
+        book: Callable[[str, Iterable[Excess]], None],
         kube: KubeClient,
         proc: Path = processes.PROC,
     ) -> None:
         self._policy, self._readings, self._sample = policy, readings, sample
-        self._grants, self._kube, self._proc = grants, kube, proc
+        self._grants, self._book, self._kube, self._proc = grants, book, kube, proc
         self._directory = PodDirectory(kube, grants)
         self._confirmation = Confirmation()
+        self._excesses = Excesses()
         self._reported: dict[Key, Reported] = {}
         self.counts = Counts(node)
 
@@ -122,16 +130,22 @@ class Auditor:
                 log.warning("the audit cannot look", problem=str(problem))
 
     def round(self) -> None:
-        """One look: the driver first and the ledgers after it."""
+        """One look: the driver, the ledgers, and the driver again."""
         if self._policy == "none":
-            self._sample()
+            self._book_all(self._sample(), {})
             return
-        found = processes.tenants(self._readings.processes(), self._proc)
+        listed = self._readings.processes()
         shares = {share.share_id: share for share in self._sample()}
+        again = self._readings.processes() if listed else []
+        found = processes.tenants(listed, self._proc)
         grants = self._grants() if found else []
         if found and shares and not grants:
             raise errors.StateError("kubelet does not say which container holds which share")
-        findings = judge(found, lambda uid: self._shares_of(uid, grants, shares))
+        groups = grouped(found, lambda uid: self._shares_of(uid, grants, shares))
+        wanted = self._excesses.round(groups, again)
+        if wanted is not None:
+            self._book_all(shares.values(), wanted)
+        findings = judge(groups)
         for finding in self._confirmation.round(findings):
             self._report(finding)
         standing = {finding.key: finding for finding in self._confirmation.standing}
@@ -143,6 +157,13 @@ class Auditor:
         if self._policy != "none":
             yield from render(FINDINGS, list(self._reported.values()))
             yield from render(COUNTS, [self.counts])
+
+    def _book_all(self, shares: Iterable[NodeShare], wanted: Mapping[str, list[Excess]]) -> None:
+        for share in shares:
+            entries = sorted(wanted.get(share.share_id, []))
+            if entries != sorted(share.ledger.excess):
+                with suppress(OSError):  # the share is gone
+                    self._book(share.share_id, entries)
 
     def _shares_of(self, uid: str, grants: list[Grant], shares: dict[str, NodeShare]) -> Iterator[NodeShare]:
         name = self._directory.name(uid)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from hami_dra.model.errors import DriverError
+from hami_dra.model.ledger import Excess
 from hami_dra.model.reading import CardReading, DriverProcess
-from hami_dra.observe import holders, shares, usage_metrics
+from hami_dra.observe import holders, ledgers, shares, usage_metrics
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.shares import NodeShare
 from hami_dra.observe.totals import Totals
@@ -55,6 +56,10 @@ class NodeUsage:
         with self._lock:
             self._totals.update(found, time.monotonic())
         return found
+
+    def book(self, share_id: str, wanted: Iterable[Excess]) -> None:
+        """Let a share's ledger say what the agent books for its processes. OSError: the share is gone."""
+        ledgers.book(shares.ledger_of(self._state, share_id), wanted)
 
     def text(self) -> str:
         """The metrics, as Prometheus reads them."""

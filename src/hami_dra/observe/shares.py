@@ -28,7 +28,7 @@ class NodeShare:
     @property
     def used(self) -> int:
         """Bytes that living processes hold together."""
-        return sum(slot.used for slot in self.ledger.living)
+        return self.ledger.used
 
     @property
     def active_s(self) -> int:
@@ -58,6 +58,11 @@ def read(state: Path) -> Iterator[NodeShare]:
             )
         except (OSError, ValueError, KeyError):
             continue
+
+
+def ledger_of(state: Path, share_id: str) -> Path:
+    """The ledger of a share, which has its id for a folder."""
+    return state / "shares" / share_id / "ledger"
 
 
 def _limits(text: str) -> dict[str, str]:

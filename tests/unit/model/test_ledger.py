@@ -54,3 +54,59 @@ def test_presence_is_read_from_the_bins_that_were_asked_for_and_no_older_ones():
         at = 8 * (number % ledger.PRESENCE_BINS)
         ring[at : at + 8] = word.to_bytes(8, "little")
     assert ledger.presence(bytes(ring), range(999, 1003)) == [0.0, 1.0, 0.5, 0.0]
+
+
+def table(*entries: ledger.Excess) -> list[ledger.Excess]:
+    return [*entries, *[ledger.NO_EXCESS] * (ledger.EXCESSES - len(entries))]
+
+
+def written(before: list[ledger.Excess], *wanted: ledger.Excess) -> list[ledger.Excess]:
+    """The table after all changes; between two of them no process is counted twice that was not before."""
+
+    def twice(entries: list[ledger.Excess]) -> int:
+        processes = [(each.slot, each.pid) for each in entries if each.pid]
+        return len(processes) - len(set(processes))
+
+    after = list(before)
+    for place, entry in ledger.changes(before, wanted):
+        after[place] = entry
+        assert twice(after) <= twice(before)
+    return after
+
+
+A, B, C = (ledger.Excess(slot, 7, ledger.UNIT) for slot in range(3))
+LARGER = ledger.Excess(0, 7, 3 * ledger.UNIT)
+
+
+def test_what_the_agent_booked_counts_for_the_process_in_the_slot_and_for_no_other():
+    data = bytearray(example(used=3 << 30, pid=7))
+    entries = (ledger.Excess(0, 7, 1 << 20), ledger.Excess(0, 8, 1 << 30), ledger.Excess(1, 7, 1 << 30))
+    data[ledger.EXCESS_AT : ledger.EXCESS_AT + 3 * ledger.EXCESS_BYTES] = b"".join(
+        each.pack() for each in entries
+    )
+    assert ledger.used(bytes(data)) == 3 << 30
+    for count in (3, 2**32 - 1):
+        data[ledger.EXCESS_COUNT_AT : ledger.EXCESS_COUNT_AT + 4] = count.to_bytes(4, "little")
+        assert ledger.used(bytes(data)) == (3 << 30) + (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "after"),
+    [
+        ([], [], []),
+        ([], [A, B], [A, B]),
+        ([A, B], [B], [ledger.NO_EXCESS, B]),
+        ([A, B], [B, C], [C, B]),
+        ([A, B], [LARGER, B], [LARGER, B]),
+        ([A, A, LARGER], [A], [A]),
+        ([A, B], [], []),
+    ],
+)
+def test_entries_of_the_table_stay_where_they_are(before, wanted, after):
+    assert written(table(*before), *wanted) == table(*after)
+
+
+def test_where_there_are_more_than_places_the_largest_are_kept():
+    many = [ledger.Excess(slot, 7, (1 + slot % 7) * ledger.UNIT) for slot in range(100)]
+    kept = sorted(each.held for each in written(table(), *many))
+    assert kept == sorted(each.held for each in many)[-ledger.EXCESSES :]

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hami_dra.kube import EVENTS, PODS, RESOURCE_CLAIMS
 from hami_dra.model.errors import StateError, Unavailable
 from hami_dra.model.ledger import Slot
 from hami_dra.model.names import MIB
-from hami_dra.model.reading import DriverProcess
-from hami_dra.observe import shares
-from hami_dra.observe.audit import SLACK, Confirmation, judge
-from hami_dra.observe.auditor import Auditor
+from hami_dra.observe.audit import SLACK, Confirmation, grouped, judge
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.ledgers import Reading
 from hami_dra.observe.processes import TenantProcess, pod_of, started
 from hami_dra.observe.shares import NodeShare
-from tests.support.fake_kube import FakeKube
-from tests.support.limited import A10, CONTEXT, SimulatedShares
+from tests.support.audited import CONTAINER, UID, Audited
+from tests.support.limited import A10, CONTEXT
 
 GIB = 1024**3
-UID = "d99dc6df-092c-4f3a-ac55-cfb88c017af7"
-CONTAINER = "4f" * 32
 
 
 def process(pid=100, memory=GIB, inner=7, pod=UID, uuid=A10) -> TenantProcess:
@@ -37,11 +30,13 @@ def process(pid=100, memory=GIB, inner=7, pod=UID, uuid=A10) -> TenantProcess:
 def share(*slots: tuple[int, int], trusted=False) -> NodeShare:
     """A share with a living process for each (pid, used)."""
     living = tuple(Slot(used, 0, pid, 0, 0, 0, 0, 0, 0) for pid, used in slots)
-    return NodeShare("one", A10, 10 * GIB, 50, False, trusted, Reading(0, 0, living, living))
+    reading = Reading(0, 0, living, dict(enumerate(living)))
+    return NodeShare("one", A10, 10 * GIB, 50, False, trusted, reading)
 
 
 def kinds(processes, *held: NodeShare) -> list[str]:
-    return [finding.kind for finding in judge(processes, lambda uid: held if uid == UID else ())]
+    groups = grouped(processes, lambda uid: held if uid == UID else ())
+    return [finding.kind for finding in judge(groups)]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +69,11 @@ def test_what_is_not_booked_is_found(processes, held, expected):
     assert kinds(processes, held) == expected
 
 
+def test_a_share_of_two_containers_vouches_for_a_process_once():
+    both = share((7, GIB))
+    assert kinds([process(memory=GIB + SLACK + 1)], both, both) == ["beyond-ledger"]
+
+
 def test_a_dead_processs_slot_vouches_for_nobody():
     slots = (Slot(GIB, 0, 7, 0, 0, 0, 0, 0, 0),)
     dead = NodeShare("one", A10, GIB, 50, False, False, Reading(0, 0, slots))
@@ -87,7 +87,7 @@ def test_a_pod_without_a_share_of_the_card_is_told_as_such():
 
 def test_a_finding_is_reported_once_and_only_after_two_rounds():
     confirmation = Confirmation()
-    findings = judge([process()], lambda uid: [share()])
+    findings = judge(grouped([process()], lambda uid: [share()]))
     assert confirmation.round(findings) == []
     assert confirmation.round(findings) == findings
     assert confirmation.round(findings) == []
@@ -113,74 +113,6 @@ def test_pod_and_container_are_read_from_a_cgroup(line):
 
 def test_a_process_of_the_host_belongs_to_no_pod():
     assert pod_of("0::/system.slice/nvidia-persistenced.service") == ("", "")
-
-
-class Driver:
-    """The simulated card's processes, as NVML would list them."""
-
-    def __init__(self) -> None:
-        self.found: list[DriverProcess] = []
-
-    def cards(self) -> list[Any]:
-        return []
-
-    def processes(self) -> list[DriverProcess]:
-        return self.found
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[SimulatedShares]:
-    made = SimulatedShares(tmp_path / "state")
-    made.add("one")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def kube() -> FakeKube:
-    fake = FakeKube()
-    status = {"containerStatuses": [{"name": "cuda", "containerID": f"containerd://{CONTAINER}"}]}
-    pod = fake.create(PODS, {"metadata": {"name": "train", "uid": UID}, "status": status}, "ml")
-    holder = {"resource": "pods", "name": "train", "uid": pod["metadata"]["uid"]}
-    fake.create(RESOURCE_CLAIMS, {"metadata": {"name": "half"}, "status": {"reservedFor": [holder]}}, "ml")
-    return fake
-
-
-class Audited:
-    """An audit over real processes; /proc says that all of them are in the Pod's container."""
-
-    def __init__(self, folder: Path, node: SimulatedShares, kube: FakeKube, policy: str = "warn") -> None:
-        self.kube, self.driver, self._proc = kube, Driver(), folder / "proc"
-        self._uid = kube.list(PODS)[0][0]["metadata"]["uid"]
-        self.grants = [Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one")]
-        self.auditor = Auditor(
-            "n1",
-            policy,  # type: ignore[arg-type]
-            self.driver,
-            lambda: list(shares.read(node.state)),
-            lambda: self.grants,
-            kube,
-            self._proc,
-        )
-
-    def kubelet_is_silent(self) -> None:
-        self.grants.clear()
-
-    def sees(self, pid: int, memory: int, uuid: str = A10) -> None:
-        own = self._proc / str(pid)
-        own.mkdir(parents=True)
-        (own / "cgroup").write_text(f"0::/kubepods/burstable/pod{self._uid}/{CONTAINER}\n")
-        (own / "status").write_text(f"Name:\tx\nNSpid:\t{pid}\n")
-        (own / "stat").write_text(Path(f"/proc/{pid}/stat").read_text())
-        self.driver.found.append(DriverProcess(uuid, pid, memory))
-
-    def rounds(self, count: int = 2) -> str:
-        for _ in range(count):
-            self.auditor.round()
-        return "".join(self.auditor.text())
-
-    def events(self) -> list[str]:
-        return [event["message"] for event in self.kube.list(EVENTS)[0]]
 
 
 @pytest.mark.native
