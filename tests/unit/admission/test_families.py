@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hami_dra.admission.families import NVIDIA, of_profiles
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Settings, Surroundings, convert, is_plain
 from hami_dra.devices import families
 from hami_dra.model import quantity
 from hami_dra.model.errors import RequestDenied
@@ -147,6 +147,11 @@ def parts(limits, *sizes):
 
 def test_slices_are_that_part_of_one_cards_memory_and_cores_whatever_its_size():
     assert parts({"drs-gcu": 3}, 32768 * MI, 65536 * MI) == [(50, 16384 * MI), (50, 32768 * MI)]
+
+
+def test_slices_are_no_whole_cards_that_kubernetes_itself_could_map():
+    assert is_plain(pod({"enflame.com/gcu": "1"}), SETTINGS.families)
+    assert not is_plain(pod({"enflame.com/drs-gcu": "1"}), SETTINGS.families)
 
 
 def test_a_percentage_is_one_of_each_size_of_card():
