@@ -19,14 +19,20 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
     """SIGKILL between a Pod and its claim; all the while Pods that are none of its business are made."""
     plane = fresh.cluster.plane
     folder = tmp_path / "webhook"
+    # Before the release was installed.
+    fresh.create(kinds.PODS, pod(SHARE, name="early"))
     with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
-        stored = fresh.create(kinds.PODS, pod(SHARE))
+        source = pod(SHARE)
+        without = pod({"gpu": 0})["spec"]["containers"][0] | {"name": "without"}
+        source["spec"]["containers"].append(without)
+        stored = fresh.create(kinds.PODS, source)
         os.kill(webhook.pid, signal.SIGKILL)
         with pytest.raises(errors.KubeError, match=r"failed calling webhook .pods\.hami\.io"):
             fresh.client._open("POST", kinds.PODS.path("ml"), body=pod(SHARE, name="other"), query={})
         fresh.create(kinds.PODS, pod(name="bystander"))
-        for name in ("train", "bystander"):
-            fresh.client.patch(kinds.PODS, name, {"metadata": {"labels": {"a": "b"}}}, "ml")
+        for name in ("train", "early", "bystander"):
+            change = {"metadata": {"labels": {"a": "b"}}}
+            fresh.client.patch(kinds.PODS, name, change, "ml")
         native = {
             "metadata": {"name": "native"},
             "spec": {
