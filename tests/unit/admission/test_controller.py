@@ -8,6 +8,7 @@ import pytest
 from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.controller import WORKERS, ClaimController, Watched
 from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.watched import Cluster
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache, Change, key_of
 from hami_dra.model import errors, names
@@ -52,8 +53,8 @@ def admit(kube, pods):
     return create
 
 
-def claims(kube):
-    return kube.list(kinds.RESOURCE_CLAIMS)[0]
+def claims(kube, name=""):
+    return [item for item in kube.list(kinds.RESOURCE_CLAIMS)[0] if name in item["metadata"]["name"]]
 
 
 def test_a_bare_pods_claim_is_made_and_belongs_to_it(kube, controller, admit):
@@ -214,6 +215,24 @@ def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, 
 
 def creations(kube, kind):
     return [name for verb, plural, name in list(kube.calls) if (verb, plural) == ("create", kind.plural)]
+
+
+def test_news_of_a_pod_that_come_before_those_of_its_claim_cost_no_call(kube):
+    """As the scheduler's, while the watch of claims is late."""
+    watched, stopping = Cluster(kube).watched, threading.Event()
+    controller = ClaimController(kube, watched, {names.DRIVER})
+    thread = threading.Thread(target=controller.run, args=[stopping])
+    thread.start()
+    watched.pods.start()
+    for name in ("train", "last"):
+        store(kube, name=name)
+        eventually(lambda name=name: claims(kube, f"ml-{name}-cuda"))
+        for at in range(5):
+            kube.patch(kinds.PODS, "train", {"status": {"conditions": [name, at]}}, "ml")
+    stopping.set()
+    kube.end_watches()
+    thread.join(5)
+    assert creations(kube, kinds.RESOURCE_CLAIMS) == ["ml-train-cuda", "ml-last-cuda"]
 
 
 def test_a_burst_of_pods_of_one_shape_costs_one_template(kube, running):
