@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +24,7 @@ from tests.support.cards import A10, NODE, SECOND, CardBackend
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
 
+CHECKOUT = Path(__file__).parents[2]
 Add = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -71,6 +74,7 @@ def specification(config: Config, driver: str, body: dict[str, Any]) -> dict[str
 Start = Callable[..., Plugin]
 StartAll = Callable[..., Process]
 KubeletOf = Callable[[str], Kubelet]
+Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -99,6 +103,27 @@ def kubelet(request: pytest.FixtureRequest, config: Config, start: Start) -> Ite
     one.register()
     yield one
     one.close()
+
+
+@pytest.fixture
+def spawn(folder: Path) -> Iterator[Spawn]:
+    """Start the plugin as a process of its own, with its Pod's uid where one is given.
+
+    It finds its API server by the kubeconfig in FOLDER, and logs into `log` there. All are killed at the end.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def run(*pod_uid: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.support.plugin_process", str(folder), *pod_uid]
+        with open(folder / "log", "ab") as log:
+            process = subprocess.Popen(command, cwd=CHECKOUT, stderr=log, env={"PYTHONPATH": "src:."})
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pytest
 
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
 from hami_dra.node.cdi import kind
+from tests.contract.conftest import Spawn
 from tests.support import real_api
 from tests.support.cards import DRIVER, NODE, claim, share
 from tests.support.real_kubelet import RealKubelet
@@ -23,10 +23,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
-CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-
-Plugin = Callable[..., subprocess.Popen[bytes]]
+FIRST, SECOND, THIRD = (f"{number:08}-0000-0000-0000-000000000000" for number in (1, 2, 3))
+"""Uids of the plugins' Pods."""
 
 
 @pytest.fixture
@@ -42,25 +41,6 @@ def kubelet(kube: Client, folder: Path) -> Iterator[RealKubelet]:
     one = RealKubelet(folder, NODE)
     yield one
     one.end()
-
-
-@pytest.fixture
-def plugin(kube: Client, folder: Path) -> Iterator[Plugin]:
-    """Start one more instance of the plugin, with the uid of its Pod."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(number: int = 1) -> subprocess.Popen[bytes]:
-        uid = f"{number:08}-0000-0000-0000-000000000000"
-        command = [sys.executable, "-m", "tests.support.plugin_process", str(folder), uid]
-        with (folder / "plugin.log").open("ab") as log:
-            process = subprocess.Popen(command, cwd=CHECKOUT, stderr=log, env={"PYTHONPATH": "src:."})
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
 
 
 @contextmanager
@@ -100,9 +80,9 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_kubelet_gets_the_cdi_names_of_each_share_and_gives_them_back(
-    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+    kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path
 ) -> None:
-    plugin()
+    spawn(FIRST)
     wanted = pod(kube, "user", share("1Gi", "10"), share("2Gi", "20", "hami-gpu-1"))
     assert sorted(kubelet.does("prepare", "user")) == sorted(wanted)
     until(lambda: kubelet.ask("health", "user")[1] == ["Healthy"] * 2, "the health of both cards", PATIENCE_S)
@@ -111,9 +91,9 @@ def test_kubelet_gets_the_cdi_names_of_each_share_and_gives_them_back(
 
 
 def test_kubelet_tells_the_pod_why_a_claim_is_refused(
-    kube: Client, kubelet: RealKubelet, plugin: Plugin
+    kube: Client, kubelet: RealKubelet, spawn: Spawn
 ) -> None:
-    plugin()
+    spawn(FIRST)
     pod(kube, "first", share("20Gi", "10"))
     pod(kube, "second", share("20Gi", "10"))
     kubelet.does("prepare", "first")
@@ -123,17 +103,17 @@ def test_kubelet_tells_the_pod_why_a_claim_is_refused(
 
 
 def test_kubelet_finds_a_plugin_that_was_killed_and_one_that_replaces_it(
-    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+    kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path
 ) -> None:
-    first = plugin(1)
+    first = spawn(FIRST)
     for name in ("a", "b", "c"):
         pod(kube, name, share("1Gi", "5"))
     kubelet.does("prepare", "a")
     first.kill()
     first.wait()
-    second = plugin(2)
+    second = spawn(SECOND)
     kubelet.does("prepare", "b")
-    third = plugin(3)
+    third = spawn(THIRD)
     until(lambda: len(list((folder / "registry").iterdir())) == 2, "both plugins", PATIENCE_S)
     second.terminate()
     second.wait()
@@ -145,13 +125,13 @@ def test_kubelet_finds_a_plugin_that_was_killed_and_one_that_replaces_it(
 
 
 def test_a_plugin_that_is_ended_in_the_middle_of_a_call_finishes_it(
-    kube: Client, kubelet: RealKubelet, plugin: Plugin, folder: Path
+    kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path
 ) -> None:
-    plugin(1)
+    spawn(FIRST)
     pod(kube, "first", share("1Gi", "5"))
     kubelet.does("prepare", "first")
-    newest = plugin(2)
-    log = folder / "plugin.log"
+    newest = spawn(SECOND)
+    log = folder / "log"
     until(lambda: log.read_text().count("registered with kubelet") == 2, "both plugins", PATIENCE_S)
     pod(kube, "second", share("1Gi", "5"))
     with ThreadPoolExecutor() as pool, held_up(folder, newest) as waits:

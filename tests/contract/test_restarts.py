@@ -6,8 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,36 +15,21 @@ import pytest
 from hami_dra.kube import RESOURCE_SLICES
 from hami_dra.model import errors
 from hami_dra.node.plugin import Config
-from tests.contract.conftest import Add
+from tests.contract.conftest import Add, Spawn
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
 from tests.support.kubelet import Kubelet
 from tests.support.waiting import until
 
-Spawn = Callable[..., subprocess.Popen[bytes]]
-
-
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def spawn(folder: Path, kube: FakeKube) -> Iterator[Spawn]:
-    processes: list[subprocess.Popen[bytes]] = []
-    checkout = Path(__file__).parents[2]
-
-    def run(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.support.plugin_process", str(folder), *arguments]
-        with open(folder / "log", "ab") as log:
-            process = subprocess.Popen(command, cwd=checkout, stderr=log, env={"PYTHONPATH": "src:."})
-        processes.append(process)
-        return process
-
+@pytest.fixture(autouse=True)
+def api(kube: FakeKube, folder: Path) -> Iterator[None]:
+    """KUBE for processes."""
     with serving(kube, folder):
-        yield run
-        for process in processes:
-            process.kill()
-            process.wait()
+        yield
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.node.plugin import Config
-from tests.contract.conftest import Add
-from tests.contract.test_restarts import Spawn, kubelet, spawn  # noqa: F401
+from tests.contract.conftest import Add, Spawn
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
+from tests.support.kube_server import serving
 from tests.support.kubelet import Kubelet
 
 pytestmark = pytest.mark.slow
@@ -38,13 +38,14 @@ def threads(pid: int) -> int:
 
 
 def test_memory_descriptors_and_threads_stay_as_they_are(
-    spawn: Spawn,  # noqa: F811
-    kubelet: Kubelet,  # noqa: F811
-    kube: FakeKube,
-    config: Config,
-    add: Add,
+    spawn: Spawn, kube: FakeKube, folder: Path, config: Config, add: Add
 ) -> None:
-    pid = spawn().pid
+    with serving(kube, folder):
+        storm(spawn().pid, kube, config, add)
+
+
+def storm(pid: int, kube: FakeKube, config: Config, add: Add) -> None:
+    kubelet = Kubelet(config.registry)
     kubelet.register()
 
     def cycle(number: int) -> None:
@@ -65,3 +66,4 @@ def test_memory_descriptors_and_threads_stay_as_they_are(
     assert (descriptors(pid), threads(pid)) <= (before[1] + 2, before[2] + 1)
     assert not list((config.state / "shares").iterdir())
     assert not list(config.cdi.iterdir())
+    kubelet.close()
