@@ -107,6 +107,8 @@ typedef struct {
     unsigned int version, mode, numProcArrayEntries;
     nvmlProcessDetail_v1_t *procArray;
 } nvmlProcessDetailList_v1_t;
+#define NVML_PROCESS_DETAIL_LIST_V1 ((unsigned int)(sizeof(nvmlProcessDetailList_v1_t) | (1U << 24)))
+enum { NVML_PROCESSES_COMPUTE, NVML_PROCESSES_GRAPHICS, NVML_PROCESSES_MPS }; /* modes */
 
 typedef struct {
     unsigned int pid;
@@ -124,6 +126,7 @@ typedef struct {
     unsigned long long lastSeenTimeStamp;
     nvmlProcessUtilizationInfo_v1_t *procUtilArray;
 } nvmlProcessesUtilizationInfo_v1_t;
+#define NVML_PROCESSES_UTILIZATION_V1 ((unsigned int)(sizeof(nvmlProcessesUtilizationInfo_v1_t) | (1U << 24)))
 
 typedef struct {
     char busIdLegacy[NVML_DEVICE_PCI_BUS_ID_BUFFER_V2_SIZE]; /* domain of four digits */

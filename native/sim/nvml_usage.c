@@ -1,5 +1,6 @@
 /* What is used of a card, and by whom. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "nvml_core.h"
 
@@ -40,36 +41,32 @@ static int visible(const struct sim_gpu *gpu, struct sim_process out[SIM_SLOTS])
     return kept;
 }
 
-/* Fills an array of structures that begin with pid and usedGpuMemory; `wide` ones go on with MIG instances.
- */
-static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void *infos, bool wide) {
+/* Fills an array of structures of one SIZE: all begin like the longest. */
+static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void *infos, size_t size) {
     NVML_ENTER(device, count);
     struct sim_process list[SIM_SLOTS];
     unsigned room = *count;
     *count = (unsigned)visible(gpu, list);
     if (*count > room || (*count && !infos)) return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < *count; i++) {
-        unsigned pid = (unsigned)list[i].pid;
-        if (wide)
-            ((nvmlProcessInfo_v2_t *)infos)[i] =
-                (nvmlProcessInfo_v2_t){pid, list[i].memory, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
-        else
-            ((nvmlProcessInfo_v1_t *)infos)[i] = (nvmlProcessInfo_v1_t){pid, list[i].memory};
+        nvmlProcessDetail_v1_t longest = {(unsigned)list[i].pid, list[i].memory, NVML_NO_INSTANCE,
+                                          NVML_NO_INSTANCE, 0};
+        memcpy((char *)infos + i * size, &longest, size);
     }
     return NVML_SUCCESS;
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned *count,
                                                            nvmlProcessInfo_v1_t *infos) {
-    return compute_processes(device, count, infos, false);
+    return compute_processes(device, count, infos, sizeof *infos);
 }
 NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned *count,
                                                               nvmlProcessInfo_v2_t *infos) {
-    return compute_processes(device, count, infos, true);
+    return compute_processes(device, count, infos, sizeof *infos);
 }
 NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count,
                                                               nvmlProcessInfo_v3_t *infos) {
-    return compute_processes(device, count, infos, true);
+    return compute_processes(device, count, infos, sizeof *infos);
 }
 
 /* No graphics and no MPS on a simulated card. */
@@ -86,6 +83,18 @@ NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3)
 NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses)
 NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2)
 NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3)
+
+NVML_API nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device,
+                                                            nvmlProcessDetailList_v1_t *list) {
+    NVML_ENTER(device, list);
+    if (list->version != NVML_PROCESS_DETAIL_LIST_V1) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    if (list->mode > NVML_PROCESSES_MPS) return NVML_ERROR_INVALID_ARGUMENT;
+    if (list->mode == NVML_PROCESSES_COMPUTE)
+        return compute_processes(device, &list->numProcArrayEntries, list->procArray,
+                                 sizeof *list->procArray);
+    list->numProcArrayEntries = 0;
+    return NVML_SUCCESS;
+}
 
 NVML_API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {
     NVML_ENTER(device, utilization);
@@ -110,6 +119,21 @@ NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
     if (found > room || !samples) return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < found; i++)
         samples[i] = (nvmlProcessUtilizationSample_t){
+            .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
+    return NVML_SUCCESS;
+}
+
+NVML_API nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
+                                                            nvmlProcessesUtilizationInfo_v1_t *infos) {
+    NVML_ENTER(device, infos);
+    if (infos->version != NVML_PROCESSES_UTILIZATION_V1) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    struct sim_process list[SIM_SLOTS];
+    unsigned room = infos->processSamplesCount, found = (unsigned)visible(gpu, list);
+    infos->processSamplesCount = found;
+    if (found == 0) return NVML_ERROR_NOT_FOUND;
+    if (found > room || !infos->procUtilArray) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < found; i++)
+        infos->procUtilArray[i] = (nvmlProcessUtilizationInfo_v1_t){
             .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
     return NVML_SUCCESS;
 }

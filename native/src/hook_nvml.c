@@ -23,15 +23,25 @@ static card_state card_of_handle(nvmlDevice_t device, budget **card) {
     return card_of_uuid(uuid, card);
 }
 
+/* Whether the driver has answered, for a card that has a limit here. */
+static bool is_ours(nvmlReturn_t result, nvmlDevice_t device, budget **card) {
+    return result == NVML_SUCCESS && card_of_handle(device, card) == CARD_LIMITED;
+}
+
+/* Both forms of the answer. */
+#define TELL_MEMORY(memory, card)                                                                            \
+    do {                                                                                                     \
+        (memory)->total = least(budget_limit(card), (memory)->total);                                        \
+        (memory)->used = least(budget_usage(card), (memory)->total);                                         \
+        (memory)->free = (memory)->total - (memory)->used;                                                   \
+    } while (0)
+
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     nvmlDeviceGetMemoryInfo_type real = REAL(nvmlDeviceGetMemoryInfo);
     if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
     nvmlReturn_t result = real(device, memory);
     budget *card = NULL;
-    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
-    memory->total = least(budget_limit(card), memory->total);
-    memory->used = least(budget_usage(card), memory->total);
-    memory->free = memory->total - memory->used;
+    if (is_ours(result, device, &card)) TELL_MEMORY(memory, card);
     return result;
 }
 
@@ -40,11 +50,9 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
     if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
     nvmlReturn_t result = real(device, memory);
     budget *card = NULL;
-    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
-    memory->total = least(budget_limit(card), memory->total);
+    if (!is_ours(result, device, &card)) return result;
+    TELL_MEMORY(memory, card);
     memory->reserved = 0; /* the driver's own part is not the share's */
-    memory->used = least(budget_usage(card), memory->total);
-    memory->free = memory->total - memory->used;
     return result;
 }
 
@@ -76,53 +84,50 @@ static bool lists(const process_list *processes, unsigned int pid) {
     return false;
 }
 
-/* Both forms of an entry; the wide one goes on with MIG instances. */
-static void write_process(void *infos, bool wide, int at, const ledger_holder *process) {
-    if (wide)
-        ((nvmlProcessInfo_v2_t *)infos)[at] =
-            (nvmlProcessInfo_v2_t){process->pid, process->bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
-    else
-        ((nvmlProcessInfo_v1_t *)infos)[at] = (nvmlProcessInfo_v1_t){process->pid, process->bytes};
-}
-
-static nvmlReturn_t tell_processes(const budget *card, unsigned int *count, void *infos, bool wide) {
+/* Fills an array of entries of one SIZE: each form begins like the longest. */
+static nvmlReturn_t tell_processes(const budget *card, unsigned int *count, void *infos, size_t size) {
     process_list *processes = find_processes(card);
     if (!processes) return NVML_ERROR_MEMORY;
     unsigned int room = *count;
     *count = (unsigned int)processes->count;
     bool fits = *count <= room && (infos || *count == 0);
-    for (int i = 0; fits && i < processes->count; i++) write_process(infos, wide, i, &processes->each[i]);
+    for (unsigned int i = 0; fits && i < *count; i++) {
+        nvmlProcessDetail_v1_t longest = {processes->each[i].pid, processes->each[i].bytes, NVML_NO_INSTANCE,
+                                          NVML_NO_INSTANCE, 0};
+        memcpy((char *)infos + i * size, &longest, size);
+    }
     free(processes);
     return fits ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
 }
 
 /* The driver's own list is not told where there is a limit. */
-#define COMPUTE_PROCESSES(symbol, type, wide)                                                                \
+#define COMPUTE_PROCESSES(symbol, type)                                                                      \
     nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *infos) {                             \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;                                                     \
         budget *card = NULL;                                                                                 \
         if (!count || card_of_handle(device, &card) != CARD_LIMITED) return real(device, count, infos);      \
-        return tell_processes(card, count, infos, wide);                                                     \
+        return tell_processes(card, count, infos, sizeof *infos);                                            \
     }
-COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t, false)
-COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t, true)
-COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_v3_t, true)
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t)
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t)
+COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_v3_t)
 
-/* Graphics, MPS clients and samples of use: of what the driver lists, what is ours. */
-static unsigned int keep_ours(const budget *card, void *entries, unsigned int count, size_t size,
-                              size_t pid_at) {
+/* Graphics, MPS clients and samples of use: of the COUNT entries that the driver lists, what is ours. */
+static void keep_ours(const budget *card, void *entries, unsigned int *count, size_t size, size_t pid_at) {
     process_list *processes = find_processes(card);
     unsigned int kept = 0;
-    for (unsigned int i = 0; processes && entries && i < count; i++) {
+    for (unsigned int i = 0; processes && entries && i < *count; i++) {
         char *entry = (char *)entries + i * size;
         unsigned int pid;
         memcpy(&pid, entry + pid_at, sizeof pid);
         if (lists(processes, pid)) memmove((char *)entries + kept++ * size, entry, size);
     }
     free(processes);
-    return kept;
+    *count = kept;
 }
+#define KEEP_OURS(card, entries, count, type)                                                                \
+    keep_ours(card, entries, count, sizeof(type), offsetof(type, pid))
 
 #define OTHER_PROCESSES(symbol, type)                                                                        \
     nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *infos) {                             \
@@ -130,8 +135,7 @@ static unsigned int keep_ours(const budget *card, void *entries, unsigned int co
         if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;                                                     \
         nvmlReturn_t result = real(device, count, infos);                                                    \
         budget *card = NULL;                                                                                 \
-        if (result == NVML_SUCCESS && *count && card_of_handle(device, &card) == CARD_LIMITED)               \
-            *count = keep_ours(card, infos, *count, sizeof *infos, offsetof(type, pid));                     \
+        if (is_ours(result, device, &card)) KEEP_OURS(card, infos, count, type);                             \
         return result;                                                                                       \
     }
 OTHER_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
@@ -141,14 +145,28 @@ OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses, nvmlProcessInfo_v1_t)
 OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2, nvmlProcessInfo_v2_t)
 OTHER_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlProcessInfo_v3_t)
 
+/* All three kinds of process behind one function. */
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {
+    nvmlDeviceGetRunningProcessDetailList_type real = REAL(nvmlDeviceGetRunningProcessDetailList);
+    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    budget *card = NULL;
+    if (list && list->version == NVML_PROCESS_DETAIL_LIST_V1 && list->mode == NVML_PROCESSES_COMPUTE &&
+        card_of_handle(device, &card) == CARD_LIMITED)
+        return tell_processes(card, &list->numProcArrayEntries, list->procArray, sizeof *list->procArray);
+    nvmlReturn_t result = real(device, list);
+    if (is_ours(result, device, &card))
+        KEEP_OURS(card, list->procArray, &list->numProcArrayEntries, nvmlProcessDetail_v1_t);
+    return result;
+}
+
 nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
                                              unsigned int *count, unsigned long long last_seen) {
     nvmlDeviceGetProcessUtilization_type real = REAL(nvmlDeviceGetProcessUtilization);
     if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
     nvmlReturn_t result = real(device, samples, count, last_seen);
     budget *card = NULL;
-    if (result != NVML_SUCCESS || !samples || card_of_handle(device, &card) != CARD_LIMITED) return result;
-    *count = keep_ours(card, samples, *count, sizeof *samples, offsetof(nvmlProcessUtilizationSample_t, pid));
+    if (!samples || !is_ours(result, device, &card)) return result;
+    KEEP_OURS(card, samples, count, nvmlProcessUtilizationSample_t);
     return *count ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }
 
@@ -158,11 +176,9 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
     if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
     nvmlReturn_t result = real(device, infos);
     budget *card = NULL;
-    if (result == NVML_SUCCESS && card_of_handle(device, &card) == CARD_LIMITED)
-        infos->processSamplesCount =
-            keep_ours(card, infos->procUtilArray, infos->processSamplesCount, sizeof *infos->procUtilArray,
-                      offsetof(nvmlProcessUtilizationInfo_v1_t, pid));
-    return result;
+    if (!is_ours(result, device, &card)) return result;
+    KEEP_OURS(card, infos->procUtilArray, &infos->processSamplesCount, nvmlProcessUtilizationInfo_v1_t);
+    return infos->processSamplesCount ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }
 
 /* Percent of the card that the driver saw our processes compute in the last second; WHOLE where it names
@@ -201,20 +217,9 @@ nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_
     if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
     nvmlReturn_t result = real(device, rates);
     budget *card = NULL;
-    if (result != NVML_SUCCESS || card_of_handle(device, &card) != CARD_LIMITED) return result;
+    if (!is_ours(result, device, &card)) return result;
     unsigned int whole = rates->gpu;
     rates->gpu = own_use(device, card, whole);
     rates->memory = whole ? (unsigned int)least(rates->memory * rates->gpu / whole, 100) : 0;
-    return result;
-}
-
-nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *list) {
-    nvmlDeviceGetRunningProcessDetailList_type real = REAL(nvmlDeviceGetRunningProcessDetailList);
-    if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;
-    nvmlReturn_t result = real(device, list);
-    budget *card = NULL;
-    if (result == NVML_SUCCESS && card_of_handle(device, &card) == CARD_LIMITED)
-        list->numProcArrayEntries = keep_ours(card, list->procArray, list->numProcArrayEntries,
-                                              sizeof *list->procArray, offsetof(nvmlProcessDetail_v1_t, pid));
     return result;
 }

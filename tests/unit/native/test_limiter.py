@@ -246,6 +246,54 @@ def test_a_process_list_names_the_processes_of_the_share_and_no_others(share, tm
     assert len(everything.splitlines()) == 2
 
 
+ASK_NVML = """
+import pynvml as n
+n.nvmlInit()
+card = n.nvmlDeviceGetHandleByIndex(0)
+
+def pids(name, *arguments):
+    try:
+        return sorted(each.pid for each in getattr(n, "nvmlDeviceGet" + name)(card, *arguments))
+    except n.NVMLError as error:
+        return str(error)
+
+print(pids("ComputeRunningProcesses"))
+print(pids("GraphicsRunningProcesses"))
+print(pids("MPSComputeRunningProcesses"))
+print(pids("ProcessUtilization", 0))
+print(pids("ProcessesUtilizationInfo", 0))
+print(pids("RunningProcessDetailList", n.nvmlProcessDetailList_v1, 0))
+print(pids("RunningProcessDetailList", n.nvmlProcessDetailList_v1, 1))
+print(pids("RunningProcessDetailList", 7, 0))
+"""
+
+
+def test_every_question_about_processes_is_answered_with_those_of_the_share(share, tmp_path, limited):
+    """As NVIDIA's own bindings for Python ask."""
+    other = add_share(tmp_path / "elsewhere", "other", 10 * GIB)
+    idle = add_share(tmp_path / "idle", "idle", GIB)
+    ours = limited(share, "hami-fill", "--total", "1Gi", "--hold", 30)
+    theirs = limited(other, "hami-fill", "--total", "2Gi", "--hold", 30)
+    waits_for(ours, "OK")
+    waits_for(theirs, "OK")
+
+    def answers(shares):
+        code, out, err = ends(limited(shares, sys.executable, "-c", ASK_NVML))
+        assert code == 0, err
+        return out.splitlines()
+
+    def expected(listed, sampled):
+        return [listed, "[]", "[]", sampled, sampled, listed, "[]", "Argument version mismatch"]
+
+    everybody = str(sorted([ours.pid, theirs.pid]))
+    assert answers(tmp_path / "none") == expected(everybody, everybody)
+    assert answers(share) == expected(f"[{ours.pid}]", f"[{ours.pid}]")
+    assert answers(idle) == expected("[]", "Not Found")
+    for process in (ours, theirs):
+        process.kill()
+        process.communicate()
+
+
 def test_an_oversubscribed_share_serves_from_host_memory_what_does_not_fit(tmp_path, limited):
     shares = add_share(tmp_path / "shares", "one", 2 * GIB, more="oversubscribe=1\n")
     code, out, _ = ends(limited(shares, "hami-fill", "--total", "5Gi"))
