@@ -128,6 +128,11 @@ static uint64_t coarse_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static int give_up(ledger *self, int problem) {
+    self->broken = problem;
+    return problem;
+}
+
 /* The lock lives on a description of its own, never mapped: a mapping would keep it alive after close. */
 static int open_for_locks(ledger *self) {
     if (self->broken) return self->broken;
@@ -140,11 +145,12 @@ static int open_for_locks(ledger *self) {
         if (self->lock_fd < 0) return -errno;
         self->checked = 0; /* look at it at once */
     }
-    if (!is_ledger(self)) return self->broken = -ESTALE;
+    if (!is_ledger(self)) return give_up(self, -ESTALE);
     uint64_t now = coarse_ns();
     if (now - self->checked < TRUST_NS) return 0;
     self->checked = now;
-    return self->broken = look_at_file(self);
+    int problem = look_at_file(self);
+    return problem ? give_up(self, problem) : 0;
 }
 
 static int slots_in_use(const ledger *self) {
@@ -317,7 +323,7 @@ int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
     int problem = attach_locked(self);
     if (!problem) problem = reserve_locked(self, in_units(size), limit);
     if (!problem && !is_ledger(self))
-        problem = self->broken = -ESTALE; /* what was counted is worth nothing */
+        problem = give_up(self, -ESTALE); /* what was counted is worth nothing */
     pthread_mutex_unlock(&self->mutex);
     return problem;
 }

@@ -19,6 +19,35 @@ static void fuzz_limits(const char *text, size_t size) {
     CHECK(problem || (memchr(got.device, 0, LIMITS_ID) && memchr(got.share, 0, LIMITS_ID)));
 }
 
+/* What the agent's table says of one process, by another way of adding up. */
+static unsigned __int128 told_of(const ledger_file *file, uint32_t slot, uint32_t pid) {
+    unsigned __int128 total = 0;
+    for (uint32_t i = 0; i < LEDGER_EXCESSES && i < file->excess_count; i++)
+        if (file->excess[i].slot == slot && file->excess[i].pid == pid)
+            total += file->excess[i].bytes / LEDGER_UNIT * LEDGER_UNIT;
+    return total;
+}
+
+/* The agent's table of any content, of which some entries are ours: it counts in full and is never passed. */
+static void fuzz_excess(ledger *book, const uint8_t *data, size_t size) {
+    uint32_t me = (uint32_t)getpid();
+    ledger_file *file = book->file;
+    CHECK(ledger_reserve(book, KIB, MIB) == 0);
+    for (size_t i = 0, at = 0; i < LEDGER_EXCESSES; i++, at += 13) {
+        ledger_excess *each = &file->excess[i];
+        uint8_t chosen = data[at % size];
+        memset(each, 0, sizeof *each);
+        each->slot = chosen & 1 ? (uint32_t)book->slot : chosen * UINT32_C(0x01010101);
+        each->pid = chosen & 2 ? me : chosen;
+        for (size_t byte = 0; byte < 8; byte++)
+            each->bytes |= (uint64_t)data[(at + 1 + byte) % size] << (8 * byte) >> (chosen & 60);
+    }
+    file->excess_count = size % 3 ? data[0] : UINT32_MAX;
+    unsigned __int128 sum = KIB + told_of(file, (uint32_t)book->slot, me);
+    CHECK(ledger_usage(book) == (sum > UINT64_MAX ? UINT64_MAX : (uint64_t)sum));
+    CHECK((ledger_reserve(book, KIB, MIB) == 0) == (sum <= MIB - KIB));
+}
+
 static void fuzz_ledger(const uint8_t *data, size_t size) {
     static char path[64];
     static uint8_t content[LEDGER_SIZE];
@@ -34,6 +63,7 @@ static void fuzz_ledger(const uint8_t *data, size_t size) {
     int problem = ledger_reserve(&book, 2 * MIB, MIB);
     CHECK(problem == -ENOMEM || problem == -EPROTO);
     CHECK(used == 0); /* nobody's lock is there, so nobody lives */
+    if (problem == -ENOMEM && size) fuzz_excess(&book, data, size);
     if (book.file) munmap(book.file, LEDGER_SIZE);
     if (book.lock_fd >= 0) close(book.lock_fd);
     unlink(path);
