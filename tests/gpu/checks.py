@@ -12,6 +12,7 @@ ALL: tuple[tuple[str, Check], ...] = (
     ("nvidia-smi", memory.smi),
     ("fill", memory.fill),
     ("books", memory.books),
+    ("unseen", memory.unseen),
     ("pairs", compute.pairs),
     ("cores", compute.cores),
     ("torch-fill", memory.torch_fill),

@@ -17,7 +17,13 @@ from typing import Any
 
 from hami_dra import native_files
 from hami_dra.model import ledger
+from hami_dra.model.reading import DriverProcess
 from hami_dra.node.arbiter_loop import Arbiter
+from hami_dra.observe import ledgers
+from hami_dra.observe.audit import grouped
+from hami_dra.observe.excess import Excesses
+from hami_dra.observe.processes import TenantProcess
+from hami_dra.observe.shares import NodeShare
 from tests.bench.frame import limiter_environment, peer_environment
 
 ROOT = Path(__file__).parents[2]
@@ -115,9 +121,27 @@ class Host:
 
     def driver_bytes(self, pid: int) -> int:
         """Bytes that the driver says that a process holds; 0 for one that it does not list."""
+        return sum(each.memory for each in self.driver_processes() if each.pid == pid)
+
+    def driver_processes(self) -> list[DriverProcess]:
+        """The processes that the driver lists."""
         query = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
         rows = (line.split(",") for line in self.run(None, *query).splitlines() if line.strip())
-        return sum(int(mib) << 20 for found, mib in rows if int(found) == pid)
+        return [DriverProcess(self.uuid, int(pid), int(mib) << 20) for pid, mib in rows]
+
+    def book(self, container: Container) -> None:
+        """Let the node's agent look until it books what processes hold beyond their ledger."""
+        path = self.shares / container.name / "ledger"
+        excesses, wanted = Excesses(), None
+        while wanted is None:
+            listed = self.driver_processes()
+            shares = [NodeShare(container.name, self.uuid, 0, 0, False, False, ledgers.read(path))]
+            tenants = [
+                TenantProcess(each.uuid, each.pid, 0, each.pid, each.memory, "", "") for each in listed
+            ]
+            groups = grouped(tenants, {"": shares}.__getitem__)
+            wanted = excesses.round(groups, self.driver_processes())
+        ledgers.book(path, wanted.get(container.name, []))
 
     def start(self, container: Container | None, *command: str, **more: str) -> subprocess.Popen[str]:
         """Start a program in CONTAINER, or without a limiter."""

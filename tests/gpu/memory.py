@@ -48,12 +48,6 @@ def books(host: Host) -> Iterator[Finding]:
             process = host.start_python(share, f"{code}\nprint('held', flush=True); input()")
             yield _compared(host, what, process.pid, host.told(process), host.held(share))
             process.communicate("\n", timeout=60)
-    if not host.torch:
-        return
-    with host.share("one", memory=8 * GIB) as share:
-        process = host.start(share, sys.executable, "-c", torch_programs.HOLD)
-        yield _compared(host, "PyTorch", process.pid, host.told(process), host.held(share))
-        process.communicate("\n", timeout=60)
 
 
 def _compared(host: Host, what: str, pid: int, said: str, ledger: int) -> Finding:
@@ -61,6 +55,48 @@ def _compared(host: Host, what: str, pid: int, said: str, ledger: int) -> Findin
     driver = host.driver_bytes(pid)
     found = f"{what}: driver {driver / MIB:.0f} MiB, ledger {ledger / MIB:.0f} MiB"
     return Finding(driver <= ledger <= driver + 64 * MIB, "the ledger has all that the driver has", found)
+
+
+LOAD_UNSEEN = f"""
+class Table(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("load", ctypes.CFUNCTYPE(c_int, c_size_t))]
+table = ctypes.POINTER(Table)()
+card.call("cuGetExportTable", byref(table), b"hami-sim-runtime")
+assert table.contents.load({200 * MIB}) == 0
+print("held", flush=True); input()
+"""
+"""What the CUDA runtime does, on a simulated card."""
+
+FILL_AND_HOLD = f"""
+try:
+    while True: card.allocate({2 * MIB})
+except CudaError: print("held", flush=True); input()
+"""
+
+
+def unseen(host: Host) -> Iterator[Finding]:
+    """Kernels that the CUDA runtime loads past the limiter: booked by the agent, and held to the limit."""
+    if not host.simulated and not host.torch:
+        yield Finding(None, "PyTorch, or a simulated card", "not here")
+        return
+    with host.share("one", memory=4 * GIB) as share:
+        if host.simulated:
+            process = host.start_python(share, LOAD_UNSEEN)
+        else:
+            process = host.start(share, sys.executable, "-c", torch_programs.HOLD)
+        said, before = host.told(process), host.held(share)
+        host.book(share)
+        booked = f"with {(host.held(share) - before) / MIB:.0f} MiB that the agent booked"
+        yield _compared(host, booked, process.pid, said, host.held(share))
+        other = host.start_python(share, FILL_AND_HOLD)
+        said = host.told(other)
+        assert said == "held", said
+        both = host.driver_bytes(process.pid) + host.driver_bytes(other.pid)
+        yield Finding(
+            4 * GIB - 64 * MIB <= both <= 4 * GIB, "4096 MiB in all", f"{both / MIB:.0f} MiB, when filled"
+        )
+        for each in (process, other):
+            each.communicate("\n", timeout=60)
 
 
 def torch_fill(host: Host) -> Iterator[Finding]:

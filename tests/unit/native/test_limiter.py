@@ -246,6 +246,27 @@ def test_a_process_list_names_the_processes_of_the_share_and_no_others(share, tm
     assert len(everything.splitlines()) == 2
 
 
+def test_containers_whose_processes_have_the_same_pid_draw_on_one_budget(share, limited):
+    """Each in a PID namespace of its own, as containers and Pods on one claim are."""
+    alone = ("unshare", "--pid", "--fork", "--kill-child", native_files.find("sim/hami-fill"))
+    first, second = (limited(share, *alone, "--total", "4Gi", "--hold", 30) for _ in range(2))
+    waits_for(first, "OK")
+    waits_for(second, "OK")
+
+    def slots():
+        return ledger.slots((share / "one" / "ledger").read_bytes())
+
+    assert [slot.pid for slot in slots()] == [1, 1]
+    _, out, _ = ends(limited(share, *alone, "--total", "4Gi"))
+    assert f"allocated {2048 - 3 * CONTEXT_MIB} MiB" in out
+    first.kill()
+    first.communicate()
+    code, out, _ = ends(limited(share, *alone, "--total", f"{6144 - 2 * CONTEXT_MIB}Mi"))
+    assert code == 0, out
+    second.kill()
+    second.communicate()
+
+
 ASK_NVML = """
 import pynvml as n
 n.nvmlInit()
