@@ -91,6 +91,7 @@ def without_node(found):
 
 @pytest.mark.parametrize("first", ["create", "apply", "server-side"])
 def test_a_pod_that_was_made_in_one_way_can_be_applied_in_the_other(space, kubectl, first):
+    """The fields belong to the former way: to kubectl the resources that were taken out are a conflict."""
     ways = {"create": ("create",), "apply": ("apply",), "server-side": SERVER_SIDE}
     kubectl(*ways[first], manifest=manifest())
     before = stored(space)

@@ -9,10 +9,24 @@ import yaml
 
 from hami_dra.kube import kinds
 from hami_dra.model import errors
+from tests.charts.conftest import INSTALL_LINE, helm
 from tests.control_plane.conftest import eventually, hami, owners, pod, registered, results
 from tests.support import webhook_process
 
 SHARE = {"gpumem": 512}
+TRADITIONAL = {
+    "metadata": {"name": "hami-webhook"},
+    "webhooks": [
+        {
+            "name": "vgpu.hami.io",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Ignore",
+            "clientConfig": {"url": "https://localhost:1/webhook"},
+            "rules": [],
+        }
+    ],
+}
 
 
 def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_path):
@@ -94,22 +108,9 @@ def test_resources_that_the_operator_has_renamed_are_converted_and_the_former_na
 
 def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp_path):
     plane = fresh.cluster.plane
-    traditional = {
-        "metadata": {"name": "hami-webhook"},
-        "webhooks": [
-            {
-                "name": "vgpu.hami.io",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",
-                "clientConfig": {"url": "https://localhost:1/webhook"},
-                "rules": [],
-            }
-        ],
-    }
     folder = tmp_path / "webhook"
     with webhook_process.running(folder, plane.kubeconfig) as webhook, registered(plane, webhook):
-        fresh.client.create(kinds.MUTATING_WEBHOOKS, traditional)
+        fresh.client.create(kinds.MUTATING_WEBHOOKS, TRADITIONAL)
 
         def refused():
             try:
@@ -122,3 +123,19 @@ def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp
         assert "HAMi's traditional mode (MutatingWebhookConfiguration/hami-webhook)" in message
         fresh.client.delete(kinds.MUTATING_WEBHOOKS, "hami-webhook")
         eventually(lambda: not refused(), "to be served again")
+
+
+def test_the_chart_is_not_installed_beside_the_traditional_mode(fresh):
+    def installation():
+        line = INSTALL_LINE.split()[1:]
+        where = ["--kubeconfig", str(fresh.cluster.plane.kubeconfig), "--dry-run=server"]
+        return helm.__wrapped__(*line, *where)
+
+    fresh.client.create(kinds.MUTATING_WEBHOOKS, TRADITIONAL)
+    refused = installation()
+    assert refused.returncode != 0
+    said = "HAMi's traditional mode is installed in this cluster (MutatingWebhookConfiguration hami-webhook)"
+    assert said in refused.stderr
+    fresh.client.delete(kinds.MUTATING_WEBHOOKS, "hami-webhook")
+    accepted = installation()
+    assert accepted.returncode == 0, accepted.stderr

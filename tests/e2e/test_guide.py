@@ -84,3 +84,13 @@ def test_the_compatible_claim_is_the_guides_and_belongs_to_its_pod(namespace):
     assert owner["uid"] == running["metadata"]["uid"]
     (result,) = made["status"]["allocation"]["devices"]["results"]
     assert result["consumedCapacity"] == {"cores": "50", "memory": "10Gi"}
+
+
+def test_a_manifest_that_is_applied_again_leaves_its_running_pod_as_it_is(workload):
+    kubectl, name = workload
+    before = kubectl.get("pod", name)
+    for how in ([], ["--server-side", "--force-conflicts"]):
+        manifest = guide_manifest("native.yaml" if "native" in name else "compatible.yaml")
+        kubectl("apply", *how, "-f", "-", stdin=manifest.encode())
+    after = kubectl.get("pod", name)
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
