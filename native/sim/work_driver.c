@@ -8,19 +8,20 @@
 #include <unistd.h>
 
 struct work_driver driver;
+static void *library;
 
 /* By name as any program; then beside this program, which helps in a build folder. */
 static void *open_library(void) {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    void *found = dlopen("libcuda.so.1", RTLD_NOW);
     char path[PATH_MAX + 32];
-    ssize_t length = library ? 0 : readlink("/proc/self/exe", path, PATH_MAX);
-    if (length <= 0) return library;
+    ssize_t length = found ? 0 : readlink("/proc/self/exe", path, PATH_MAX);
+    if (length <= 0) return found;
     path[length] = '\0';
     strcpy(strrchr(path, '/') + 1, "libcuda.so.1");
     return dlopen(path, RTLD_NOW);
 }
 
-static bool find(void *library, const char *symbol, void *out) {
+static bool find(const char *symbol, void *out) {
     void *address = dlsym(library, symbol);
     if (!address) fprintf(stderr, "libcuda.so.1 has no %s; install a newer driver\n", symbol);
     memcpy(out, &address, sizeof address);
@@ -40,13 +41,13 @@ void work_check(CUresult result, const char *what) {
 }
 
 bool work_start(int index) {
-    void *library = open_library();
+    library = open_library();
     if (!library) {
         fprintf(stderr, "libcuda.so.1 cannot be loaded: %s; install a driver or set LD_LIBRARY_PATH\n",
                 dlerror());
         return false;
     }
-#define WORK(member, symbol, parameters) find(library, #symbol, &driver.member) &&
+#define WORK(member, symbol, parameters) find(#symbol, &driver.member) &&
     if (!(WORK_FUNCTIONS true)) return false;
 #undef WORK
     CUdevice device;
@@ -65,6 +66,19 @@ void work_print_memory(void) {
     size_t available, total;
     work_check(driver.cuMemGetInfo(&available, &total), "cuMemGetInfo");
     printf("cuMemGetInfo: %zu MiB free of %zu MiB\n", available >> 20, total >> 20);
+}
+
+void work_load_unseen(unsigned long long bytes) {
+    CUresult (*get_table)(const void **, const CUuuid *);
+    const struct {
+        size_t size;
+        CUresult (*load)(size_t bytes);
+    } *table;
+    CUuuid name;
+    memcpy(&name, "hami-sim-runtime", sizeof name);
+    if (!find("cuGetExportTable", &get_table)) exit(1);
+    work_check(get_table((const void **)&table, &name), "cuGetExportTable of the simulated driver");
+    work_check(table->load(bytes), "loading code");
 }
 
 const char *work_option(char **argv, const char *name, const char *otherwise) {

@@ -38,6 +38,10 @@ void work_check(CUresult result, const char *what);
 const char *work_error_name(CUresult result);
 void work_print_memory(void);
 
+/* Loads code of so many bytes past all entry points, as the CUDA runtime does; ends the program where the
+ * driver is no simulated one. */
+void work_load_unseen(unsigned long long bytes);
+
 /* "--name VALUE" anywhere in argv, else `otherwise`. */
 const char *work_option(char **argv, const char *name, const char *otherwise);
 

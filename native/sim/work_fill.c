@@ -7,8 +7,10 @@
 #include "work_driver.h"
 
 static const char usage[] =
-    "usage: hami-fill [--chunk SIZE] [--total SIZE] [--hold SECONDS] [--device INDEX]\n"
-    "  --total: allocate exactly that much and say OK or refused; without it, until refused\n";
+    "usage: hami-fill [--chunk SIZE] [--total SIZE] [--hold SECONDS] [--device INDEX] [--unseen SIZE]\n"
+    "  --total: allocate exactly that much and say OK or refused; without it, until refused\n"
+    "  --unseen: before, load so much code as the CUDA runtime does, past all entry points (simulated "
+    "driver)\n";
 
 int main(int argc, char **argv) {
     (void)argc;
@@ -19,6 +21,8 @@ int main(int argc, char **argv) {
                        total = total_text ? work_bytes(total_text) : 0, got = 0;
     if (chunk == 0) chunk = total ? total : 1 << 20;
     if (!work_start(atoi(work_option(argv, "--device", "0")))) return 1;
+    const char *unseen = work_option(argv, "--unseen", NULL);
+    if (unseen) work_load_unseen(work_bytes(unseen));
     work_print_memory();
 
     CUresult result = CUDA_SUCCESS;

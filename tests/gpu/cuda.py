@@ -102,6 +102,12 @@ class LaunchConfig(ctypes.Structure):
     ]
 
 
+class _RuntimeTable(ctypes.Structure):
+    """The simulated driver's private table, in place of those by which the CUDA runtime loads its kernels."""
+
+    _fields_ = [("size", c_size_t), ("load", ctypes.CFUNCTYPE(c_int, c_size_t))]
+
+
 class Card:
     """One card with its primary context current on this thread, and the kernel loaded."""
 
@@ -137,6 +143,14 @@ class Card:
     def free(self, pointer: int) -> None:
         """Give device memory back."""
         self.call("cuMemFree_v2", c_uint64(pointer))
+
+    def load_unseen(self, size: int) -> None:
+        """Load code past all entry points, as the CUDA runtime does; on a simulated card only."""
+        table = ctypes.POINTER(_RuntimeTable)()
+        self.call("cuGetExportTable", byref(table), b"hami-sim-runtime")
+        code = table.contents.load(size)
+        if code != SUCCESS:
+            raise CudaError("load", code)
 
     def stream(self) -> c_void_p:
         """A new stream that does not wait for the default one."""

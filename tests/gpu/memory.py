@@ -57,16 +57,6 @@ def _compared(host: Host, what: str, pid: int, said: str, ledger: int) -> Findin
     return Finding(driver <= ledger <= driver + 64 * MIB, "the ledger has all that the driver has", found)
 
 
-LOAD_UNSEEN = f"""
-class Table(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("load", ctypes.CFUNCTYPE(c_int, c_size_t))]
-table = ctypes.POINTER(Table)()
-card.call("cuGetExportTable", byref(table), b"hami-sim-runtime")
-assert table.contents.load({200 * MIB}) == 0
-print("held", flush=True); input()
-"""
-"""What the CUDA runtime does, on a simulated card."""
-
 FILL_AND_HOLD = f"""
 try:
     while True: card.allocate({2 * MIB})
@@ -81,7 +71,9 @@ def unseen(host: Host) -> Iterator[Finding]:
         return
     with host.share("one", memory=4 * GIB) as share:
         if host.simulated:
-            process = host.start_python(share, LOAD_UNSEEN)
+            process = host.start_python(
+                share, f"card.load_unseen({200 * MIB}); print('held', flush=True); input()"
+            )
         else:
             process = host.start(share, sys.executable, "-c", torch_programs.HOLD)
         said, before = host.told(process), host.held(share)
