@@ -2,7 +2,8 @@
 
 Each is a podman container with systemd as its first process, so that roles restart real services. Where a
 scenario needs Kubernetes, `node_stub.py` runs in the place of the kubelet: it reads the real files, keeps to
-the layout of kubeadm, k3s and rke2, and refuses a gate that it does not know.
+the layout of kubeadm, k3s and rke2, and refuses a gate that it does not know. CRI-O, which Debian has not, is
+a stand-in too: `crio_stub.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .progress import StepFailed, step
 
 HERE = Path(__file__).parent
 STUB = HERE / "node_stub.py"
+CRIO_STUB = HERE / "crio_stub.py"
 
 CONTAINERD_SUITES = {"1.7": "trixie", "2": versions.TOOLS_SUITE}
 """Debian suites that carry each line of containerd."""
@@ -33,6 +35,7 @@ class Node:
     groups: tuple[str, ...]
     kubernetes: str = ""  # what node_stub.py plays: kubeadm, k3s, rke2, rke2-agent or nothing
     containerd: str = ""  # 1.7, 2 or nothing
+    crio: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +54,7 @@ SCENARIOS: dict[str, tuple[Node, ...]] = {
     "container_runtime": (
         Node("containerd-1-7", ("gpu_nodes",), containerd="1.7"),
         Node("containerd-2", ("gpu_nodes",), containerd="2"),
+        Node("cri-o", ("gpu_nodes",), crio=True),
     ),
     "control_plane": tuple(
         Node(f"control-{number}", ("control_plane",), kubernetes="kubeadm") for number in (1, 2, 3)
@@ -155,6 +159,8 @@ def _start(scenario: str, node: Node, image: str) -> None:
         for name in ("containerd", "ctr", "containerd-shim-runc-v2"):
             mounts.append(f"{programs / name}:/usr/local/bin/{name}:ro")
         mounts.append(f"{HERE / 'node/units/containerd.service'}:/etc/systemd/system/containerd.service:ro")
+    if node.crio:
+        mounts.append(f"{CRIO_STUB}:/usr/local/bin/crio:ro")
     name = container(scenario, node)
     podman.podman(
         *("run", "--detach", "--name", name, "--hostname", node.name, "--systemd=false", "--privileged"),
@@ -203,6 +209,7 @@ def _inventory(scenario: str, addresses: dict[str, str]) -> str:
         lines += [
             f"      stub_kubernetes: '{node.kubernetes}'",
             f"      stub_containerd: '{node.containerd}'",
+            f"      stub_crio: {str(node.crio).lower()}",
         ]
         lines += [f"      stub_address: {addresses[node.name]}"]
         lines += [f"      {key}: {value}" for key, value in node.variables.items()]
