@@ -20,15 +20,20 @@ PREVIOUS = "732b845"
 TREE = versions.REPO / "build/previous"
 
 
-def lay_out() -> Path:
-    """The sources of the previous release, with its native libraries built."""
+def previous() -> str:
+    """The newest release tag before this commit, or PREVIOUS."""
     described = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"],
         cwd=versions.REPO,
         capture_output=True,
         text=True,
     )
-    commit = described.stdout.strip() or PREVIOUS
+    return described.stdout.strip() or PREVIOUS
+
+
+def lay_out() -> Path:
+    """The sources of the previous release, with its native libraries built."""
+    commit = previous()
     marker = TREE / ".commit"
     if marker.is_file() and marker.read_text() == commit:
         return TREE
