@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tests.gpu.finding import Finding
 from tests.gpu.host import Container, Host, part
+from tests.support.agent import at_work
 
 KINDS = ("tiny", "long", "sync", "graph", "cooperative")
 
@@ -14,7 +15,7 @@ def pairs(host: Host) -> Iterator[Finding]:
     """Two containers that both want all of the card, with the agent and without."""
     for kinds in (("graph", "graph"), ("tiny", "long")):
         free = sum(at_once(host, (None, kinds[0]), (None, kinds[1])))
-        with host.arbiter():
+        with at_work(host.shares):
             one, other = pair(host, *kinds)
         found = f"{kinds[0]} {one:.3f} : {kinds[1]} {other:.3f} = {other / one:.2f}"
         yield Finding(2.21 < other / one < 2.45, "2.33 +- 5 %", found)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 from hami_dra import native_files
 from hami_dra.model import ledger
 from hami_dra.model.reading import DriverProcess
-from hami_dra.node.arbiter_loop import Arbiter
 from hami_dra.observe import ledgers
 from hami_dra.observe.audit import grouped
 from hami_dra.observe.excess import Excesses
@@ -193,19 +191,6 @@ class Host:
             said = self.run(None, sys.executable, "-m", "tests.gpu.work", kind, *alone)
             self._lengths[kind] = float(json.loads(said.splitlines()[-1])["length_us"])
         return self._lengths[kind]
-
-    @contextmanager
-    def arbiter(self) -> Iterator[None]:
-        """The node's agent at work."""
-        arbiter, stop = Arbiter(self.shares), threading.Event()
-        thread = threading.Thread(target=arbiter.run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            arbiter.close()
 
 
 def part(process: subprocess.Popen[str]) -> float:

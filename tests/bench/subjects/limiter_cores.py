@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hami_dra.node.arbiter_loop import Arbiter
 from tests.bench.frame import OURS, PEER, PYTHON, Bench, Row, Share, finish
+from tests.support.agent import at_work
 
 KINDS = ("tiny", "long", "sync", "graph", "cooperative")
 LIMIT = 50
@@ -60,12 +59,5 @@ def agent(*shares: Share) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         for number, share in enumerate(shares):
             (Path(folder) / str(number)).symlink_to(share.container / "one")
-        arbiter, stop = Arbiter(Path(folder)), threading.Event()
-        thread = threading.Thread(target=arbiter.run, args=(stop,))
-        thread.start()
-        try:
+        with at_work(Path(folder)):
             yield
-        finally:
-            stop.set()
-            thread.join()
-            arbiter.close()

@@ -6,22 +6,16 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from hami_dra import native_files
 from hami_dra.model import ledger
-from hami_dra.node import arbiter_loop
-from hami_dra.node.arbiter import Activity, Word
-from hami_dra.node.arbiter_loop import Arbiter
 from tests.unit.native.simulated import A10, ROOT
 
 UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
 FOREVER = 600.0
-Planner = Callable[[dict[str, Activity]], dict[str, Word]]
 
 
 class Node:
@@ -107,20 +101,6 @@ class Node:
         while not condition(pace := self.pace(share, seconds)):
             assert time.monotonic() < deadline, f"{share} still goes at {pace:.3f}"
         return pace
-
-    @contextmanager
-    def arbiter(self, planner: Planner | None = None) -> Iterator[None]:
-        """The node's agent at work; PLANNER in place of its own plan."""
-        stop = threading.Event()
-        loop = Arbiter(self.shares, planner or arbiter_loop.plan)
-        thread = threading.Thread(target=loop.run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            loop.close()
 
 
 def end(program: subprocess.Popen[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.node.arbiter import Word
 from tests.gpu.work import KINDS
+from tests.support.agent import at_work
 from tests.unit.native.compute import FOREVER, Node, end, result
 from tests.unit.native.simulated import attempts, eventually
 
@@ -125,7 +126,7 @@ def charged_for_what_was_used(node, planner):
     """Two programs that compute all the time: device time that both are charged, over what they used."""
     names = [node.share("one", 100), node.share("two", 100)]
     before = sum(map(node.accounted, names))
-    with node.arbiter(planner):
+    with at_work(node.shares, planner):
         programs = [node.work(name, "graph", 2 * SECONDS) for name in names]
         used = sum((said := result(program))["device_share"] * said["elapsed"] for program in programs)
     return (sum(map(node.accounted, names)) - before) / used
@@ -135,7 +136,7 @@ def test_two_containers_get_their_parts_of_a_full_card(node):
     small, large = node.share("small", 30), node.share("large", 70)
 
     def parts():
-        with node.arbiter():
+        with at_work(node.shares):
             programs = [node.work(small, "graph", 2 * SECONDS), node.work(large, "graph", 2 * SECONDS)]
             return [part_of_card(program) for program in programs]
 
@@ -157,7 +158,7 @@ def test_a_limit_changed_on_the_node_holds_while_the_program_runs(node):
 
 def test_a_share_with_high_priority_interrupts_the_others(node):
     low, high = node.share("low", 50), node.share("high", 50, priority=0)
-    with node.arbiter():
+    with at_work(node.shares):
         first = node.work(low, "ex", FOREVER)
         node.reaches(low, lambda pace: pace > 0.1)
         second = node.work(high, "ex", FOREVER)
@@ -170,7 +171,7 @@ def test_a_share_with_high_priority_interrupts_the_others(node):
 
 def test_a_share_without_cores_takes_what_is_idle_and_yields_it(node):
     modest, owner = node.share("modest", 0), node.share("owner", 80)
-    with node.arbiter():
+    with at_work(node.shares):
         first = node.work(modest, "graph", FOREVER)
         alone = node.reaches(modest, lambda pace: pace > 0.2)
         second = node.work(owner, "long", FOREVER)
@@ -181,7 +182,7 @@ def test_a_share_without_cores_takes_what_is_idle_and_yields_it(node):
 
 def test_a_soft_share_goes_beyond_its_cores_only_while_the_card_is_idle(node):
     soft, other = node.share("soft", 20, cores_policy="soft"), node.share("other", 70)
-    with node.arbiter():
+    with at_work(node.shares):
         first = node.work(soft, "graph", FOREVER)
         alone = node.reaches(soft, lambda pace: pace > 0.25)
         second = node.work(other, "long", FOREVER)
