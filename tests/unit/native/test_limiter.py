@@ -381,6 +381,52 @@ def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limit
     assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
 
 
+AS_IN_A_CONTAINER = """
+set -e
+mount -t tmpfs none /mnt
+cp -a /etc /mnt/etc
+echo /run/libvgpu.so >/mnt/etc/ld.so.preload
+mount --bind /mnt/etc /etc
+cp -r "$SIM" /mnt/sim
+cp "$LIMITER" /mnt/libvgpu.so
+cp "$HAMI_SIM_FILE" /mnt/gpus.yaml
+mkdir -p /mnt/hami/shares
+mount --bind "$SHARES" /mnt/hami/shares
+chmod 1777 /mnt
+chmod 666 /mnt/hami/shares/one/ledger
+chmod u+s /mnt/sim/hami-fill
+mount --rbind /mnt /run
+exec env -i HAMI_SIM_FILE=/run/gpus.yaml HAMI_SIM_STATE=/run/state "$@"
+"""
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.mark.parametrize(
+    "started_by",
+    [(), ("sh", "-c", '"$0" "$@"'), ("env", "-i", "HAMI_SIM_FILE=/run/gpus.yaml"), AS_NOBODY],
+    ids=["without an environment", "a shell", "another empty environment", "set-user-id, by nobody"],
+)
+def test_the_loaders_own_file_preloads_the_limiter_however_a_program_is_started(share, started_by):
+    """In a mount namespace of its own, with /etc/ld.so.preload as in a container."""
+    script = ["unshare", "--mount", "sh", "-c", AS_IN_A_CONTAINER, "sh", *started_by]
+    done = subprocess.run(
+        [*script, "/run/sim/hami-fill", "--total", "11Gi"],
+        env={
+            "PATH": os.environ["PATH"],
+            "SIM": str(native_files.find("sim/libcuda.so.1").parent),
+            "LIMITER": str(native_files.find("libvgpu.so")),
+            "HAMI_SIM_FILE": "tests/guide/gpus-a10.yaml",
+            "SHARES": str(share),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert f"allocated {10240 - CONTEXT_MIB} MiB" in done.stdout, done.stderr
+    assert "refused: CUDA_ERROR_OUT_OF_MEMORY" in done.stdout
+
+
 def test_symbols_for_the_next_library_are_found_as_without_the_limiter(share, limited):
     script = (
         "import ctypes; l = ctypes.CDLL(None); l.dlsym.restype = ctypes.c_void_p; "
