@@ -75,6 +75,11 @@ def pod(kube: Client, name: str, *shares: dict[str, Any]) -> list[str]:
     return [f"{claimed}-{each['device']}-{each['shareID']}" for each in shares]
 
 
+def registrations(folder: Path) -> int:
+    """That plugins have heard of."""
+    return (folder / "log").read_text().count("registered with kubelet")
+
+
 def files(folder: Path) -> list[Path]:
     return [*(folder / "cdi").glob("*"), *(folder / "state" / "shares").glob("*")]
 
@@ -124,6 +129,19 @@ def test_kubelet_finds_a_plugin_that_was_killed_and_one_that_replaces_it(
     assert files(folder) == []
 
 
+def test_kubelet_registers_a_plugin_again_that_was_killed_and_started_in_its_place(
+    kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path
+) -> None:
+    for times in (1, 2, 3):
+        process = spawn(FIRST)
+        until(lambda times=times: registrations(folder) == times, f"registration {times}", PATIENCE_S)
+        process.kill()
+        process.wait()
+    spawn(FIRST)
+    pod(kube, "user", share("1Gi", "5"))
+    kubelet.does("prepare", "user")
+
+
 def test_a_plugin_that_is_ended_in_the_middle_of_a_call_finishes_it(
     kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path
 ) -> None:
@@ -131,8 +149,7 @@ def test_a_plugin_that_is_ended_in_the_middle_of_a_call_finishes_it(
     pod(kube, "first", share("1Gi", "5"))
     kubelet.does("prepare", "first")
     newest = spawn(SECOND)
-    log = folder / "log"
-    until(lambda: log.read_text().count("registered with kubelet") == 2, "both plugins", PATIENCE_S)
+    until(lambda: registrations(folder) == 2, "both plugins", PATIENCE_S)
     pod(kube, "second", share("1Gi", "5"))
     with ThreadPoolExecutor() as pool, held_up(folder, newest) as waits:
         call = pool.submit(kubelet.ask, "prepare", "second")
