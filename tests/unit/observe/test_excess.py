@@ -203,6 +203,41 @@ input()
 """
 
 
+WATCHES_WHAT_IS_FREE = """
+import threading
+from tests.gpu.cuda import Card
+card, seen, done = Card(), set(), threading.Event()
+threading.Thread(target=lambda: (input(), done.set()), daemon=True).start()
+print("watches", flush=True)
+while not done.is_set():
+    seen.add(card.free_and_total()[0])
+print(*sorted(seen))
+"""
+
+
+@pytest.mark.native
+def test_who_looks_while_the_agent_writes_sees_one_of_its_numbers_or_none(tmp_path):
+    """Two numbers of which any mixture would be a third: 4 GiB, and 512 bytes less."""
+    node = SimulatedShares(tmp_path)
+    folder = node.add("one", memory=20 * GIB)
+    limiter = {"LD_PRELOAD": str(native_files.find("libvgpu.so")), "HAMI_SHARES_DIR": str(folder.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHES_WHAT_IS_FREE],
+        env=node.environment | limiter | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout
+        assert program.stdout.readline() == "watches\n"
+        told = (4 * GIB, 4 * GIB - UNIT)
+        for number in range(5000):
+            ledgers.book(folder / "ledger", [Excess(0, program.pid, told[number % 2])])
+        out, _ = program.communicate("\n", timeout=60)
+    free = 20 * GIB - CONTEXT
+    assert {free - int(each) for each in out.split()} <= {0, *told}
+
+
 class Program:
     """A program under the limiter that loads 200 MiB as the CUDA runtime does, then fills its share."""
 
