@@ -16,13 +16,10 @@ from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.errors import HamiError
 from hami_dra.model.names import DRIVER
-from hami_dra.node.driver import NodeDriver
-from hami_dra.node.inventory import Inventory
-from hami_dra.node.limiter_files import LimiterFiles
 from hami_dra.node.plugin import Plugin
 from hami_dra.node.proto import dra_v1_pb2
 from tests.contract.conftest import Start
-from tests.support.cards import A10, NODE, SECOND, CardBackend, claim, share
+from tests.support.cards import A10, SECOND, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
 SERVICE = "/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/NodePrepareResources"
@@ -70,15 +67,7 @@ def test_a_claim_with_anything_in_any_place_is_granted_within_its_card_or_refuse
     kube._objects[RESOURCE_CLAIMS.plural, "default", "c"] = body
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        driver = NodeDriver(
-            kube,
-            NODE,
-            CardBackend(A10, SECOND),
-            Inventory((A10, SECOND)),
-            state=folder,
-            limiter=LimiterFiles(folder / "lib", folder / "preload"),
-            cdi_folder=folder / "cdi",
-        )
+        driver = card_driver(kube, folder, folder / "cdi", A10, SECOND)
         try:
             granted = driver.prepare(ClaimRef("default", "c", "a-uid"))
         except HamiError:

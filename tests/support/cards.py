@@ -10,8 +10,12 @@ from typing import Any
 from hami_dra.devices.backend import ClaimEdits, Grant, Problem, Usage
 from hami_dra.devices.nvidia import capacities
 from hami_dra.devices.vendor_cdi import VendorCdi
+from hami_dra.kube import KubeClient
 from hami_dra.model.device import Attribute, Device, Version
 from hami_dra.model.names import DRIVER, MIB
+from hami_dra.node.driver import NodeDriver
+from hami_dra.node.inventory import Inventory
+from hami_dra.node.limiter_files import LimiterFiles
 
 NODE = "ecs-a10-sh"
 
@@ -72,6 +76,19 @@ class CardBackend:
 
     def usage(self, devices: Sequence[Device]) -> list[Usage]:
         return []
+
+
+def card_driver(kube: KubeClient, state: Path, cdi: Path, *devices: Device) -> NodeDriver:
+    """The driver of a node with these cards, as after a start."""
+    return NodeDriver(
+        kube,
+        NODE,
+        CardBackend(*devices),
+        Inventory(devices),
+        state=state,
+        limiter=LimiterFiles(state / "libvgpu.so", state / "ld.so.preload"),
+        cdi_folder=cdi,
+    )
 
 
 def share(

@@ -23,9 +23,7 @@ from hami_dra.kube import NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
 from hami_dra.node import files, sweep
 from hami_dra.node.driver import NodeDriver
-from hami_dra.node.inventory import Inventory
-from hami_dra.node.limiter_files import LimiterFiles
-from tests.support.cards import A10, NODE, SECOND, CardBackend, claim, share
+from tests.support.cards import A10, NODE, SECOND, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
 CALLS = ("open", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "posix_fallocate")
@@ -49,15 +47,7 @@ class Node:
 
     def driver(self) -> NodeDriver:
         """A driver as after a start."""
-        return NodeDriver(
-            self.kube,
-            NODE,
-            CardBackend(A10, SECOND),
-            Inventory((A10, SECOND)),
-            state=self.state,
-            limiter=LimiterFiles(self.state / "lib.so", self.state / "preload"),
-            cdi_folder=self.cdi,
-        )
+        return card_driver(self.kube, self.state, self.cdi, A10, SECOND)
 
     def files(self) -> list[str]:
         """What is on the disk."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,7 @@ from hami_dra.kube import EVENTS, NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
 from hami_dra.node import checkpoint, findings
 from hami_dra.node.driver import NodeDriver
-from hami_dra.node.inventory import Inventory
-from hami_dra.node.limiter_files import LimiterFiles
-from tests.support.cards import A10, NODE, SECOND, CardBackend, card, claim, share
+from tests.support.cards import A10, NODE, SECOND, card, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
 Driver = Callable[..., NodeDriver]
@@ -31,18 +30,7 @@ def kube() -> FakeKube:
 
 @pytest.fixture
 def driver(kube: FakeKube, tmp_path: Path) -> Driver:
-    def make(*devices: Any) -> NodeDriver:
-        return NodeDriver(
-            kube,
-            NODE,
-            CardBackend(*devices),
-            Inventory(tuple(devices)),
-            state=tmp_path,
-            limiter=LimiterFiles(tmp_path / "lib", tmp_path / "preload"),
-            cdi_folder=tmp_path / "cdi",
-        )
-
-    return make
+    return partial(card_driver, kube, tmp_path, tmp_path / "cdi")
 
 
 def prepared(kube: FakeKube, driver: NodeDriver, name: str, *shares: dict[str, Any]) -> ClaimRef:
