@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
+import structlog
 from prometheus_client import REGISTRY
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture
 
 from hami_dra.kube import RESOURCE_CLAIMS
-from hami_dra.node import sweep
+from hami_dra.node import driver, reporter, services, sweep
 from tests.contract.conftest import Add, KubeletOf, Start
 from tests.support.cards import DRIVER, claim, share
 from tests.support.fake_kube import FakeKube
@@ -24,15 +27,23 @@ def counted(name: str, **labels: str) -> Iterator[Callable[[], float]]:
     yield lambda: (REGISTRY.get_sample_value(name, labels) or 0.0) - before
 
 
-def test_logs_name_claim_pod_and_shares(kubelet: Kubelet, add: Add) -> None:
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is logged of claims, however logging is set."""
+    captured = LogCapture()
+    for module in (driver, reporter, services):
+        monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[captured]))
+    return captured.entries
+
+
+def test_logs_name_claim_pod_and_shares(kubelet: Kubelet, add: Add, said: list[Any]) -> None:
     half = share()
     body = claim("half", half)
     body["status"]["reservedFor"] = [{"resource": "pods", "name": "user", "uid": "1"}]
     stored = add(body)
     named = {"namespace": "default", "claim": "half", "uid": stored["metadata"]["uid"]}
-    with capture_logs() as said:
-        kubelet.prepare(stored)
-        kubelet.unprepare(stored)
+    kubelet.prepare(stored)
+    kubelet.unprepare(stored)
     told = {each.pop("event"): each for each in said}
     assert told["prepared"] == {
         **named,
@@ -43,12 +54,11 @@ def test_logs_name_claim_pod_and_shares(kubelet: Kubelet, add: Add) -> None:
     assert told["unprepared"] == {**named, "shares": [half["shareID"]], "log_level": "info"}
 
 
-def test_a_refusal_is_logged_with_its_pods(kubelet: Kubelet, add: Add) -> None:
+def test_a_refusal_is_logged_with_its_pods(kubelet: Kubelet, add: Add, said: list[Any]) -> None:
     body = claim("much", share("99Gi"))
     body["status"]["reservedFor"] = [{"resource": "pods", "name": "user", "uid": "1"}]
-    with capture_logs() as said:
-        kubelet.prepare(add(body))
-        until(lambda: [each for each in said if each["event"] == "telling the Pods"], "the reporter")
+    kubelet.prepare(add(body))
+    until(lambda: [each for each in said if each["event"] == "telling the Pods"], "the reporter")
     refused, telling = (each for each in said if each.get("claim") == "much")
     assert (refused["event"], refused["reason"]) == ("prepare refused", "BadAllocation")
     assert (telling["pods"], telling["reason"]) == (["user"], "BadAllocation")
