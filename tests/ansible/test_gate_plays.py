@@ -1,4 +1,4 @@
-"""Where a provider runs the control plane, the rollout says what to switch there. kubectl is simulated."""
+"""The plays that switch gates on, with nothing to do or nothing that they may do. kubectl is simulated."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from tests.ansible.stand_ins import ROOT, Machine
 
 pytestmark = pytest.mark.slow
 
+GATE = 'kubernetes_feature_enabled{name="DRAConsumableCapacity",stage="ALPHA"}'
 INVENTORY = """
 all:
   vars: {hami_distribution: managed}
@@ -15,12 +16,11 @@ all:
 
 @pytest.fixture
 def roll_out(tmp_path):
-    """Run the two plays that switch gates on, with a cluster whose gates are ON (0 or 1): the output."""
+    """Run one of the two plays on a managed cluster whose gates are ON (0 or 1): the output."""
 
     def run(on, tag, fails=False):
         machine = Machine(tmp_path)
-        gate = 'kubernetes_feature_enabled{name="DRAConsumableCapacity",stage="ALPHA"}'
-        machine.program("kubectl", f"echo '{gate} {on}'")
+        machine.program("kubectl", f"echo '{GATE} {on}'")
         return machine.play(ROOT / "playbooks/site.yml", "--tags", tag, inventory=INVENTORY, fails=fails)
 
     return run
@@ -41,3 +41,14 @@ def test_a_gate_that_is_off_in_the_control_plane_is_the_providers_to_switch(roll
 def test_a_gate_that_is_off_in_a_kubelet_is_told_with_the_providers_own_place_for_it(roll_out):
     output = roll_out(0, "kubelet", fails=True)
     assert "GKE and Azure: the node pool's, EKS: the NodeConfig of the launch template" in output
+
+
+def test_a_component_that_restarts_just_now_gets_its_time(tmp_path):
+    """As when a run was killed that had just changed the API server: the others end without it."""
+    machine = Machine(tmp_path)
+    up = tmp_path / "up"
+    machine.program("kubectl", f"[ -e {up} ] || {{ touch {up}; exit 1; }}; echo '{GATE} 1'")
+    inventory = INVENTORY.replace("managed", "k3s")
+    output = machine.play(ROOT / "playbooks/site.yml", "--tags", "control_plane", inventory=inventory)
+    assert "RETRYING" in output
+    assert "changed=0" in output
