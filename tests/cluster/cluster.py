@@ -13,7 +13,9 @@ from . import node_image, podman, versions
 from .progress import StepFailed, run, step
 
 HERE = Path(__file__).parent
+CONFIG = HERE / "kind.yaml"
 
+JOIN_ATTEMPTS = 120
 API_ATTEMPTS = 10
 """A node that has just been started again needs some seconds."""
 
@@ -45,11 +47,6 @@ class Cluster:
         """Ansible variables that name the product image in the nodes."""
         return self.folder / "images.yml"
 
-    @property
-    def npu_worker(self) -> str:
-        """Name of a third worker, for NPUs and without GPUs, where HAMI_NPU_WORKER asks for one; else ""."""
-        return f"{self.name}-worker3" if os.environ.get("HAMI_NPU_WORKER") else ""
-
     def nodes(self) -> list[str]:
         """Names of the node containers that exist, the control plane first."""
         label = f"label=io.x-k8s.kind.cluster={self.name}"
@@ -65,7 +62,7 @@ class Cluster:
 
     def problem(self, release: versions.Kubernetes) -> str:
         """Why this cluster cannot be used as it is, in a few words; empty when it can."""
-        nodes, wanted = self.nodes(), self._config().count("\n- role:")
+        nodes, wanted = self.nodes(), CONFIG.read_text().count("\n- role:")
         if len(nodes) != wanted or not self.inventory.is_file():
             return f"{len(nodes)} of {wanted} nodes are there"
         for node in nodes:
@@ -99,8 +96,6 @@ class Cluster:
         # kind mounts it into every node; a confined host may have none.
         Path("/lib/modules").mkdir(exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "kind.yaml"
-        config.write_text(self._config())
         with step(f"create the kind cluster {self.name} (Kubernetes {release.version})", "1 min") as running:
             self._kind(
                 "create",
@@ -108,12 +103,28 @@ class Cluster:
                 "--image",
                 image,
                 "--config",
-                str(config),
+                str(CONFIG),
                 "--wait",
                 "180s",
                 on_line=lambda line: running.note(line.strip(" •✓\x1b")[:70]),
             )
+            running.note("waiting for the workers")
+            self._await_nodes()
         self.inventory.write_text(_inventory(self))
+
+    def _await_nodes(self) -> None:
+        """kind waits for the control plane alone, and is content with workers whose kubelet cannot start."""
+        for _ in range(JOIN_ATTEMPTS):
+            joined = self.kubectl("get", "nodes", "--output", "name").replace("node/", "").split()
+            missing = sorted(set(self.nodes()) - set(joined))
+            if not missing:
+                return
+            time.sleep(1)
+        raise StepFailed(
+            f"{', '.join(missing)}: no kubelet joins. `podman exec NODE journalctl -u kubelet` says"
+            " why. Another cluster may hold the inotify instances that it needs, about 15 for a node"
+            " (/proc/sys/fs/inotify/max_user_instances)"
+        )
 
     def load(self, *tags: str) -> None:
         """Load images of podman's store into every node."""
@@ -143,11 +154,6 @@ class Cluster:
         """kubectl for this cluster, as a command line to be continued."""
         return [node_image.tools() / "usr/bin/kubectl", "--kubeconfig", self.kubeconfig]
 
-    def _config(self) -> str:
-        """kind's configuration. The label is how a person would mark nodes with NPUs."""
-        third = '- role: worker\n  labels:\n    npu: "on"\n' if self.npu_worker else ""
-        return (HERE / "kind.yaml").read_text() + third
-
     def _kind(self, *arguments: str, on_line: object = None) -> str:
         command = [node_image.tools() / "usr/bin/kind", *arguments, "--name", self.name]
         env = podman.environment() | {"KUBECONFIG": str(self.kubeconfig)}
@@ -167,21 +173,15 @@ def require(cluster: Cluster) -> None:
         raise StepFailed(f"there is no cluster {cluster.name}; `make demo` makes it")
 
 
-def _host(cluster: Cluster, name: str) -> str:
-    gpus = cluster.gpus(name)
-    simulated = f"          hami_simulated_gpus: {gpus}\n" if gpus.is_file() else ""
-    return f"        {name}:\n{simulated}"
-
-
 def _inventory(cluster: Cluster) -> str:
     """An Ansible inventory of the node containers, reached through podman."""
     nodes = cluster.nodes()
-
-    def group(names: list[str]) -> str:
-        return "".join(_host(cluster, name) for name in names)
-
-    control = [name for name in nodes if "control-plane" in name]
-    workers = [name for name in nodes if name not in (*control, cluster.npu_worker)]
+    control = "".join(f"        {name}:\n" for name in nodes if "control-plane" in name)
+    with_gpus = "".join(
+        f"        {name}:\n          hami_simulated_gpus: {gpus}\n"
+        for name in nodes
+        if (gpus := cluster.gpus(name)).is_file()
+    )
     return (
         "# Written by tests/cluster when it made the cluster.\n"
         "all:\n"
@@ -192,6 +192,6 @@ def _inventory(cluster: Cluster) -> str:
         "    ansible_python_interpreter: /usr/bin/python3\n"
         f"    hami_kubeconfig: {cluster.kubeconfig}\n"
         "  children:\n"
-        f"    control_plane:\n      hosts:\n{group(control)}"
-        f"    gpu_nodes:\n      hosts:\n{group(workers)}"
+        f"    control_plane:\n      hosts:\n{control}"
+        f"    gpu_nodes:\n      hosts:\n{with_gpus}"
     )

@@ -26,6 +26,12 @@ NETWORK_PACKAGES = (
     "conntrack",
     "iproute2",
 )
+NOISE = (
+    *("getty@.service", "console-getty.service", "getty.target", "systemd-udevd.service"),
+    # Each takes one of the inotify instances that a user has on a machine, 128 where nobody raised it.
+    *("systemd-logind.service", "systemd-ask-password-console.path", "systemd-ask-password-wall.path"),
+)
+"""Units that a node has no use for."""
 CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 
 
@@ -147,7 +153,7 @@ def _lay_out(root: Path, release: versions.Kubernetes, kubernetes: Path, unpacke
     for unit in sorted((HERE / "units").iterdir()):
         _install(unit, root / "etc/systemd/system" / unit.name, 0o644)
         (wanted / unit.name).symlink_to(f"/etc/systemd/system/{unit.name}")
-    for noise in ("getty@.service", "console-getty.service", "systemd-udevd.service", "getty.target"):
+    for noise in NOISE:
         (root / "etc/systemd/system" / noise).symlink_to("/dev/null")
     (root / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/multi-user.target")
 

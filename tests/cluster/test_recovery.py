@@ -43,4 +43,4 @@ def test_a_cluster_whose_processes_were_killed_is_found_out_and_removed(cluster)
     assert cluster.problem(RELEASE) == f"{nodes[0]} does not run"
     cluster.delete()
     assert cluster.nodes() == []
-    assert cluster.problem(RELEASE) == "0 of 3 nodes are there"
+    assert cluster.problem(RELEASE) == "0 of 4 nodes are there"

@@ -48,7 +48,7 @@ def each_has_its_own_claim(namespace, pods):
     [
         (controller("Deployment", "web", replicas=2), 2),
         (controller("StatefulSet", "web", replicas=2, serviceName="web"), 2),
-        (controller("DaemonSet", "web"), 2),
+        (controller("DaemonSet", "web", template=template(nodeSelector={"gpu": "on"})), 2),
     ],
     ids=["Deployment", "StatefulSet", "DaemonSet"],
 )

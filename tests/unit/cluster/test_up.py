@@ -1,5 +1,7 @@
 """`up` keeps a cluster that is well and makes any other anew, saying why in one line."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -9,7 +11,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.progress import StepFailed, run
 
 RELEASE = versions.KUBERNETES["1.36"]
-NODES = ("hami-x-control-plane", "hami-x-worker", "hami-x-worker2")
+NODES = ("hami-x-control-plane", "hami-x-worker", "hami-x-worker2", "hami-x-worker3")
 
 
 class Machine:
@@ -37,6 +39,8 @@ class Machine:
         return ""
 
     def kubectl(self, *arguments, stdin=None):
+        if arguments[:2] == ("get", "nodes"):
+            return "".join(f"node/{name}\n" for name in self.nodes if name not in self.dead)
         if not self.api:
             raise StepFailed("exit code 1 from: kubectl\nThe connection to the server was refused")
         return "ok"
@@ -66,17 +70,22 @@ def test_a_cluster_that_answers_has_no_problem(cluster):
     assert cluster.problem(RELEASE) == ""
 
 
-def test_a_worker_for_npus_is_a_node_more_and_no_gpu_node(cluster, machine, monkeypatch):
-    monkeypatch.setenv("HAMI_NPU_WORKER", "yes")
-    assert "3 of 4 nodes are there" in cluster.problem(RELEASE)
-    machine.nodes.append("hami-x-worker3")
-    assert cluster.problem(RELEASE) == ""
+def test_the_worker_for_npus_is_labelled_so_and_rolled_out_to_as_no_gpu_node(cluster, machine, monkeypatch):
     monkeypatch.setattr(node_image, "build", lambda release: "image")
     cluster.create(RELEASE)
-    config = yaml.safe_load((cluster.folder / "kind.yaml").read_text())
+    (call,) = machine.kind
+    config = yaml.safe_load(Path(call[call.index("--config") + 1]).read_text())
     assert config["nodes"][-1] == {"role": "worker", "labels": {"npu": "on"}}
     groups = yaml.safe_load(cluster.inventory.read_text())["all"]["children"]
     assert list(groups["gpu_nodes"]["hosts"]) == ["hami-x-worker", "hami-x-worker2"]
+
+
+def test_a_worker_that_never_joins_is_told_with_where_to_look(cluster, machine, monkeypatch):
+    monkeypatch.setattr(node_image, "build", lambda release: "image")
+    monkeypatch.setattr("tests.cluster.cluster.JOIN_ATTEMPTS", 1)
+    machine.dead = {NODES[3]}
+    with pytest.raises(StepFailed, match=f"{NODES[3]}: no kubelet joins.*max_user_instances"):
+        cluster.create(RELEASE)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,7 @@ def test_a_worker_for_npus_is_a_node_more_and_no_gpu_node(cluster, machine, monk
         ({"dead": {NODES[1]}}, "hami-x-worker does not run"),
         ({"version": "v1.34.4\n"}, "hami-x-control-plane is Kubernetes 1.34.4, not 1.36.3"),
         ({"image": "localhost/hami-dra/kind-node:v1.36.3-old\n"}, "another image"),
-        ({"nodes": list(NODES[:2])}, "2 of 3 nodes are there"),
+        ({"nodes": list(NODES[:2])}, "2 of 4 nodes are there"),
         ({"api": False}, "its API server does not answer (The connection to the server was refused)"),
     ],
 )
