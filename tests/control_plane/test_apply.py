@@ -5,10 +5,11 @@ import json
 import subprocess
 
 import pytest
+import yaml
 
 from hami_dra.kube import kinds
 from hami_dra.model import quantity
-from tests.cluster import node_image
+from tests.cluster import demo, node_image
 from tests.control_plane.conftest import eventually, pod, uids
 
 SERVER_SIDE = ("apply", "--server-side")
@@ -87,6 +88,19 @@ def test_a_manifest_that_is_applied_again_changes_nothing_and_shows_no_differenc
 def without_node(found):
     uid, spec = found
     return uid, {key: value for key, value in spec.items() if key not in ("nodeName", "tolerations")}
+
+
+@pytest.mark.parametrize("name", ["native", "compatible"])
+def test_the_guides_manifests_can_be_applied_again(space, kubectl, name):
+    text = demo.guide_manifest(f"{name}.yaml")
+    items = [item for item in yaml.safe_load_all(text) if item]
+    both = {"apiVersion": "v1", "kind": "List", "items": items}
+    (source,) = [item for item in items if item["kind"] == "Pod"]
+    for how in (("apply",), ("apply",), (*SERVER_SIDE, "--force-conflicts")):
+        kubectl(*how, manifest=both)
+    found = space.client.get(kinds.PODS, source["metadata"]["name"], space.name)
+    assert len(found["spec"]["resourceClaims"]) == 1
+    space.allocated(1)
 
 
 @pytest.mark.parametrize("first", ["create", "apply", "server-side"])

@@ -133,6 +133,15 @@ def test_a_bare_pod_that_is_replaced_by_force_never_shares_a_claim_with_the_form
     assert not before & {item["metadata"]["uid"] for item in space.claims()}
 
 
+def test_a_pod_that_is_created_once_more_leaves_no_second_claim_and_no_template(space):
+    """As by a client that has not seen the answer; by then the name of its claim is taken."""
+    space.create(kinds.PODS, pod(SHARE))
+    space.allocated(1)
+    assert "already exists" in space.refusal(kinds.PODS, pod(SHARE))
+    settled(space, 1)
+    assert space.list(kinds.RESOURCE_CLAIM_TEMPLATES) == []
+
+
 def test_a_dry_run_leaves_nothing(space):
     space.create(kinds.PODS, pod(SHARE), dryRun="All")
     space.create(kinds.PODS, pod(SHARE, name=""), dryRun="All")

@@ -28,8 +28,9 @@ COLLECT_EVERY = datetime.timedelta(minutes=10)
 OTHERS_FIRST_S = 0.5
 """Wait before we make what another replica has admitted: it is there by then, if that replica is."""
 
-WORKERS = 4
-"""Pods that are worked on at a time: what one waits for is the API server's disk, not us."""
+WORKERS = 8
+"""Pods that are worked on at a time: what one waits for is the API server's disk, not us. So many keep up
+with 50 Pods/s as long as a write takes 160 ms."""
 
 
 @dataclass(frozen=True)
