@@ -134,6 +134,27 @@ def test_the_series_of_a_share_go_with_its_pod(namespace, gpu_node, prometheus):
     eventually(lambda: prometheus.query(series) == [], "no series", 30)
 
 
+def test_code_that_the_cuda_runtime_loads_past_the_limiter_is_booked_in_the_share(
+    namespace, gpu_node, prometheus
+):
+    started(namespace, gpu_node, memory="2Gi")
+    background(namespace, "train", "hami-fill --unseen 200Mi --total 1Gi --hold 60")
+    used = of(namespace, "hami_vgpu_memory_used_bytes", "train")
+    expected = 1024 + 200 + CONTEXT_MIB
+    eventually(lambda: prometheus.value(used) == expected * MIB, f"{expected} MiB used", 30)
+    _, seen = namespace.run_in(
+        "train", "nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
+    )
+    assert int(seen) == expected
+    code, said = namespace.run_in(
+        "train", "hami-fill", "--chunk", "2Mi", "--total", f"{2048 - expected - CONTEXT_MIB + 2}Mi"
+    )
+    assert code == 1, said
+    assert f"allocated {2048 - expected - CONTEXT_MIB} MiB" in said
+    namespace("exec", "train", "--", "sh", "-c", "kill -9 $(pidof hami-fill)")
+    eventually(lambda: prometheus.value(used) == 0, "nothing after SIGKILL", 30)
+
+
 HIDE = (
     # A loader that looks for another file than /etc/ld.so.preload, to stand for a static program.
     "sed s#/etc/ld.so.preload#/etc/ld.so.nothing# /lib64/ld-linux-x86-64.so.2 >/tmp/ld; chmod +x /tmp/ld; "
