@@ -1,0 +1,62 @@
+"""What an upgrade notes of Pods in use: none is lost, and nothing of theirs is told. kubectl is simulated."""
+
+import json
+
+import pytest
+
+from tests.ansible.stand_ins import ROOT, Machine
+
+pytestmark = pytest.mark.slow
+
+INVENTORY = "{gpu_nodes: {hosts: {gpu-1: }}, control_plane: {hosts: {control-1: }}}"
+POD = {
+    "metadata": {"namespace": "ml", "name": "train", "uid": "u1"},
+    "spec": {
+        "nodeName": "gpu-1",
+        "containers": [{"name": "main", "env": [{"name": "TOKEN", "value": "hunter2"}]}],
+    },
+    "status": {"containerStatuses": [{"name": "main", "restartCount": 0}]},
+}
+CLAIM = {
+    "metadata": {"namespace": "ml", "name": "share"},
+    "status": {
+        "reservedFor": [{"resource": "pods", "name": "train", "uid": "u1"}],
+        "allocation": {"devices": {"results": [{"driver": "hami-core-gpu.project-hami.io", "device": "a"}]}},
+    },
+}
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A cluster of one Pod with a share."""
+    made = Machine(tmp_path)
+    (tmp_path / "pods").write_text(json.dumps({"items": [POD]}))
+    (tmp_path / "resourceclaims").write_text(json.dumps({"items": [CLAIM]}))
+    made.program(
+        "kubectl",
+        f'cat "{tmp_path}/$2"; [ ! -e "{tmp_path}/then-$2" ] || cp "{tmp_path}/then-$2" "{tmp_path}/$2"',
+    )
+    return made
+
+
+def upgrade(machine: Machine, *arguments: str, fails: bool = False) -> str:
+    return machine.play(
+        ROOT / "playbooks/upgrade.yml", "--tags", "shares", *arguments, inventory=INVENTORY, fails=fails
+    )
+
+
+def test_a_pod_that_kept_its_share_is_counted(machine):
+    assert "1 Pods used a share before, and all of them still do" in upgrade(machine)
+
+
+def test_a_pod_that_was_lost_is_named(machine):
+    (machine.folder / "then-pods").write_text('{"items": []}')
+    assert "1 Pods that used a share were lost or restarted meanwhile, the first is" in upgrade(
+        machine, fails=True
+    )
+
+
+def test_the_environment_of_pods_is_in_no_output(machine):
+    output = upgrade(machine, "-vvv")
+    assert "1 Pods used a share before" in output
+    assert "hunter2" not in output
