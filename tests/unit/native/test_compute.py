@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hami_dra import native_files
-from hami_dra.node.arbiter import Word
+from hami_dra.node.arbiter import Word, plan
 from tests.gpu.work import KINDS
 from tests.support.agent import at_work
 from tests.unit.native.compute import FOREVER, Node, end, result
@@ -116,7 +116,7 @@ def test_time_of_other_tenants_is_not_charged_although_events_measure_it(node):
     def knows_of_no_others(shares):
         return {name: Word(part=1000) for name in shares}
 
-    right = attempts(lambda: charged_for_what_was_used(node, None), lambda ratio: ratio < 1.15)
+    right = attempts(lambda: charged_for_what_was_used(node, plan), lambda ratio: ratio < 1.15)
     assert right[-1] < 1.15, right
     wrong = attempts(lambda: charged_for_what_was_used(node, knows_of_no_others), lambda ratio: ratio > 1.3)
     assert wrong[-1] > 1.3, wrong
