@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hami_dra import native_files
+from tests.unit.native.in_share import GIB, add_share
 from tests.unit.native.simulated import ROOT
+
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +35,43 @@ def prompt() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, -15)
     yield
     os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """Folder with one share of 10 GiB of the guide's card."""
+    return add_share(tmp_path / "shares", "one", 10 * GIB)
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Start]:
+    """Start a program of the simulated driver under the limiter; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(shares: Path, program: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        sim = native_files.find("sim/libcuda.so.1").parent
+        path = sim / program if (sim / program).exists() else program
+        process = subprocess.Popen(
+            [path, *map(str, arguments)],
+            env={
+                "PATH": os.environ["PATH"],
+                "LD_LIBRARY_PATH": str(sim),
+                "LD_PRELOAD": str(native_files.find("libvgpu.so")),
+                "HAMI_SIM_FILE": "tests/guide/gpus-a10.yaml",
+                "HAMI_SIM_STATE": str(tmp_path / "state"),
+                "HAMI_SHARES_DIR": str(shares),
+                **environment,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()

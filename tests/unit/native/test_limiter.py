@@ -1,75 +1,16 @@
 """The limiter between programs and the simulated driver: what a program in a share sees and gets."""
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
 
 from hami_dra import native_files
 from hami_dra.model import ledger, quantity
-from tests.unit.native.simulated import ROOT
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, UUID, add_share, ends
 
 pytestmark = pytest.mark.native
-
-UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
-GIB = 1024**3
-CONTEXT_MIB = 256
-
-
-@pytest.fixture
-def share(tmp_path):
-    """Folder with one share of 10 GiB of the guide's card."""
-    return add_share(tmp_path / "shares", "one", 10 * GIB)
-
-
-def add_share(folder, name, memory, uuid=UUID, more=""):
-    own = folder / name
-    own.mkdir(parents=True)
-    (own / "limits").write_text(f"version=1\nshare={name}\ndevice={uuid}\nmemory={memory}\ncores=50\n{more}")
-    (own / "ledger").write_bytes(bytes(ledger.SIZE))
-    return folder
-
-
-@pytest.fixture
-def limited(tmp_path):
-    """Start a program of the simulated driver under the limiter; what still runs at the end is killed."""
-    started = []
-
-    def start(shares, program, *arguments, **environment):
-        sim = native_files.find("sim/libcuda.so.1").parent
-        path = sim / program if (sim / program).exists() else program
-        process = subprocess.Popen(
-            [path, *map(str, arguments)],
-            env={
-                "PATH": os.environ["PATH"],
-                "LD_LIBRARY_PATH": str(sim),
-                "LD_PRELOAD": str(native_files.find("libvgpu.so")),
-                "HAMI_SIM_FILE": "tests/guide/gpus-a10.yaml",
-                "HAMI_SIM_STATE": str(tmp_path / "state"),
-                "HAMI_SHARES_DIR": str(shares),
-                **environment,
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def ends(process):
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
 
 
 def refused(process):
@@ -331,124 +272,6 @@ def test_the_log_level_of_a_share_holds_where_the_environment_says_nothing(tmp_p
     assert "Cleanup on exit" in said
     _, _, said = ends(limited(loud, "hami-fill", "--total", "1Mi", LIBCUDA_LOG_LEVEL="0"))
     assert said == ""
-
-
-def test_every_way_to_find_the_drivers_functions_ends_at_the_limiter(share, limited, programs):
-    limiter = str(native_files.find("libvgpu.so"))
-    code, out, err = ends(limited(share, str(programs / "lookup"), LIMITER=limiter))
-    assert (code, out) == (0, "found\n"), err
-
-
-def test_calls_that_are_wrong_empty_or_too_large_end_as_the_driver_ends_them(share, limited, programs):
-    code, out, err = ends(limited(share, str(programs / "arguments")))
-    assert (code, out) == (0, "as the driver\n"), err
-
-
-def test_the_guides_lines_are_said_only_where_somebody_reads_them(share, limited):
-    _, _, quiet = ends(limited(share, "nvidia-smi"))
-    _, _, loud = ends(limited(share, "nvidia-smi", LIBCUDA_LOG_LEVEL="2"))
-    assert quiet == ""
-    first, second, third = loud.splitlines()
-    assert first.startswith("[HAMI-core Msg(")
-    assert first.endswith("]: Initializing.....")
-    assert "Cleanup on exit for PID" in second
-    assert "Exit cleanup complete for PID" in third
-
-
-def test_a_program_without_a_gpu_is_not_changed(share, limited):
-    script = "umask; ls /proc/self/fd | wc -l; echo said >&2; trap; exit 7"
-    plain = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
-    code, out, err = ends(limited(share, "sh", "-c", script))
-    assert (code, out, err) == (plain.returncode, plain.stdout, plain.stderr)
-
-
-def test_a_program_that_tells_all_it_can_of_itself_starts_and_traces_others_tells_the_same(
-    share, limited, programs
-):
-    program = programs / "unchanged"
-    plain = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert (plain.returncode, plain.stderr) == (7, "said as an error\n")
-    assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
-
-
-@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="needs musl-gcc (Debian package musl-tools)")
-def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limited, tmp_path):
-    program = tmp_path / "unchanged"
-    source = ROOT / "native" / "tests" / "unchanged.c"
-    subprocess.run(["musl-gcc", "-D_GNU_SOURCE", "-O1", "-o", program, source], check=True)
-    plain = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert plain.returncode == 7, plain.stderr
-    assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
-
-
-AS_IN_A_CONTAINER = """
-set -e
-mount -t tmpfs none /mnt
-cp -a /etc /mnt/etc
-echo /run/libvgpu.so >/mnt/etc/ld.so.preload
-mount --bind /mnt/etc /etc
-cp -r "$SIM" /mnt/sim
-cp "$LIMITER" /mnt/libvgpu.so
-cp "$HAMI_SIM_FILE" /mnt/gpus.yaml
-mkdir -p /mnt/hami/shares
-mount --bind "$SHARES" /mnt/hami/shares
-chmod 1777 /mnt
-chmod 666 /mnt/hami/shares/one/ledger
-chmod u+s /mnt/sim/hami-fill
-mount --rbind /mnt /run
-exec env -i HAMI_SIM_FILE=/run/gpus.yaml HAMI_SIM_STATE=/run/state "$@"
-"""
-AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-
-
-@pytest.mark.parametrize(
-    "started_by",
-    [(), ("sh", "-c", '"$0" "$@"'), ("env", "-i", "HAMI_SIM_FILE=/run/gpus.yaml"), AS_NOBODY],
-    ids=["without an environment", "a shell", "another empty environment", "set-user-id, by nobody"],
-)
-def test_the_loaders_own_file_preloads_the_limiter_however_a_program_is_started(share, started_by):
-    """In a mount namespace of its own, with /etc/ld.so.preload as in a container."""
-    script = ["unshare", "--mount", "sh", "-c", AS_IN_A_CONTAINER, "sh", *started_by]
-    done = subprocess.run(
-        [*script, "/run/sim/hami-fill", "--total", "11Gi"],
-        env={
-            "PATH": os.environ["PATH"],
-            "SIM": str(native_files.find("sim/libcuda.so.1").parent),
-            "LIMITER": str(native_files.find("libvgpu.so")),
-            "HAMI_SIM_FILE": "tests/guide/gpus-a10.yaml",
-            "SHARES": str(share),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert f"allocated {10240 - CONTEXT_MIB} MiB" in done.stdout, done.stderr
-    assert "refused: CUDA_ERROR_OUT_OF_MEMORY" in done.stdout
-
-
-def test_symbols_for_the_next_library_are_found_as_without_the_limiter(share, limited):
-    script = (
-        "import ctypes; l = ctypes.CDLL(None); l.dlsym.restype = ctypes.c_void_p; "
-        "l.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]; "
-        "print(bool(l.dlsym(ctypes.c_void_p(0), b'getpid')), bool(l.dlsym(ctypes.c_void_p(0), b'no_such')))"
-    )
-    code, out, err = ends(limited(share, sys.executable, "-c", script))
-    assert (code, out.strip()) == (0, "True False"), err
-
-
-def test_the_library_asks_for_no_glibc_newer_than_2_17():
-    symbols = subprocess.run(
-        ["objdump", "-T", native_files.find("libvgpu.so")], capture_output=True, text=True, check=True
-    ).stdout
-    versions = {
-        tuple(int(part) for part in word.strip("()").removeprefix("GLIBC_").split("."))
-        for line in symbols.splitlines()
-        if "*UND*" in line
-        for word in line.split()
-        if word.strip("()").startswith("GLIBC_2")
-    }
-    assert max(versions) <= (2, 17)
 
 
 def test_the_ledger_says_what_a_process_holds(share, limited):
