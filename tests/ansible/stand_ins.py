@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cluster import collection
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,16 +25,31 @@ class Machine:
         path.chmod(0o755)
 
     def play(self, playbook: Path | str, *arguments: str, inventory: str, fails: bool = False) -> str:
-        """Run PLAYBOOK on INVENTORY (YAML), whose hosts are all this machine; the output in one line."""
+        """Run PLAYBOOK as `output` does; the output in one line, however long messages were broken."""
+        return " ".join(self.output(playbook, *arguments, inventory=inventory, fails=fails).split())
+
+    def output(
+        self,
+        playbook: Path | str,
+        *arguments: str,
+        inventory: str,
+        fails: bool = False,
+        installed: Path | None = None,
+    ) -> str:
+        """Run PLAYBOOK on INVENTORY (YAML), whose hosts are all this machine; the output.
+
+        INSTALLED is a folder with the installed collection, from which PLAYBOOK comes then.
+        """
         hosts = self.folder / "hosts.yml"
         hosts.write_text(inventory)
         local = f"ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}"
         command = [Path(sys.executable).parent / "ansible-playbook", "-i", hosts, playbook, "-e", local]
         path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
         environment = dict(os.environ) | {"PATH": path, "ANSIBLE_NOCOLOR": "1"}
+        if installed:
+            environment = collection.environment(installed, environment)
         done = subprocess.run(
-            [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+            [*command, *arguments], cwd=installed or ROOT, env=environment, capture_output=True, text=True
         )
-        output = " ".join((done.stdout + done.stderr).split())
-        assert (done.returncode != 0) == fails, output
-        return output
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr

@@ -73,3 +73,23 @@ def test_a_node_that_cannot_be_reached_is_named_with_the_remedy(run):
     output = run(f"all: {{hosts: {{gpu-1: {{{unreachable}}}}}}}\n", "reach")
     assert "gpu-1: cannot be reached (" in output
     assert "correct ansible_host and ansible_user in the inventory, or take the host out" in output
+
+
+@pytest.mark.parametrize(
+    ("told", "environment", "used"),
+    [("/one/config", "/two/config", "/one/config"), (None, "/two/config", "/two/config")],
+)
+def test_an_api_server_that_does_not_answer_is_told_with_the_kubeconfig_that_counts(
+    tmp_path, monkeypatch, told, environment, used
+):
+    monkeypatch.setenv("KUBECONFIG", environment)
+    machine = Machine(tmp_path)
+    machine.program("helm", "true")
+    machine.program("kubectl", 'echo "no route, asked with $KUBECONFIG" >&2; exit 1')
+    inventory = f"all: {{vars: {{hami_kubeconfig: {told}}}}}\n" if told else ""
+    inventory += "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: }}\n"
+    output = machine.play(ROOT / "playbooks/preflight.yml", inventory=inventory, fails=True)
+    assert (
+        f"does not answer with the kubeconfig {used}: no route, asked with {used}; set hami_kubeconfig"
+        in output
+    )
