@@ -85,7 +85,7 @@ storm: build ## 10 000 claims through one plugin: memory, descriptors and thread
 	HAMI_CYCLES=10000 $(PYTEST) tests/contract/test_storm.py
 
 .PHONY: faults
-faults: build ## On the running demo cluster: 200 random faults, 100 Pods through one node (an hour)
+faults: build ## On the running demo cluster: 200 random faults, 100 Pods through one node (20 minutes)
 	HAMI_FAULTS=200 HAMI_PODS=100 $(PYTEST) -m e2e tests/e2e/test_node_faults.py
 
 # --- Release ---------------------------------------------------------------------------------------
