@@ -1,6 +1,7 @@
 """The rollout as a person would start it, without a cluster: syntax, tags, documentation, collection."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -42,18 +43,52 @@ def test_each_playbook_is_accepted_with_the_sample_inventory(playbook):
     command(BIN / "ansible-playbook", "-i", "inventory/sample", f"playbooks/{playbook}", "--syntax-check")
 
 
-def test_the_plays_of_site_are_its_tags_in_the_order_of_the_rollout():
-    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
-    assert [play["tags"] for play in plays] == [[step] for step in STEPS]
-    assert [play["name"].lower().replace(" ", "_") for play in plays] == STEPS
+def plays(playbook):
+    return yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
+
+
+def test_the_plays_of_site_are_the_steps_of_the_rollout_in_their_order():
+    assert [play["tags"] for play in plays("site.yml")] == [[step] for step in STEPS]
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_each_play_is_a_tag_of_its_own(playbook):
+    for play in plays(playbook):
+        if "tags" in play or playbook not in ("preflight.yml", "verify.yml"):  # each a tag as a whole
+            assert play["tags"] == [play["name"].lower().replace(" ", "_")]
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "reset.yml"])
+def test_what_may_break_a_node_goes_from_node_to_node_and_ends_at_the_first_that_does_not_come_up(playbook):
+    by_name = {play["name"]: play for play in plays(playbook)}
+    batches = {name: by_name[name]["serial"] for name in ("Runtime", "Control plane", "Kubelet")}
+    assert batches["Control plane"] == 1
+    assert batches["Runtime"] == "{{ hami_batch | default([1, '100%']) }}"
+    assert batches["Kubelet"] == (batches["Runtime"] if playbook == "site.yml" else 1)
+    assert all(by_name[name]["any_errors_fatal"] for name in batches)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_knob_of_a_role_is_specified_and_carries_the_roles_name(role):
-    knobs = set(yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text()))
-    specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())
-    assert knobs <= set(specs["argument_specs"]["main"]["options"])
+    knobs = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
+    options = specification(role)["main"]["options"]
+    assert set(knobs) <= set(options)
     assert all(knob.startswith(f"{role}_") for knob in knobs)
+    for name, option in options.items():
+        if "default" in option and not str(knobs[name]).startswith("{{"):
+            assert knobs[name] == option["default"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_used_of_a_role_from_outside_is_specified(role):
+    """An entry of a role without a specification takes any variable, and is in no README."""
+    sources = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    used = re.findall(rf"name: {role}\n *tasks_from: (\w+)", "".join(path.read_text() for path in sources))
+    assert set(used) <= set(specification(role))
+
+
+def specification(role):
+    return yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]
 
 
 def test_the_roles_readmes_are_what_their_specifications_say():

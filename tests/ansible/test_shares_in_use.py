@@ -41,7 +41,7 @@ def machine(tmp_path):
 
 def upgrade(machine: Machine, *arguments: str, fails: bool = False) -> str:
     return machine.play(
-        ROOT / "playbooks/upgrade.yml", "--tags", "shares", *arguments, inventory=INVENTORY, fails=fails
+        ROOT / "playbooks/upgrade.yml", "--tags", "shares,kept", *arguments, inventory=INVENTORY, fails=fails
     )
 
 
