@@ -116,3 +116,13 @@ def test_the_collection_holds_what_a_rollout_needs_and_nothing_else(archive):
         "native/build",
         "native/build/sim",
     }
+
+
+def test_every_variable_that_somebody_may_set_is_explained_in_the_sample_inventory():
+    """Variables of one role alone are in its README."""
+    sample = "".join(path.read_text() for path in (ROOT / "inventory/sample").rglob("*.yml"))
+    sources = [path for folder in ("playbooks", "roles") for path in (ROOT / folder).rglob("*.yml")]
+    used = set(re.findall(r"\bhami_\w+", "".join(path.read_text() for path in sources)))
+    derived = set(re.findall(r"(?m)^(hami_\w+):", (ROOT / "playbooks/group_vars/all.yml").read_text()))
+    within = {"hami_program", "hami_report"}
+    assert used - derived - within == set(re.findall(r"\bhami_\w+", sample))

@@ -71,6 +71,8 @@ class NodeFacts:
     cgroup2: bool = True
     mislabelled: bool = False
     """SELinux enforces, and our folder does not have the label that containers may read."""
+    profiles: bool | None = None
+    """Whether the runtime can load its AppArmor profile, or needs none; None: cannot be seen from here."""
     free_mib: int | None = None
     """Room for our state."""
     runtime: str = ""
@@ -100,6 +102,7 @@ def gather(
         kernel=os.uname().release,
         cgroup2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         mislabelled=_mislabelled(places.state),
+        profiles=_profiles() if host else None,
         free_mib=_free_mib(places.state),
         runtime=runtime,
         cdi=cdi,
@@ -233,6 +236,15 @@ def _mislabelled(folder: Path) -> bool:
     except OSError:
         return False
     return enforces and "container_file_t" not in label
+
+
+def _profiles() -> bool:
+    try:
+        enabled = Path("/sys/module/apparmor/parameters/enabled").read_text().strip() == "Y"
+    except OSError:
+        return True
+    parser = shutil.which("apparmor_parser", path=f"{os.defpath}:/sbin:/usr/sbin")
+    return not enabled or parser is not None
 
 
 def _free_mib(folder: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Checks of each node as a machine: kernel, cgroups, SELinux, disk, container runtime."""
+"""Checks of each node as a machine: kernel, cgroups, SELinux, AppArmor, disk, container runtime."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ def _selinux(facts: Facts) -> Verdict:
     return fine("does not stand in the way")
 
 
+def _apparmor(facts: Facts) -> Verdict:
+    wrong = told(facts, lambda seen: "no apparmor_parser" if seen.profiles is False else "")
+    if wrong:
+        return doubtful(some(wrong), "install the package apparmor")
+    looked = sum(seen.profiles is not None for seen in facts.on_nodes.values())
+    return fine(f"not in the way, on {looked} nodes" if looked else "to be seen on the node itself alone")
+
+
 def _disk(facts: Facts) -> Verdict:
     def say(seen: NodeFacts) -> str:
         full = seen.free_mib is not None and seen.free_mib < LEAST_FREE_MIB
@@ -113,6 +121,16 @@ CHECKS = (
         ),
         needs=(),
         look=_selinux,
+    ),
+    Check(
+        id="apparmor",
+        title="A node cannot load AppArmor profiles",
+        expected="the program apparmor_parser where AppArmor is on",
+        why="The container runtime loads its profile for containers with that program, which some images of "
+        "nodes lack. Pods that ask for the profile then do not start.",
+        mend=("On the node:", command("apt-get install apparmor")),
+        needs=(),
+        look=_apparmor,
     ),
     Check(
         id="free-disk",

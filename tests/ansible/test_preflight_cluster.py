@@ -1,0 +1,59 @@
+"""What a cluster must be before anything changes; kubectl is simulated."""
+
+import json
+
+import pytest
+
+from tests.ansible.stand_ins import ROOT, Machine
+
+pytestmark = pytest.mark.slow
+
+INVENTORY = "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: {hami_driver: host}}}\n"
+RIVAL_OPERATOR = "gpu-operator/nvidia-device-plugin-daemonset"
+RIVAL_HAMI = "kube-system/hami-device-plugin"
+
+
+@pytest.fixture
+def preflight(tmp_path):
+    """Run preflight.yml on a cluster that lacks something: the output, which must be a failure."""
+
+    def run(version="v1.36.1", dra="exit 0", daemonsets="kube-system/kube-proxy"):
+        machine = Machine(tmp_path)
+        machine.program("helm", "true")
+        machine.program(
+            "kubectl",
+            f"""
+case $* in
+version*) echo '{json.dumps({"serverVersion": {"gitVersion": version}})}' ;;
+*daemonsets*) echo {daemonsets} ;;
+*/apis/resource.k8s.io/v1*) {dra} ;;
+*) exit 1 ;;
+esac""",
+        )
+        return machine.play(ROOT / "playbooks/preflight.yml", inventory=INVENTORY, fails=True)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        (
+            {"version": "v1.33.9"},
+            "cluster: Kubernetes is 1.33.9, and resource.k8s.io/v1 begins with 1.34",
+        ),
+        (
+            {"dra": "exit 1"},
+            "cluster: the API server does not serve resource.k8s.io/v1; remove",
+        ),
+        (
+            {"daemonsets": RIVAL_OPERATOR},
+            f"cluster: nvidia-device-plugin: {RIVAL_OPERATOR} hands out the same",
+        ),
+        ({"daemonsets": RIVAL_HAMI}, f"cluster: traditional-hami: {RIVAL_HAMI} hands out the same"),
+    ],
+)
+def test_what_a_cluster_lacks_is_told_with_the_remedy(preflight, lacks, said):
+    output = preflight(**lacks)
+    assert said in output
+    assert "changed=0" in output

@@ -1,0 +1,76 @@
+"""What verify.yml says when the rollout does not keep a promise; kubectl is simulated.
+
+Where everything is well it runs in the scenarios kind, kind-1.34 and upgrade.
+"""
+
+import json
+
+import pytest
+
+from tests.ansible.stand_ins import ROOT, Machine
+
+pytestmark = pytest.mark.slow
+
+INVENTORY = """
+all:
+  vars: {verify_timeout: 10}
+  children: {control_plane: {hosts: {control: }}, gpu_nodes: {hosts: {gpu-1: , gpu-2: }}}
+"""
+NODES = ["gpu-1", "gpu-2"]
+SHARED = {"name": "hami-gpu-0", "allowMultipleAllocations": True}
+CONVERTED = '{"spec": {"resourceClaims": [{"name": "hami"}]}}'
+
+
+def slices(nodes=NODES, device=SHARED):
+    items = [{"metadata": {"name": n}, "spec": {"nodeName": n, "devices": [device]}} for n in nodes]
+    return json.dumps({"items": items})
+
+
+@pytest.fixture
+def verify(tmp_path):
+    """Run verify.yml; the output."""
+
+    def run(rollout="exit 0", published="", pod=CONVERTED, fails=True):
+        machine = Machine(tmp_path)
+        (tmp_path / "slices").write_text(published or slices())
+        machine.program(
+            "kubectl",
+            f"""
+case $* in
+*rollout*) {rollout} ;;
+*resourceslices*) cat {tmp_path}/slices ;;
+create*) cat >/dev/null; echo '{pod}' ;;
+esac""",
+        )
+        return machine.play(ROOT / "playbooks/verify.yml", inventory=INVENTORY, fails=fails)
+
+    return run
+
+
+def test_a_rollout_that_keeps_its_promises_is_looked_at_and_nothing_else(verify):
+    assert "changed=0" in verify(fails=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"rollout": "echo 'timed out' >&2; exit 1"},
+            "DaemonSet hami-system/hami-dra-driver-kubelet-plugin is not ready: timed out; see",
+        ),
+        (
+            {"published": slices(["gpu-1"])},
+            "no ResourceSlice of hami-core-gpu.project-hami.io for gpu-2; see",
+        ),
+        (
+            {"published": slices(device={"name": "hami-gpu-0"})},
+            "ResourceSlice gpu-1 has cards without allowMultipleAllocations; the feature gate",
+        ),
+        (
+            {"pod": '{"spec": {}}'},
+            "the webhook did not turn nvidia.com/gpu into a claim (the Pod came back unchanged)",
+        ),
+    ],
+)
+def test_a_promise_that_is_not_kept_is_told_with_where_to_look(verify, wrong, said):
+    assert f"cluster: {said}" in verify(**wrong)
