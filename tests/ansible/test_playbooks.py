@@ -87,6 +87,20 @@ def test_what_is_used_of_a_role_from_outside_is_specified(role):
     assert set(used) <= set(specification(role))
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_what_a_role_does_first_and_last_has_the_same_name_in_each(role):
+    """The order of the steps, whoever of the files includes the next."""
+    tasks = ROOT / "roles" / role / "tasks"
+    main = (tasks / "main.yml").read_text()
+    steps = [step for step in ("plan", "backup", "apply", "wait", "verify") if f": {step}.yml" in main]
+    assert sorted(steps, key=lambda step: main.index(f": {step}.yml")) == steps
+    changing = set(ROLES) - {"preflight", "verify"}
+    assert (tasks / "apply.yml").exists() == (role in changing)
+    # Each file of a family says which: plan_kubeadm beside plan, restore_component beside restore.
+    families = {path.stem.partition("_")[0] for path in tasks.glob("*_*.yml")} & {"plan", "restore", "remove"}
+    assert all((tasks / f"{family}.yml").exists() for family in families)
+
+
 def specification(role):
     return yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]
 

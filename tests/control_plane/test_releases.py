@@ -5,9 +5,13 @@ that records the values which our role gives it, and a Secret. There are no node
 """
 
 import base64
+import contextlib
+import functools
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +21,13 @@ import yaml
 from tests.cluster.demo import environment
 
 ROOT = Path(__file__).parents[2]
+NAMESPACES = {"gpu-operator": "gpu-operator", "cert-manager": "cert-manager", "hami-system": "hami"}
+STUCK = """
+apiVersion: v1
+kind: Pod
+metadata: {name: stuck}
+spec: {nodeSelector: {no: where}, containers: [{name: a, image: a}]}
+"""
 PLANTED = "planted-secret-4711"
 
 TEMPLATES = {
@@ -66,7 +77,7 @@ class Site:
             (place / "templates" / template).write_text(text)
         return str(place)
 
-    def run(self, role, variables, *arguments):
+    def run(self, role, variables, *arguments, fails=False):
         """Run one role; everything that it printed."""
         book = [{"hosts": "localhost", "gather_facts": False, "roles": [{"role": role}], "vars": variables}]
         path = self.folder / "play.yml"
@@ -74,7 +85,7 @@ class Site:
         command = [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", path]
         command += ["-e", f"ansible_python_interpreter={sys.executable}", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def tell(self, *command):
@@ -94,8 +105,8 @@ class Site:
 def site(plane, tmp_path):
     made = Site(tmp_path, plane)
     yield made
-    for name in ("gpu-operator", "cert-manager"):
-        made.tell("helm", "-n", name, "uninstall", name, "--no-hooks", "--wait", "--ignore-not-found")
+    for namespace, name in NAMESPACES.items():
+        made.tell("helm", "-n", namespace, "uninstall", name, "--no-hooks", "--wait", "--ignore-not-found")
 
 
 @pytest.fixture
@@ -164,10 +175,7 @@ def test_an_installation_that_was_killed_is_taken_up_again(site, certs):
     """helm ends without a word, as when its machine loses power: the release stays `pending-install`."""
     chart = Path(certs["cert_manager_chart"])
     stuck = chart / "templates/stuck.yaml"
-    stuck.write_text(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: stuck}\n"
-        "spec: {nodeSelector: {no: where}, containers: [{name: a, image: a}]}\n"
-    )
+    stuck.write_text(STUCK)
     line = [
         "helm",
         "-n",
@@ -189,3 +197,43 @@ def test_an_installation_that_was_killed_is_taken_up_again(site, certs):
     site.run("cert_manager", certs | {"cert_manager_timeout": "30s"})
     assert site.status() == "deployed"
     assert site.recorded("cert-manager") == {"crds": {"enabled": True}}
+
+
+def test_a_release_that_does_not_come_up_is_rolled_back(site, certs):
+    site.run("cert_manager", certs)
+    (Path(certs["cert_manager_chart"]) / "templates/stuck.yaml").write_text(STUCK)
+    changed = certs | {"cert_manager_values": {"changed": True}, "cert_manager_timeout": "5s"}
+    output = site.run("cert_manager", changed, fails=True)
+    assert "release cert-manager/cert-manager: " in output
+    assert site.status() == "deployed"
+    assert site.recorded("cert-manager") == {"crds": {"enabled": True}}
+    assert site.tell("kubectl", "-n", "cert-manager", "get", "pod", "stuck").returncode != 0
+
+
+def test_the_release_comes_from_a_repository_at_the_version_that_is_asked_for(site, tmp_path):
+    repository = tmp_path / "repository"
+    for version in ("26.3.1", "26.3.2"):
+        packaged = ["helm", "package", site.chart("hami"), "--version", version, "--destination", repository]
+        assert site.tell(*packaged).returncode == 0
+    assert site.tell("helm", "repo", "index", repository).returncode == 0
+    with served(repository) as address:
+        variables = {"dra_release_chart": "hami", "dra_release_repository": address}
+        site.run("dra_release", variables | {"dra_release_version": "26.3.1"})
+    told = json.loads(site.tell("helm", "-n", "hami-system", "list", "-o", "json").stdout)
+    assert [release["chart"] for release in told] == ["hami-26.3.1"]
+    assert site.recorded("hami-system")["dra"] == {"enabled": True}
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address at which the files of FOLDER can be had."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
