@@ -71,3 +71,26 @@ def test_gpu_operator_is_installed_where_it_brings_the_driver_and_nowhere_else(m
 def test_cert_manager_is_installed_where_it_is_asked_for(machine, source, installed):
     told, _ = run(machine, "site.yml", "--tags=certs", "--check", "-e", f"hami_certificates={source}")
     assert ("cert-manager" in told) == installed
+
+
+def roll_back(machine, history, *arguments, fails=False):
+    """Run rollback.yml where `helm history` says HISTORY, (revision, status) of each: what helm was told."""
+    listed = json.dumps([{"revision": number, "status": status} for number, status in history])
+    machine.program("helm", f"echo \"$*\" >>{machine.told}; case $* in *history*) echo '{listed}' ;; esac")
+    machine.program("kubectl", "echo '{\"items\": []}'")
+    arguments = ["--tags=driver", "--limit=control", *arguments]
+    playbook, inventory = ROOT / "playbooks/rollback.yml", INVENTORY.replace("DRIVER", "host")
+    return machine.play(playbook, *arguments, inventory=inventory, fails=fails)
+
+
+@pytest.mark.parametrize(("arguments", "revision"), [([], 3), (["-e", "hami_revision=1"], 1)])
+def test_a_rollback_goes_to_the_revision_that_ran_before_or_that_is_asked_for(machine, arguments, revision):
+    history = [(1, "superseded"), (2, "failed"), (3, "superseded"), (4, "failed"), (5, "deployed")]
+    roll_back(machine, history, *arguments)
+    assert f"rollback hami {revision} --wait" in machine.told.read_text()
+
+
+def test_a_rollback_to_nothing_is_refused(machine):
+    output = roll_back(machine, [(1, "deployed")], fails=True)
+    assert "release hami-system/hami has no earlier revision that worked" in output
+    assert "rollback" not in machine.told.read_text()
