@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import stamina
@@ -21,6 +20,7 @@ from kubernetes import config as official_config
 
 from hami_dra.kube import execute
 from hami_dra.kube.kinds import Kind
+from hami_dra.kube.transport import JSON, Transport, error_of
 from hami_dra.model import errors
 
 Object = dict[str, Any]
@@ -113,14 +113,11 @@ class KubeClient(Protocol):
 
 
 class Client:
-    """`KubeClient` over the official client's connection pool, TLS and credentials."""
+    """`KubeClient` over the official client's configuration: TLS, credentials, proxy."""
 
     def __init__(self, api: official.ApiClient) -> None:
         self._api = api
-        host = api.configuration.host
-        # Found once: the pool of pools takes longer than the rest of a request.
-        self._pool: urllib3.HTTPConnectionPool = api.rest_client.pool_manager.connection_from_url(host)
-        self._prefix = urlsplit(host).path.rstrip("/")
+        self._transport = Transport(api)
 
     @classmethod
     def from_environment(cls, kubeconfig: str | None = None, context: str | None = None) -> Client:
@@ -201,12 +198,12 @@ class Client:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(timeout_s),
         }
-        response = self._open("GET", kind.path(namespace), query=query, read_timeout_s=timeout_s + 30.0)
+        response = self._transport.open(kind.path(namespace), query, timeout_s + 30.0)
         try:
             for event in _lines(response):
                 if event["type"] == "ERROR":
                     status = event["object"]
-                    raise _error(int(status.get("code", 0)), str(status.get("message", "watch failed")))
+                    raise error_of(int(status.get("code", 0)), str(status.get("message", "watch failed")))
                 yield WatchEvent(event["type"], event["object"])
         except urllib3.exceptions.HTTPError as problem:
             raise errors.Unavailable(f"watch of {kind.plural} broke off: {problem}") from problem
@@ -215,7 +212,7 @@ class Client:
 
     def raw(self, path: str) -> str:
         """See KubeClient."""
-        return self._open("GET", path, query={}).data.decode(errors="replace")
+        return self._transport.ask("GET", path, REQUEST_TIMEOUT_S).decode(errors="replace")
 
     def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
         """See KubeClient."""
@@ -228,23 +225,20 @@ class Client:
         *,
         body: Any = None,
         query: dict[str, str] | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
         patience_s: float | None = None,
     ) -> Object:
         """One request, tried again on transient failures; returns the decoded answer."""
         attempts, patience_s = (ATTEMPTS, RETRY_FOR_S) if patience_s is None else (None, patience_s)
         end = time.monotonic() + patience_s
+        text = json.dumps(body) if body is not None else None
 
         def once() -> Object:
-            response = self._open(
-                method,
-                path,
-                body=body,
-                query=query or {},
-                content_type=content_type,
-                read_timeout_s=min(REQUEST_TIMEOUT_S, max(0.1, end - time.monotonic())),
+            timeout_s = min(REQUEST_TIMEOUT_S, max(0.1, end - time.monotonic()))
+            data = self._transport.ask(
+                method, path, timeout_s, body=text, query=query, content_type=content_type
             )
-            answer: Object = msgspec.json.decode(response.data)
+            answer: Object = msgspec.json.decode(data)
             return answer
 
         with suppress(errors.Unavailable):  # nearly always enough, and stamina costs a quarter of a request
@@ -255,35 +249,6 @@ class Client:
             with attempt:
                 return once()
         raise AssertionError("unreachable: the retry loop returns or raises")
-
-    def _open(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: dict[str, str],
-        content_type: str = "application/json",
-        read_timeout_s: float = REQUEST_TIMEOUT_S,
-    ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        # The pool carries client certificates; a token is a header, and renewed by this call.
-        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        try:
-            response: urllib3.BaseHTTPResponse = self._pool.urlopen(
-                method,
-                self._prefix + path + (f"?{urlencode(query)}" if query else ""),
-                body=json.dumps(body) if body is not None else None,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=5.0, read=read_timeout_s),
-                retries=False,
-                preload_content="watch" not in query,
-            )
-        except urllib3.exceptions.HTTPError as problem:
-            raise errors.Unavailable(f"{method} {path}: {problem}") from problem
-        if response.status >= 400:
-            raise _error(response.status, _message(response.data) or f"{method} {path}")
-        return response
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
@@ -299,22 +264,3 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[Object]:
         for line in whole:
             if line.strip():
                 yield msgspec.json.decode(line)
-
-
-def _message(data: bytes) -> str:
-    try:
-        return str(json.loads(data).get("message", ""))
-    except ValueError:
-        return data.decode(errors="replace")[:300]
-
-
-def _error(status: int, message: str) -> errors.KubeError:
-    """Map an HTTP status to the error that tells the caller what to do about it."""
-    kinds: dict[int, type[errors.KubeError]] = {
-        404: errors.NotFound,
-        409: errors.Conflict,
-        410: errors.Gone,
-        429: errors.Unavailable,
-    }
-    default = errors.Unavailable if status >= 500 or status == 0 else errors.Denied
-    return kinds.get(status, default)(message, status=status)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from kubernetes import client as official
 
-from hami_dra.kube import NODES, Client
+from hami_dra.kube import NODES, Client, transport
 from hami_dra.model import errors
 
 
@@ -22,6 +22,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.codes: list[int] = []
         self.paths: list[str] = []
+        self.tokens: list[str | None] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,11 +31,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
+        self.server.tokens.append(self.headers["Authorization"])
         body = b'{"message": "no leader"}'
         self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_CONNECT(self) -> None:
+        self.server.paths.append(self.path)
+        self.send_error(502)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -86,3 +92,44 @@ def test_what_trying_again_does_not_mend_is_told_at_once(
     with pytest.raises(error, match="no leader"):
         client(server).get(NODES, "n")
     assert len(server.paths) == 1
+
+
+def test_a_token_is_looked_up_again_when_it_is_refused(server: Server) -> None:
+    tokens = iter(["bearer first", "bearer second"])
+
+    def renew(configuration: official.Configuration) -> None:
+        configuration.api_key["BearerToken"] = next(tokens)
+
+    configuration = official.Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    configuration.api_key["BearerToken"] = "bearer none"
+    configuration.refresh_api_key_hook = renew
+    kube = Client(official.ApiClient(configuration))
+    server.codes = [200, 200, 401]
+    kube.get(NODES, "n")
+    kube.get(NODES, "n")
+    with pytest.raises(errors.Denied):
+        kube.get(NODES, "n")
+    kube.get(NODES, "n")
+    assert server.tokens == ["bearer first"] * 3 + ["bearer second"]
+
+
+def test_a_token_is_looked_up_again_now_and_then(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "CREDENTIALS_S", 0.0)
+    configuration = official.Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    configuration.api_key["BearerToken"] = "bearer first"
+    kube = Client(official.ApiClient(configuration))
+    kube.get(NODES, "n")
+    configuration.api_key["BearerToken"] = "bearer second"
+    kube.get(NODES, "n")
+    assert server.tokens == ["bearer first", "bearer second"]
+
+
+def test_a_proxy_is_asked_where_there_is_one(server: Server) -> None:
+    configuration = official.Configuration()
+    configuration.host = "https://api.example:6443"
+    configuration.proxy = f"http://127.0.0.1:{server.server_port}"
+    with pytest.raises(errors.Unavailable):
+        Client(official.ApiClient(configuration)).get(NODES, "n", patience_s=0.1)
+    assert server.paths[0] == "api.example:6443"
