@@ -12,7 +12,6 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
 
 from hami_dra.admission import authority, certs
 from hami_dra.admission.authority import Bundle, Pair
@@ -118,12 +117,12 @@ def trusted(space):
 
 
 def stored(space):
-    return certs._decode(space.client.get(kinds.SECRETS, "tls", space.name).get("data") or {})
+    return certs.decode(space.client.get(kinds.SECRETS, "tls", space.name).get("data") or {})
 
 
 def store(space, bundle):
     secret = space.client.get(kinds.SECRETS, "tls", space.name)
-    space.client.replace(kinds.SECRETS, secret | {"data": certs._encode(bundle)}, space.name)
+    space.client.replace(kinds.SECRETS, secret | {"data": certs.encode(bundle)}, space.name)
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def own(fresh, tmp_path):
 def test_the_webhooks_own_certificate_and_ca_are_renewed_without_a_failed_call(fresh, own):
     first = stored(fresh)
     with flowing(fresh) as flow:
-        aged = authority._sign(first.ca, authority._hosts(first), now() - 340 * DAY)
+        aged = authority.sign(first.ca, authority.hosts_of(first), now() - 340 * DAY)
         store(fresh, Bundle(first.ca, aged))
         second = eventually(
             lambda: found if (found := stored(fresh)).serving not in (first.serving, aged) else None,
@@ -159,7 +158,7 @@ def test_the_webhooks_own_certificate_and_ca_are_renewed_without_a_failed_call(f
         flow.more(5)
         flow.goes_on()
         # A new CA, as the other replica makes it.
-        new = authority.renew(None, authority._hosts(first), now())
+        new = authority.renew(None, authority.hosts_of(first), now())
         third = Bundle(Pair(new.ca.certificate + first.ca.certificate, new.ca.key), new.serving)
         store(fresh, third)
         eventually(lambda: set(trusted(fresh)) == {third.ca.certificate}, "both CAs to be trusted")
@@ -202,21 +201,32 @@ class CertManager:
 
     def renew(self):
         """A new serving certificate with a new key, of the same CA."""
-        self.bundle = Bundle(self.bundle.ca, authority._sign(self.bundle.ca, ["localhost"], now()))
+        self.bundle = Bundle(self.bundle.ca, authority.sign(self.bundle.ca, ["localhost"], now()))
         self._mount.put(self.bundle.serving)
 
     def renew_ca(self):
         """A new certificate of the CA for the key it has (`rotationPolicy: Never`), and its injection."""
-        key = serialization.load_pem_private_key(self.bundle.ca.key, password=None)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hami-dra webhook CA")])
-        made = (
-            authority._builder(name, name, key.public_key(), now(), authority.CA_LIFE)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        ca = Pair(made.public_bytes(serialization.Encoding.PEM), self.bundle.ca.key)
+        ca = Pair(again(self.bundle.ca), self.bundle.ca.key)
         self.bundle = dataclasses.replace(self.bundle, ca=ca)
         trust(self._space, ca.certificate)
+
+
+def again(ca):
+    """Another certificate for the name and key of CA, PEM."""
+    name = x509.load_pem_x509_certificate(ca.certificate).subject
+    key = serialization.load_pem_private_key(ca.key, password=None)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now() - DAY)
+        .not_valid_after(now() + 3650 * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM)
 
 
 def trust(space, certificates):
@@ -231,25 +241,37 @@ def trust(space, certificates):
         space.client.patch(kind, REGISTRATION, steps, type="json")
 
 
+@contextlib.contextmanager
+def mounted(space, mount, bundle):
+    """The webhook that serves the files of MOUNT, registered with BUNDLE's CA, while Pods are created.
+
+    Gives the flow of Pods, and a function that waits until what MOUNT has now is served and called.
+    """
+    plane, folder = space.cluster.plane, mount.folder.with_name("webhook")
+    options = ("--cert-dir", str(mount.folder))
+    with webhook_process.running(folder, plane.kubeconfig, *options, program=("-c", OFTEN)) as started:
+        webhook = dataclasses.replace(started, bundle=bundle)
+        with registered(plane, webhook), flowing(space) as flow:
+
+            def takes_up(renewed):
+                eventually(lambda: serves(webhook, renewed), "the new certificate to be served")
+                flow.more(2)
+                flow.goes_on()
+
+            yield flow, takes_up
+
+
 def test_a_certificate_that_cert_manager_renews_is_taken_up_without_a_failed_call(fresh, tmp_path):
     mount = Mount(tmp_path / "mount")
     manager = CertManager(fresh, mount)
-    plane, folder = fresh.cluster.plane, tmp_path / "webhook"
-    mounted = ("--cert-dir", str(mount.folder))
-    with webhook_process.running(folder, plane.kubeconfig, *mounted, program=("-c", OFTEN)) as started:
-        webhook = dataclasses.replace(started, bundle=manager.bundle)
-        with registered(plane, webhook), flowing(fresh) as flow:
-            for _ in range(3):
-                manager.renew()
-                eventually(lambda: serves(webhook, manager.bundle), "the new certificate to be served")
-                flow.more(2)
-                flow.goes_on()
-            manager.renew_ca()
-            flow.goes_on()
+    with mounted(fresh, mount, manager.bundle) as (flow, takes_up):
+        for _ in range(3):
             manager.renew()
-            eventually(lambda: serves(webhook, manager.bundle), "the new certificate to be served")
-            flow.more(2)
-            flow.goes_on()
+            takes_up(manager.bundle)
+        manager.renew_ca()
+        flow.goes_on()
+        manager.renew()
+        takes_up(manager.bundle)
 
 
 class Operator:
@@ -283,25 +305,17 @@ def test_a_secret_that_is_replaced_is_served_without_a_failed_call(fresh, tmp_pa
     """Its certificate first, then its CA: both CAs are registered while the replicas change over."""
     mount = Mount(tmp_path / "mount")
     operator = Operator(fresh, mount)
-    plane, folder = fresh.cluster.plane, tmp_path / "webhook"
-    mounted = ("--cert-dir", str(mount.folder))
-    with webhook_process.running(folder, plane.kubeconfig, *mounted, program=("-c", OFTEN)) as started:
-        webhook = dataclasses.replace(started, bundle=operator.bundle)
-        with registered(plane, webhook), flowing(fresh) as flow:
-            former = operator.bundle.ca
-            operator.replace(Bundle(former, authority._sign(former, ["localhost"], now())))
-            eventually(lambda: serves(webhook, operator.bundle), "the new certificate to be served")
-            flow.more(2)
-            flow.goes_on()
-            new = authority.renew(None, ["localhost"], now())
-            trust(fresh, former.certificate + new.ca.certificate)
-            # API servers learn of a registration within a second.
-            time.sleep(2)
-            flow.goes_on()
-            operator.replace(new)
-            eventually(lambda: serves(webhook, operator.bundle), "what the new CA signed to be served")
-            flow.more(2)
-            flow.goes_on()
-            trust(fresh, new.ca.certificate)
-            flow.more(2)
-            flow.goes_on()
+    with mounted(fresh, mount, operator.bundle) as (flow, takes_up):
+        former = operator.bundle.ca
+        operator.replace(Bundle(former, authority.sign(former, ["localhost"], now())))
+        takes_up(operator.bundle)
+        new = authority.renew(None, ["localhost"], now())
+        trust(fresh, former.certificate + new.ca.certificate)
+        # API servers learn of a registration within a second.
+        time.sleep(2)
+        flow.goes_on()
+        operator.replace(new)
+        takes_up(new)
+        trust(fresh, new.ca.certificate)
+        flow.more(2)
+        flow.goes_on()

@@ -42,15 +42,39 @@ def renew(bundle: Bundle | None, hosts: list[str], now: datetime.datetime) -> Bu
     """Return BUNDLE as it should be at NOW: itself when all is well, else with what must be new."""
     if bundle is None:
         ca = _make_ca(now)
-        return Bundle(ca, _sign(ca, hosts, now))
+        return Bundle(ca, sign(ca, hosts, now))
     # What the CA signs must not outlive it.
     if _ends_within(bundle.ca.certificate, SERVING_LIFE + RENEW_BEFORE, now):
         ca = _make_ca(now)
         both = Pair(ca.certificate + _first(bundle.ca.certificate), ca.key)
-        return Bundle(both, _sign(ca, hosts, now))
-    if _ends_within(bundle.serving.certificate, RENEW_BEFORE, now) or _hosts(bundle) != hosts:
-        return Bundle(bundle.ca, _sign(bundle.ca, hosts, now))
+        return Bundle(both, sign(ca, hosts, now))
+    if _ends_within(bundle.serving.certificate, RENEW_BEFORE, now) or hosts_of(bundle) != hosts:
+        return Bundle(bundle.ca, sign(bundle.ca, hosts, now))
     return bundle
+
+
+def sign(ca: Pair, hosts: list[str], now: datetime.datetime) -> Pair:
+    """A serving certificate for HOSTS, good for a year from NOW on, with a new key."""
+    issuer = x509.load_pem_x509_certificate(ca.certificate)
+    issuer_key = serialization.load_pem_private_key(ca.key, password=None)
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[-1])])
+    certificate = (
+        _builder(name, issuer.subject, key.public_key(), now, SERVING_LIFE)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return _pem(certificate, key)
+
+
+def hosts_of(bundle: Bundle) -> list[str]:
+    """The names that the serving certificate is good for."""
+    loaded = x509.load_pem_x509_certificate(bundle.serving.certificate)
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)
 
 
 def age(certificate: bytes, now: datetime.datetime) -> datetime.timedelta:
@@ -71,22 +95,6 @@ def _make_ca(now: datetime.datetime) -> Pair:
         _builder(name, name, key.public_key(), now, CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
-    )
-    return _pem(certificate, key)
-
-
-def _sign(ca: Pair, hosts: list[str], now: datetime.datetime) -> Pair:
-    issuer = x509.load_pem_x509_certificate(ca.certificate)
-    issuer_key = serialization.load_pem_private_key(ca.key, password=None)
-    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[-1])])
-    certificate = (
-        _builder(name, issuer.subject, key.public_key(), now, SERVING_LIFE)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(issuer_key, hashes.SHA256())
     )
     return _pem(certificate, key)
 
@@ -127,9 +135,3 @@ def _ends_within(certificate: bytes, span: datetime.timedelta, now: datetime.dat
 def _first(certificates: bytes) -> bytes:
     """The first of several certificates: of the former CAs one is enough."""
     return x509.load_pem_x509_certificate(certificates).public_bytes(serialization.Encoding.PEM)
-
-
-def _hosts(bundle: Bundle) -> list[str]:
-    loaded = x509.load_pem_x509_certificate(bundle.serving.certificate)
-    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return names.get_values_for_type(x509.DNSName)

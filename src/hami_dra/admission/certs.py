@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from cryptography import x509
 
 from hami_dra.admission import authority
 from hami_dra.admission.authority import Bundle, Pair
@@ -88,12 +87,12 @@ class SecretSource:
         for _ in range(5):
             stored = self._client.get(kinds.SECRETS, self._secret, self._namespace)
             # An emptied or damaged Secret gets back what this replica serves with, and the API server trusts.
-            bundle = _decode(stored.get("data") or {})
+            bundle = decode(stored.get("data") or {})
             wanted = authority.renew(bundle or self._held, self._hosts, now)
             if wanted == bundle:
                 return wanted
             try:
-                self._client.replace(kinds.SECRETS, stored | {"data": _encode(wanted)}, self._namespace)
+                self._client.replace(kinds.SECRETS, stored | {"data": encode(wanted)}, self._namespace)
                 log.info("certificate made", secret=self._secret)
                 return wanted
             except errors.Conflict:
@@ -136,18 +135,19 @@ _FIELDS = {
 }
 
 
-def _decode(data: dict[str, str]) -> Bundle | None:
-    """The Secret's content; None when it is empty or damaged, so that it is made anew."""
+def decode(data: dict[str, str]) -> Bundle | None:
+    """A Secret's `data` -> bundle; None when it is empty or damaged, so that it is made anew."""
     try:
         raw = {name: base64.b64decode(data[name]) for name in _FIELDS}
-        for name in ("ca.crt", "tls.crt"):
-            x509.load_pem_x509_certificate(raw[name])
-    except (KeyError, ValueError):
+        bundle = Bundle(Pair(raw["ca.crt"], raw["ca.key"]), Pair(raw["tls.crt"], raw["tls.key"]))
+        whole = authority.matches(bundle.ca) and authority.matches(bundle.serving)
+    except (KeyError, ValueError, TypeError):
         return None
-    return Bundle(Pair(raw["ca.crt"], raw["ca.key"]), Pair(raw["tls.crt"], raw["tls.key"]))
+    return bundle if whole else None
 
 
-def _encode(bundle: Bundle) -> dict[str, str]:
+def encode(bundle: Bundle) -> dict[str, str]:
+    """The `data` of the Secret that holds BUNDLE."""
     return {
         name: base64.b64encode(getattr(getattr(bundle, pair), part)).decode()
         for name, (pair, part) in _FIELDS.items()

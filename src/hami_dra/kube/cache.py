@@ -88,7 +88,10 @@ class Cache:
                 continue
             except errors.KubeError as problem:
                 log.warning("watch interrupted", kind=self._kind.plural, problem=str(problem))
-                self._stopping.wait(RETRY_AFTER_S)
+            except Exception:
+                # Without its thread a cache would go on telling what once was.
+                log.exception("watch interrupted", kind=self._kind.plural)
+            self._stopping.wait(RETRY_AFTER_S)
 
     def _follow(self) -> None:
         items, version = self._client.list(self._kind, labels=self._labels, fields=self._fields)

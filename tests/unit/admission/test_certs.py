@@ -101,24 +101,34 @@ def test_validation_may_be_switched_off(kube):
     assert source(kube).current()
 
 
-@pytest.mark.parametrize("damage", [{}, {"tls.crt": "bm9uZQ=="}], ids=["emptied", "damaged"])
-def test_a_lost_secret_gets_back_what_is_served(kube, damage):
+@pytest.mark.parametrize("lost", ["everything", "ca.crt", "ca.key", "tls.crt", "tls.key"])
+def test_a_lost_or_damaged_secret_gets_back_what_is_served(kube, lost):
     replica = source(kube)
     before = replica.current()
     stored = kube.get(kinds.SECRETS, "tls", "ns")
-    kube.replace(kinds.SECRETS, stored | {"data": damage}, "ns")
+    damaged = {} if lost == "everything" else stored["data"] | {lost: "bm9uZQ=="}
+    kube.replace(kinds.SECRETS, stored | {"data": damaged}, "ns")
     assert replica.current() == before
-    assert secret(kube, "tls.crt") == before.certificate
+    assert kube.get(kinds.SECRETS, "tls", "ns")["data"] == stored["data"]
+
+
+def test_keys_of_another_certificate_are_damage(kube):
+    replica = source(kube)
+    before = replica.current()
+    stored = kube.get(kinds.SECRETS, "tls", "ns")
+    data = stored["data"]
+    kube.replace(kinds.SECRETS, stored | {"data": data | {"tls.key": data["ca.key"]}}, "ns")
+    assert replica.current() == before
 
 
 def test_what_a_new_ca_signed_is_served_only_after_every_api_server_can_have_learned_of_it(kube, monkeypatch):
     replica, other = source(kube), source(kube)
     before = replica.current()
     assert other.current() == before
-    old = certs._decode(kube.get(kinds.SECRETS, "tls", "ns")["data"])
+    old = certs.decode(kube.get(kinds.SECRETS, "tls", "ns")["data"])
     new = authority.renew(None, HOSTS, datetime.datetime.now(datetime.UTC))
     both = authority.Bundle(authority.Pair(new.ca.certificate + old.ca.certificate, new.ca.key), new.serving)
-    kube.replace(kinds.SECRETS, kube.get(kinds.SECRETS, "tls", "ns") | {"data": certs._encode(both)}, "ns")
+    kube.replace(kinds.SECRETS, kube.get(kinds.SECRETS, "tls", "ns") | {"data": certs.encode(both)}, "ns")
     assert replica.current() == before, "trusted first"
     assert trusted(kube) == {base64.b64encode(both.ca.certificate).decode()}
     monkeypatch.setattr(certs, "SETTLE", datetime.timedelta(0))

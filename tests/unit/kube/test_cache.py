@@ -2,9 +2,11 @@
 
 import pytest
 
+from hami_dra.kube import cache as caches
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache, Change
 from tests.support.fake_kube import FakeKube
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -44,3 +46,27 @@ def test_an_object_that_comes_again_after_it_was_gone_is_told(cache, heard):
     assert cache.get("ml", "train") is None
     event(cache, "Pending")
     assert [change.type for change in heard] == ["set", "gone", "set"]
+
+
+class Garbled(FakeKube):
+    """An API server behind a proxy that once answers something else."""
+
+    answered = False
+
+    def list(self, *about, **selectors):
+        if not self.answered:
+            self.answered = True
+            raise ValueError("JSON is malformed")
+        return super().list(*about, **selectors)
+
+
+def test_an_answer_that_nobody_expects_does_not_end_the_cache(monkeypatch):
+    monkeypatch.setattr(caches, "RETRY_AFTER_S", 0.01)
+    kube = Garbled()
+    cache = Cache(kube, kinds.PODS)
+    cache.start()
+    until(cache.synced.is_set, "the first list")
+    kube.create(kinds.PODS, {"metadata": {"name": "train"}}, "ml")
+    until(lambda: cache.get("ml", "train"), "the Pod")
+    cache.stop()
+    kube.end_watches()
