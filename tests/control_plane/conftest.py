@@ -183,13 +183,18 @@ class Space:
     """One namespace of the cluster, and what a user does in it."""
 
     def __init__(self, cluster, name):
-        self.cluster, self.client, self.name = cluster, cluster.client, name
+        self.cluster, self.client, self.plane, self.name = cluster, cluster.client, cluster.plane, name
 
-    def create(self, kind, body, **query):
-        """Create BODY; with dryRun="All" only as if."""
+    def create(self, kind, body, *, dry_run=False):
+        """Create BODY; with DRY_RUN only as if."""
         body = copy.deepcopy(body)
         body.setdefault("metadata", {}).pop("namespace", None)
-        return self.client._call("POST", kind.path(self.name), body=body, query=query)
+        return self.client.create(kind, body, self.name, dry_run=dry_run)
+
+    def try_pod(self, body, *, dry_run=True):
+        """One call that creates a Pod, and no second one when it fails."""
+        query = {"dryRun": "All"} if dry_run else {}
+        return self.plane.ask("POST", kinds.PODS.path(self.name), body, query=query)
 
     def refusal(self, kind, body):
         with pytest.raises(errors.KubeError) as refused:
@@ -218,7 +223,7 @@ class Space:
     def delete_pod(self, name):
         """As a kubelet ends it: at once, there is no node."""
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
-        self.client._call("DELETE", kinds.PODS.path(self.name, name), body=options)
+        self.plane.ask("DELETE", kinds.PODS.path(self.name, name), options)
 
     def finish(self, pod, phase):
         """Report a Pod's end as its kubelet would."""

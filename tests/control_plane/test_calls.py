@@ -12,15 +12,14 @@ RECORDING = r"""
 import sys
 from hami_dra.admission import controller
 from hami_dra.cli.main import main
-from hami_dra.kube.client import Client
+from hami_dra.kube.transport import Transport
 controller.OTHERS_FIRST_S = 60.0
-opened = Client._open
-def recorded(self, method, path, **more):
-    if "watch" not in more["query"]:
-        sys.stdout.write(f"CALL {method} {path}\n")
-        sys.stdout.flush()
-    return opened(self, method, path, **more)
-Client._open = recorded
+ask = Transport.ask
+def recorded(self, method, path, *more, **named):
+    sys.stdout.write(f"CALL {method} {path}\n")
+    sys.stdout.flush()
+    return ask(self, method, path, *more, **named)
+Transport.ask = recorded
 main()
 """
 """`hami` that prints what it asks the API server, and leaves other replicas' Pods to these for a minute."""

@@ -84,5 +84,5 @@ def test_a_pod_that_no_webhook_saw(space, group):
     try:
         _, following, _ = explained(space, "huawei.com/Ascend910B3 was not made a claim", name, "kube-system")
     finally:
-        space.client._call("DELETE", kinds.PODS.path("kube-system", name), body={"gracePeriodSeconds": 0})
+        space.plane.ask("DELETE", kinds.PODS.path("kube-system", name), {"gracePeriodSeconds": 0})
     assert "hami doctor" in following

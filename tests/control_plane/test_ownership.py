@@ -70,7 +70,7 @@ def test_each_pod_of_a_controller_has_a_claim_of_its_own_that_goes_with_it(space
     settled(space, 2)
     assert len(space.list(kinds.RESOURCE_CLAIM_TEMPLATES)) == 1
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-    space.client._call("DELETE", kind.path(space.name, "web"), body=options)
+    space.plane.ask("DELETE", kind.path(space.name, "web"), options)
     end_pods(space)
     eventually(lambda: space.claims() == [], "the claims to go with their Pods")
 
@@ -143,8 +143,8 @@ def test_a_pod_that_is_created_once_more_leaves_no_second_claim_and_no_template(
 
 
 def test_a_dry_run_leaves_nothing(space):
-    space.create(kinds.PODS, pod(SHARE), dryRun="All")
-    space.create(kinds.PODS, pod(SHARE, name=""), dryRun="All")
+    space.create(kinds.PODS, pod(SHARE), dry_run=True)
+    space.create(kinds.PODS, pod(SHARE, name=""), dry_run=True)
     assert space.list(kinds.PODS) == []
     assert space.claims() == []
     assert space.list(kinds.RESOURCE_CLAIM_TEMPLATES) == []
@@ -177,7 +177,7 @@ def test_a_pod_that_another_webhook_refuses_afterwards_leaves_nothing(space):
 
     def refusal(body):
         try:
-            space.client._open("POST", kinds.PODS.path(space.name), body=body, query={"dryRun": "All"})
+            space.try_pod(body)
         except errors.KubeError as refused:
             return str(refused)
         return ""
@@ -186,7 +186,7 @@ def test_a_pod_that_another_webhook_refuses_afterwards_leaves_nothing(space):
         eventually(lambda: "refuses.example.com" in refusal(pod(SHARE)), "the refusal")
         for body in (pod(SHARE), pod(SHARE, name="")):
             with pytest.raises(errors.KubeError, match=r"refuses\.example\.com"):
-                space.client._open("POST", kinds.PODS.path(space.name), body=body, query={})
+                space.try_pod(body, dry_run=False)
     finally:
         space.client.delete(kinds.VALIDATING_WEBHOOKS, name)
     assert space.list(kinds.PODS) == []
@@ -250,7 +250,7 @@ def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):
 
 def with_template(space):
     """The Pod, once the webhook has seen the claim that stands in its way."""
-    seen = space.create(kinds.PODS, pod(SHARE), dryRun="All")["spec"]["resourceClaims"][0]
+    seen = space.create(kinds.PODS, pod(SHARE), dry_run=True)["spec"]["resourceClaims"][0]
     return space.create(kinds.PODS, pod(SHARE)) if "resourceClaimTemplateName" in seen else None
 
 

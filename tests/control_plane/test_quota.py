@@ -45,7 +45,7 @@ def team(cluster):
 
 def refused(space, limits):
     try:
-        space.create(kinds.PODS, pod(limits), dryRun="All")
+        space.create(kinds.PODS, pod(limits), dry_run=True)
     except Exception as refusal:
         return str(refusal)
     return ""
@@ -76,7 +76,7 @@ def test_two_containers_of_a_pod_are_added_up(team):
     both = pod({"gpumem": 10240})
     both["spec"]["containers"] *= 2
     both["spec"]["containers"][1] = both["spec"]["containers"][0] | {"name": "second"}
-    assert team.create(kinds.PODS, both, dryRun="All")
+    assert team.create(kinds.PODS, both, dry_run=True)
     both["spec"]["containers"].append(both["spec"]["containers"][0] | {"name": "third"})
     assert "at most 20480 MiB" in team.refusal(kinds.PODS, both)
 
@@ -97,10 +97,10 @@ def test_a_native_claim_or_template_beyond_the_caps_is_refused(team, amounts, wo
 
 
 def test_native_claims_within_the_caps_and_claims_of_others_are_stored(team):
-    assert team.create(kinds.RESOURCE_CLAIMS, claim({"memory": "10Gi", "cores": "25"}), dryRun="All")
+    assert team.create(kinds.RESOURCE_CLAIMS, claim({"memory": "10Gi", "cores": "25"}), dry_run=True)
     foreign = claim({"memory": "100Gi"})
     foreign["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] = "gpu.example.com"
-    assert team.create(kinds.RESOURCE_CLAIMS, foreign, dryRun="All")
+    assert team.create(kinds.RESOURCE_CLAIMS, foreign, dry_run=True)
 
 
 def test_a_share_of_a_pod_beyond_the_caps_of_shares_is_an_event_on_the_pod(team):
@@ -128,4 +128,4 @@ def test_the_fifth_share_waits_until_one_is_given_back(team):
 
 def test_other_namespaces_are_not_touched(team, space):
     assert refused(space, {"gpumem": 30000}) == ""
-    assert space.create(kinds.RESOURCE_CLAIMS, claim({"memory": "20Gi"}), dryRun="All")
+    assert space.create(kinds.RESOURCE_CLAIMS, claim({"memory": "20Gi"}), dry_run=True)

@@ -42,7 +42,7 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
         stored = fresh.create(kinds.PODS, source)
         os.kill(webhook.pid, signal.SIGKILL)
         with pytest.raises(errors.KubeError, match=r"failed calling webhook .pods\.hami\.io"):
-            fresh.client._open("POST", kinds.PODS.path("ml"), body=pod(SHARE, name="other"), query={})
+            fresh.try_pod(pod(SHARE, name="other"), dry_run=False)
         fresh.create(kinds.PODS, pod(name="bystander"))
         for name in ("train", "early", "bystander"):
             change = {"metadata": {"labels": {"a": "b"}}}
@@ -114,7 +114,7 @@ def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp
 
         def refused():
             try:
-                fresh.create(kinds.PODS, pod(SHARE), dryRun="All")
+                fresh.create(kinds.PODS, pod(SHARE), dry_run=True)
             except errors.Denied as refusal:
                 return str(refusal)
             return ""

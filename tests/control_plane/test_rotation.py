@@ -65,11 +65,9 @@ class Flow:
             thread.join()
 
     def _create(self):
-        path = kinds.PODS.path(self._space.name)
         while not self._stop.is_set():
             try:
-                body = pod({"gpumem": 512}, name="")
-                self._space.client._open("POST", path, body=body, query={"dryRun": "All"})
+                self._space.try_pod(pod({"gpumem": 512}, name=""))
                 self.answered += 1
             except Exception as problem:
                 self.failures.append(problem)

@@ -22,9 +22,9 @@ OF_THE_CLUSTER = {
 def test_the_api_server_accepts_the_claims_and_templates(space, row):
     made = convert(cases.pod(row), space.name, cases.settings(row), cases.surroundings(row))
     for name, spec in made.claims.items():
-        space.create(kinds.RESOURCE_CLAIMS, objects.bare_claim(space.name, name, spec), dryRun="All")
+        space.create(kinds.RESOURCE_CLAIMS, objects.bare_claim(space.name, name, spec), dry_run=True)
     for name, spec in made.templates.items():
-        space.create(kinds.RESOURCE_CLAIM_TEMPLATES, objects.template(space.name, name, spec), dryRun="All")
+        space.create(kinds.RESOURCE_CLAIM_TEMPLATES, objects.template(space.name, name, spec), dry_run=True)
 
 
 def source_of(row):
@@ -41,7 +41,7 @@ def source_of(row):
 def outcome(space, row):
     """The stored Pod, or what the API server says instead."""
     try:
-        return space.create(kinds.PODS, source_of(row), dryRun="All"), ""
+        return space.create(kinds.PODS, source_of(row), dry_run=True), ""
     except errors.KubeError as refused:
         return None, str(refused)
 

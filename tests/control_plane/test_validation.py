@@ -130,7 +130,7 @@ def test_an_ephemeral_container_with_a_share_is_refused_and_one_without_is_not(s
         body = {"spec": {"ephemeralContainers": [look]}}
         path = "/".join([kinds.PODS.path(space.name, "train"), "ephemeralcontainers"])
         kind = "application/strategic-merge-patch+json"
-        return space.client._call("PATCH", path, body=body, content_type=kind)
+        return space.plane.ask("PATCH", path, body, content_type=kind)
 
     with pytest.raises(Exception, match="an ephemeral container gets no share") as refused:
         attach({"limits": {"nvidia.com/gpumem": "512"}})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -16,14 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes import config as official_config
 
 from hami_dra.admission import authority
 from hami_dra.kube import Client
+from hami_dra.kube.transport import JSON, Transport
 from hami_dra.model import errors
 from tests.cluster import go_programs, versions
 from tests.support.webhook_process import free_port
 
 Object = dict[str, Any]
+
+PATIENCE_S = 30.0
+"""For one request: the machine may have much else to do."""
 
 CONTROLLERS = (
     *("deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller"),
@@ -39,6 +45,24 @@ class ControlPlane:
     release: versions.Kubernetes
     kubeconfig: Path
     client: Client
+    transport: Transport
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> Object:
+        """One request of the administrator's, and no second one when it fails; errors.KubeError."""
+        text = None if body is None else json.dumps(body)
+        answer = self.transport.ask(
+            method, path, PATIENCE_S, body=text, query=query, content_type=content_type
+        )
+        found: Object = json.loads(answer)
+        return found
 
 
 def built(minor: str) -> bool:
@@ -106,7 +130,8 @@ def running(folder: Path, minor: str = versions.DEFAULT_KUBERNETES) -> Iterator[
             *(binaries / "kube-scheduler", gates, "--kubeconfig", kubeconfig),
             *("--leader-elect=false", "--secure-port", "0"),
         )
-        yield ControlPlane(release, kubeconfig, client)
+        transport = Transport(official_config.new_client_from_config(str(kubeconfig)))
+        yield ControlPlane(release, kubeconfig, client, transport)
 
 
 @contextlib.contextmanager
