@@ -42,10 +42,14 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
       hami run --memory 10Gi -- python train.py
       hami run --sim gpus.yaml --memory 10Gi -- nvidia-smi
     """
-    asked = None if memory is None else _bytes(memory)
     environment = dict(os.environ) | (_simulated(sim) if sim else {})
     card, size = _card(gpu, environment)
-    if asked is not None and asked > size:
+    amount = size if memory is None else _bytes(memory)
+    if amount is None:
+        raise UserError(
+            "the driver does not tell the card's memory", where="--memory", fix="Write, say, 10Gi"
+        )
+    if size is not None and amount > size:
         raise UserError(
             f"the card has {quantity.format_bytes(size)}", where=f"--memory {memory}", fix="ask for less"
         )
@@ -55,7 +59,7 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
         pool="",
         device="",
         uuid=card,
-        consumed={MEMORY: asked or size, CORES: cores},
+        consumed={MEMORY: amount, CORES: cores},
     )
     sys.exit(_run_under(share, environment, command))
 
@@ -78,11 +82,24 @@ def _run_under(share: Share, environment: dict[str, str], command: tuple[str, ..
             process = subprocess.Popen(command, env=environment)
         except OSError as problem:
             raise UserError(f"cannot be started: {problem.strerror}", where=command[0]) from problem
-        # Ctrl-C reaches the program as well; what ends it is its own affair.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: process.send_signal(number))
-        code = process.wait()
+        code = _await(process)
     return code if code >= 0 else 128 - code
+
+
+def _await(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of PROCESS, which gets the signals that are sent to us; what ends it is its own affair.
+
+    Not that of Ctrl-C, which the terminal gives to the program as well: a second one would break off what the
+    program does about the first.
+    """
+    awaited = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    while process.poll() is None:
+        came = signal.sigwaitinfo(awaited)
+        of_the_kernel = came.si_code > 0
+        if not of_the_kernel:
+            process.send_signal(came.si_signo)
+    return process.returncode
 
 
 def _simulated(file: Path) -> dict[str, str]:
@@ -95,8 +112,8 @@ def _simulated(file: Path) -> dict[str, str]:
     }
 
 
-def _card(gpu: str, environment: dict[str, str]) -> tuple[str, int]:
-    """UUID and memory in bytes of the card, asked of the driver that COMMAND will see."""
+def _card(gpu: str, environment: dict[str, str]) -> tuple[str, int | None]:
+    """UUID of the card, and its memory in bytes where the driver that COMMAND will see tells it."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         # Looked up in the changed PATH, which subprocess itself does not search.
@@ -111,7 +128,7 @@ def _card(gpu: str, environment: dict[str, str]) -> tuple[str, int]:
     ]
     for index, card, mib in cards:
         if gpu.lower() in (index, card.lower()):
-            return card, int(mib) * names.MIB
+            return card, int(mib) * names.MIB if mib.isdigit() else None
     known = ", ".join(f"{index} ({card})" for index, card, _ in cards)
     raise UserError(f"there is no such GPU; this host has {known}", where=f"--gpu {gpu}")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hami_dra.kube.client import Object
-
-OURS = ".project-hami.io"
-"""End of the name of every driver of ours, whatever the family of accelerators."""
+from hami_dra.model import names
 
 NAMED = 3
 
@@ -17,8 +15,7 @@ def claims(items: Iterable[Object]) -> list[str]:
     return [
         f"{item['metadata'].get('namespace', 'default')}/{item['metadata']['name']}"
         for item in items
-        if item.get("status", {}).get("reservedFor")
-        and any(driver.endswith(OURS) for driver in _drivers(item))
+        if item.get("status", {}).get("reservedFor") and any(map(names.is_ours, _drivers(item)))
     ]
 
 

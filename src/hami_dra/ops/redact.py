@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hami_dra.model import names
+
 Object = dict[str, Any]
 
 HIDDEN = "(redacted)"
@@ -125,4 +127,4 @@ def _variable(entry: Object) -> Object:
 
 
 def _is_ours(opaque: Any) -> bool:
-    return isinstance(opaque, dict) and str(opaque.get("driver", "")).endswith("project-hami.io")
+    return isinstance(opaque, dict) and names.is_ours(str(opaque.get("driver", "")))

@@ -1,3 +1,6 @@
+import os
+import pty
+import signal
 import subprocess
 import sys
 
@@ -18,6 +21,54 @@ def test_run_shows_the_share_and_passes_the_exit_code_on():
     assert "10240MiB" in shown.stdout
     assert hami("run", "--sim", A10, "--", "sh", "-c", "exit 7").returncode == 7
     assert hami("run", "--sim", A10, "--", "sh", "-c", "kill -9 $$").returncode == 137
+
+
+@pytest.mark.native
+def test_a_card_whose_memory_the_driver_does_not_tell_wants_an_amount(tmp_path, monkeypatch):
+    """As those that share the host's memory."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-f1c7d08c, [N/A]'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert hami("run", "--memory", "10Gi", "--", "true").returncode == 0
+    refused = hami("run", "--", "true")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("hami: --memory: the driver does not tell the card's memory.")
+
+
+COUNTING = """
+import signal
+awaited = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+print("ready", flush=True)
+first, second = signal.sigwait(awaited), signal.sigtimedwait(awaited, 0.5)
+print(f"came: {first.name}{' twice' if second else ''}", flush=True)
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.native
+def test_ctrl_c_reaches_the_program_once():
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [*HAMI, "run", "--sim", A10, "--", sys.executable, "-c", COUNTING])
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        assert b"ready" in screen.readline()
+        screen.write(b"\x03")
+        assert screen.readline().endswith(b"came: SIGINT\r\n")
+        _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 3
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_sent_to_run_alone_is_passed_on(number):
+    command = [*HAMI, "run", "--sim", A10, "--", sys.executable, "-c", COUNTING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == f"came: {number.name}\n"
+    assert process.returncode == 3
 
 
 @pytest.mark.native

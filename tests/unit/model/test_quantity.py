@@ -34,6 +34,12 @@ def test_text_that_is_no_quantity_is_refused_with_the_text_in_the_message(text):
         quantity.parse(text)
 
 
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1E+1000"])
+def test_an_exponent_that_no_amount_has_costs_no_time_and_no_memory(text):
+    with pytest.raises(ValueError, match="is not a quantity"):
+        quantity.parse(text)
+
+
 def test_whole_numbers_round_up_as_the_scheduler_does():
     assert quantity.parse_int("500m") == 1
     assert quantity.parse_int("1.0000001") == 2
