@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,17 @@ class Card:
         return str((self.attributes.get(attribute) or {}).get("string", ""))
 
 
-def cards(slices: Sequence[Object]) -> list[Card]:
-    """Every device of every slice, in the order of the slices."""
+def newest(slices: Iterable[Object]) -> list[Object]:
+    """Of each pool the slices of its latest generation, as the scheduler takes them; the others are to go."""
+    listed = list(slices)
+    latest: dict[tuple[str, str], int] = {}
+    for item in listed:
+        latest[_pool(item)] = max(latest.get(_pool(item), 0), _generation(item))
+    return [item for item in listed if _generation(item) == latest[_pool(item)]]
+
+
+def cards(slices: Iterable[Object]) -> list[Card]:
+    """Every device that is published, in the order of the slices."""
     return [
         Card(
             driver=item["spec"]["driver"],
@@ -40,9 +49,17 @@ def cards(slices: Sequence[Object]) -> list[Card]:
             shared=bool(device.get("allowMultipleAllocations")),
             attributes=device.get("attributes") or {},
         )
-        for item in slices
+        for item in newest(slices)
         for device in item["spec"].get("devices") or []
     ]
+
+
+def _pool(item: Object) -> tuple[str, str]:
+    return item["spec"]["driver"], item["spec"]["pool"]["name"]
+
+
+def _generation(item: Object) -> int:
+    return int(item["spec"]["pool"].get("generation", 0))
 
 
 def _amount(device: Object, key: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hami_dra.model import names, quantity
+from hami_dra.model.published import newest
 
 Object = dict[str, Any]
 
@@ -49,7 +50,7 @@ def cards(slices: Iterable[Object]) -> list[Card]:
     """Our published cards, by node, family and index."""
     found = [
         _card(item["spec"], device)
-        for item in slices
+        for item in newest(slices)
         if names.is_ours(item["spec"]["driver"])
         for device in item["spec"].get("devices") or []
     ]

@@ -6,7 +6,7 @@ from hami_dra.observe.waiting import Objects
 GIB = 1024**3
 
 
-def slice_of(node):
+def slice_of(node, memory="20Gi", generation=1):
     device = {
         "name": "hami-gpu-0",
         "allowMultipleAllocations": True,
@@ -15,9 +15,10 @@ def slice_of(node):
             "minor": {"int": 0},
             "productName": {"string": "NVIDIA A10"},
         },
-        "capacity": {"memory": {"value": "20Gi"}, "cores": {"value": "100"}},
+        "capacity": {"memory": {"value": memory}, "cores": {"value": "100"}},
     }
-    spec = {"driver": names.DRIVER, "nodeName": node, "pool": {"name": node}, "devices": [device]}
+    pool = {"name": node, "generation": generation}
+    spec = {"driver": names.DRIVER, "nodeName": node, "pool": pool, "devices": [device]}
     return {"spec": spec}
 
 
@@ -55,6 +56,14 @@ def scrape(slices, claims, legacy=False, pods=(), classes=(names.DRIVER,)):
 
 
 CARD = '{node="a",device_uuid="GPU-1",device_index="0",device_name="hami-gpu-0",device_type="NVIDIA A10"}'
+
+
+def test_a_slice_of_an_earlier_generation_is_no_card_more():
+    """While a pool is written anew there are slices of both."""
+    for order in (1, -1):
+        found = scrape([slice_of("a", "24Gi", 1), slice_of("a", "20Gi", 2)][::order], [claim()])
+        assert found['hami_dra_node_gpus{node="a"}'] == "1"
+        assert float(found[f"hami_dra_gpu_memory_limit_bytes{CARD}"]) == 20 * GIB
 
 
 def test_a_card_shows_its_size_and_what_is_allocated_of_it():
