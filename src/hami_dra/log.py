@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
+
+
+def _json(event: dict[str, Any], default: Callable[[Any], Any], **_: Any) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=default).decode()
+    except (ValueError, OverflowError):  # half a character, or a number beyond 64 bits
+        return json.dumps(event, default=default)
 
 
 def configure(level: str = "info", form: str = "console") -> None:
     """Set up structlog for this process. LEVEL: debug, info, warning. FORM: json or console."""
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer(serializer=_json)
     if form == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(

@@ -112,6 +112,7 @@ def _ours(folder: Path, memory: Path) -> Command:
         "registry-dir": folder / "registry",
         "health-port": 0,
         "metrics-port": 0,
+        "log-format": "json",  # as in the chart
     }
 
 

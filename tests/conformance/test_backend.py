@@ -14,7 +14,7 @@ from hami_dra.model.claim import ClaimRef
 from hami_dra.model.device import CORES, MEMORY, Capacity, Device
 from hami_dra.model.errors import PrepareError
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi
+from hami_dra.node import cdi, checkpoint
 from hami_dra.node.prepare import Family, plan
 from hami_dra.node.slices import resource_slice
 from tests.support.cards import NODE, claim
@@ -230,5 +230,5 @@ def test_health_and_usage_speak_of_the_devices_they_were_asked_about(backend: Ba
 def test_a_share_survives_the_checkpoint(backend: Backend) -> None:
     ((_, share),) = prepared(backend, allocated(backend, backend.discover()[0], 1))
     whole = PreparedClaim("uid", "default", "c", (share,))
-    assert PreparedClaim.from_json(whole.to_json()) == whole
+    assert checkpoint.decode(checkpoint.encode({"uid": whole})) == {"uid": whole}
     assert isinstance(share, Share)

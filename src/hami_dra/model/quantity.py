@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
@@ -16,6 +17,7 @@ _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P
 _FORM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?0*\d{1,2})|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE])?)")
 
 
+@lru_cache(1024)  # the same few amounts, again and again
 def parse(text: str | int | float) -> Fraction:
     """Return the exact value of a quantity; ValueError when TEXT is none."""
     match = _FORM.fullmatch(str(text))

@@ -70,14 +70,9 @@ class PreparedClaim:
     shares: tuple[Share, ...]
     together: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for the checkpoint."""
-        shares = [{**vars(share), "parameters": vars(share.parameters)} for share in self.shares]
-        return {**vars(self), "shares": shares}
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PreparedClaim:
-        """Read what `to_json` wrote; keys of later versions are ignored, those of earlier ones have defaults.
+        """Read its fields from JSON; keys of later versions are ignored, those of earlier ones have defaults.
 
         KeyError, TypeError, AttributeError: damaged.
         """

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hami_dra.devices.backend import ClaimEdits, Edits
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node.files import remove_whole, write_whole
+from hami_dra.node.files import ensure_whole, remove_whole
 from hami_dra.node.limiter_files import IN_CONTAINER, LimiterFiles
 
 # The first version whose device names may start with a digit is 0.5.0; annotations came with 0.6.0.
@@ -85,9 +87,9 @@ class CdiFolder:
         self._units = f"{driver}/units"
 
     def write(self, uid: str, spec: dict[str, Any]) -> None:
-        """Write or replace the specification of a claim."""
+        """Write or replace the specification of a claim. Runtimes read a file again that is replaced."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path(uid), json.dumps(spec).encode())
+        ensure_whole(self._path(uid), msgspec.json.encode(spec))
 
     def remove(self, uid: str) -> None:
         """Remove it; fine when it is gone."""

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim
 from hami_dra.node.files import rewrite_whole, tidy
@@ -60,8 +62,8 @@ class Checkpoint:
 
 def encode(claims: Mapping[str, PreparedClaim]) -> bytes:
     """The file's bytes."""
-    payload = json.dumps([claim.to_json() for claim in claims.values()], separators=(",", ":"))
-    return json.dumps({"version": VERSION, "checksum": _checksum(payload), "payload": payload}).encode()
+    payload = msgspec.json.encode(list(claims.values())).decode()
+    return msgspec.json.encode({"version": VERSION, "checksum": _checksum(payload), "payload": payload})
 
 
 def decode(data: bytes) -> Claims:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _libc = ctypes.CDLL(None)
@@ -35,6 +36,14 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     After a power cut it may be anything. One writer only.
     """
     os.rename(_written(path, data, mode), path)
+
+
+def ensure_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """As `write_whole`, unless PATH says DATA already."""
+    with suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    write_whole(path, data, mode=mode)
 
 
 def rewrite_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hami_dra.node.files import write_whole
+from hami_dra.node.files import ensure_whole
 
 IN_CONTAINER = "/usr/local/hami/libvgpu.so"
 
@@ -28,10 +28,7 @@ def install(limiter: Path, state: Path) -> LimiterFiles:
     folder.mkdir(parents=True, exist_ok=True)
     data = limiter.read_bytes()
     library = folder / f"libvgpu.so.{hashlib.sha256(data).hexdigest()[:12]}"
-    if not library.is_file() or library.read_bytes() != data:
-        write_whole(library, data, mode=0o755)
+    ensure_whole(library, data, mode=0o755)
     preload = folder / "ld.so.preload"
-    line = f"{IN_CONTAINER}\n".encode()
-    if not preload.is_file() or preload.read_bytes() != line:
-        write_whole(preload, line)
+    ensure_whole(preload, f"{IN_CONTAINER}\n".encode())
     return LimiterFiles(library, preload)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hami_dra.model import ledger
 from hami_dra.model.share import Share
-from hami_dra.node.files import write_whole
+from hami_dra.node.files import ensure_whole
 
 
 class ShareFolders:
@@ -27,10 +27,7 @@ class ShareFolders:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # containers run as any user, and the umask must not decide
         _make_ledger(folder / "ledger")
-        limits = folder / "limits"
-        data = share.limits().encode()
-        if not limits.is_file() or limits.read_bytes() != data:
-            write_whole(limits, data)
+        ensure_whole(folder / "limits", share.limits().encode())
 
     def remove(self, share_id: str) -> None:
         """Remove one share's folder; fine when it is gone, or when a whole device has none."""

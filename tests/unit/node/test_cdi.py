@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hami_dra.devices.backend import ClaimEdits
 from hami_dra.model.names import DRIVER
 from hami_dra.model.parameters import ShareParameters
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node.cdi import limiter_edits, specification
+from hami_dra.node.cdi import CdiFolder, limiter_edits, specification
 from hami_dra.node.limiter_files import LimiterFiles
 
 FILES = LimiterFiles(Path("/state/lib/libvgpu.so.1"), Path("/state/lib/ld.so.preload"))
@@ -58,3 +59,15 @@ def test_a_trusted_share_brings_nothing_even_beside_a_limited_one() -> None:
     # Something must be there: runtimes refuse a specification with a device that edits nothing.
     assert trusted["containerEdits"] == {"env": ["HAMI_DEVICE_HAMI_GPU_0=share0"]}
     assert mounted(limited["containerEdits"])
+
+
+def test_a_file_that_says_the_same_is_left_alone_and_another_one_is_mended(tmp_path: Path) -> None:
+    folder, said = CdiFolder(tmp_path, DRIVER), spec("limiter")
+    folder.write("uid", said)
+    (path,) = tmp_path.iterdir()
+    before = path.stat()
+    folder.write("uid", said)
+    assert path.stat() == before, "a runtime reads again what changes"
+    path.write_text("{}")
+    folder.write("uid", said)
+    assert json.loads(path.read_text()) == said
