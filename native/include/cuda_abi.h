@@ -203,6 +203,7 @@ typedef enum {
     CU_MEMPOOL_ATTR_USED_MEM_CURRENT,
     CU_MEMPOOL_ATTR_USED_MEM_HIGH,
 } CUmemPool_attribute;
+enum { CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS = 1 };
 typedef struct {
     unsigned int numDevices;
     size_t size;

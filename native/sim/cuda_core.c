@@ -31,6 +31,21 @@ void cuda_give(CUdevice device, uint64_t bytes) {
     sim_state_free(cuda.node->state, cuda.slot, cuda.device[device].gpu->card, bytes);
 }
 
+bool cuda_share(CUdevice device, uint64_t bytes, struct sim_piece *piece) {
+    return sim_shared_make(cuda.node->state, cuda.slot, cuda.device[device].gpu->card, bytes, piece);
+}
+
+CUdevice cuda_hold(struct sim_piece piece, uint64_t *bytes) {
+    int card;
+    if (!sim_shared_hold(cuda.node->state, cuda.slot, piece, &card, bytes)) return -1;
+    for (CUdevice device = 0; device < cuda.devices; device++)
+        if (cuda.device[device].gpu->card == card) return device;
+    cuda_let_go(piece);
+    return -1;
+}
+
+void cuda_let_go(struct sim_piece piece) { sim_shared_let_go(cuda.node->state, cuda.slot, piece); }
+
 static void add_device(struct sim_gpu *gpu) {
     for (int i = 0; i < cuda.devices; i++)
         if (cuda.device[i].gpu == gpu) return;

@@ -5,6 +5,7 @@
 
 #include "cuda_abi.h"
 #include "engine.h"
+#include "shared.h"
 
 #define CUDA_API __attribute__((visibility("default")))
 
@@ -52,6 +53,12 @@ struct cuda_device *cuda_device(CUdevice device);
 /* Takes or gives back bytes of the card's memory. */
 CUresult cuda_take(CUdevice device, uint64_t bytes);
 void cuda_give(CUdevice device, uint64_t bytes);
+
+/* Lets other processes hold memory that this one took, which is then given back by sim_shared_let_go. */
+bool cuda_share(CUdevice device, uint64_t bytes, struct sim_piece *piece);
+/* Holds what another process shares; the device that it lies on, negative when it is gone or not visible. */
+CUdevice cuda_hold(struct sim_piece piece, uint64_t *bytes);
+void cuda_let_go(struct sim_piece piece);
 
 CUcontext cuda_current(void);
 CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out);

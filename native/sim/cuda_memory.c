@@ -44,23 +44,53 @@ static uint64_t charge_of(size_t size, enum cuda_kind kind) {
     return kind == CUDA_DEVICE || kind == CUDA_MANAGED ? cuda_rounded(size) : 0;
 }
 
+/* Backs and records memory that is taken; where it starts, 0 without host memory. */
+static CUdeviceptr record(struct cuda_allocation what) {
+    struct cuda_allocation *a = malloc(sizeof *a);
+    void *start = a ? cuda_back(what.size) : NULL;
+    if (!start) {
+        free(a);
+        return 0;
+    }
+    *a = what;
+    a->start = (uintptr_t)start;
+    pthread_mutex_lock(&mutex);
+    tsearch(a, &tree, by_address);
+    pthread_mutex_unlock(&mutex);
+    return (uintptr_t)start;
+}
+
 CUresult cuda_memory_new(CUcontext context, size_t size, enum cuda_kind kind, CUmemoryPool pool,
                          CUdeviceptr *out) {
     uint64_t charge = charge_of(size, kind);
     if (charge && cuda_take(context->device, charge) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
-    struct cuda_allocation *a = malloc(sizeof *a);
-    void *start = a ? cuda_back(size) : NULL;
+    CUdeviceptr start = record((struct cuda_allocation){
+        .size = size, .charged = charge, .kind = kind, .context = context, .pool = pool});
     if (!start) {
-        free(a);
         cuda_give(context->device, charge);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *a = (struct cuda_allocation){(uintptr_t)start, size, charge, kind, context, pool};
-    pthread_mutex_lock(&mutex);
-    tsearch(a, &tree, by_address);
-    pthread_mutex_unlock(&mutex);
-    *out = a->start;
+    *out = start;
     return CUDA_SUCCESS;
+}
+
+CUresult cuda_memory_share(CUdeviceptr address, struct cuda_allocation *out) {
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&mutex);
+    struct cuda_allocation *a = find(address);
+    if (!a || a->kind != CUDA_DEVICE)
+        result = CUDA_ERROR_INVALID_VALUE;
+    else if (!a->shared && !(a->shared = cuda_share(a->context->device, a->charged, &a->piece)))
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (result == CUDA_SUCCESS) *out = *a;
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+CUresult cuda_memory_import(CUcontext context, struct sim_piece piece, uint64_t size, CUdeviceptr *out) {
+    *out = record((struct cuda_allocation){
+        .size = size, .kind = CUDA_IMPORTED, .context = context, .shared = true, .piece = piece});
+    return *out ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 bool cuda_memory_find(CUdeviceptr address, struct cuda_allocation *out) {
@@ -80,7 +110,10 @@ CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds) {
     if (!a) return CUDA_ERROR_INVALID_VALUE;
     cuda_unback((void *)(uintptr_t)a->start, a->size);
     if (a->pool) cuda_pool_return(a->pool, cuda_rounded(a->size));
-    if (a->charged) cuda_give(a->context->device, a->charged);
+    if (a->shared)
+        cuda_let_go(a->piece);
+    else if (a->charged)
+        cuda_give(a->context->device, a->charged);
     free(a);
     return CUDA_SUCCESS;
 }

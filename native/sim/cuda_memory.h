@@ -5,7 +5,7 @@
 
 /* MANAGED lies on the card; ON_HOST is managed memory that begins on the host and is not simulated to move.
  */
-enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST, CUDA_ON_HOST };
+enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST, CUDA_ON_HOST, CUDA_IMPORTED };
 
 struct cuda_allocation {
     CUdeviceptr start;
@@ -14,6 +14,8 @@ struct cuda_allocation {
     enum cuda_kind kind;
     CUcontext context;
     CUmemoryPool pool;
+    bool shared; /* other processes may hold it too, or made it: it ends with the hold on `piece` */
+    struct sim_piece piece;
 };
 
 /* What the card gives for a request: 512-byte steps, from 1 MiB on pages of 2 MiB. */
@@ -29,6 +31,12 @@ CUresult cuda_memory_new(CUcontext context, size_t size, enum cuda_kind kind, CU
 
 /* Copies what is known of the allocation that contains `address`; false when none does. */
 bool cuda_memory_find(CUdeviceptr address, struct cuda_allocation *out);
+
+/* Makes the allocation around `address` one that other processes can hold; what it is then, in *out. */
+CUresult cuda_memory_share(CUdeviceptr address, struct cuda_allocation *out);
+
+/* Records memory of another process, of which this one has a hold. */
+CUresult cuda_memory_import(CUcontext context, struct sim_piece piece, uint64_t size, CUdeviceptr *out);
 
 /* Frees the allocation that begins at `start` and is of one of `kinds` (bits), else INVALID_VALUE. */
 CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds);

@@ -1,6 +1,8 @@
 /* Virtual memory management: physical handles, address ranges, and mappings between them. */
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "cuda_memory.h"
 
@@ -11,6 +13,8 @@ struct physical {
     CUmemAllocationProp prop;
     uint64_t size;
     int references;
+    bool shared; /* with other processes: it ends with the hold on `piece` */
+    struct sim_piece piece;
 };
 struct mapping {
     CUdeviceptr start;
@@ -23,7 +27,10 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void drop(struct physical *p) {
     if (--p->references > 0) return;
-    if (p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE) cuda_give(p->prop.location.id, p->size);
+    if (p->shared)
+        cuda_let_go(p->piece);
+    else if (p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE)
+        cuda_give(p->prop.location.id, p->size);
     free(p);
 }
 
@@ -47,7 +54,7 @@ CUDA_API CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size,
         if (on_device) cuda_give(prop->location.id, size);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    *p = (struct physical){*prop, size, 1};
+    *p = (struct physical){.prop = *prop, .size = size, .references = 1};
     *handle = (uintptr_t)p;
     return CUDA_SUCCESS;
 }
@@ -135,4 +142,51 @@ CUDA_API CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *hand
         }
     pthread_mutex_unlock(&mutex);
     return *handle ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* A descriptor that tells which memory it stands for. Unlike the real one it does not hold the memory by
+ * itself. */
+static int descriptor_of(struct sim_piece piece) {
+    int descriptor = (int)syscall(SYS_memfd_create, "hami-sim-memory", 1u /* closed on exec */);
+    if (descriptor >= 0 && write(descriptor, &piece, sizeof piece) != sizeof piece) {
+        close(descriptor);
+        return -1;
+    }
+    return descriptor;
+}
+
+CUDA_API CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle,
+                                               CUmemAllocationHandleType type, unsigned long long flags) {
+    struct physical *p = (struct physical *)(uintptr_t)handle;
+    CUDA_ENTER(out && p && flags == 0 && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR &&
+               p->prop.requestedHandleTypes & type && p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE);
+    pthread_mutex_lock(&mutex);
+    if (!p->shared) p->shared = cuda_share(p->prop.location.id, p->size, &p->piece);
+    int descriptor = p->shared ? descriptor_of(p->piece) : -1;
+    pthread_mutex_unlock(&mutex);
+    if (descriptor < 0) return CUDA_ERROR_OPERATING_SYSTEM;
+    *(int *)out = descriptor;
+    return CUDA_SUCCESS;
+}
+
+CUDA_API CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *from,
+                                                 CUmemAllocationHandleType type) {
+    CUDA_ENTER(handle && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+    struct sim_piece piece;
+    uint64_t size;
+    /* The descriptor itself stands in the place of a pointer. */
+    if (pread((int)(intptr_t)from, &piece, sizeof piece, 0) != sizeof piece) return CUDA_ERROR_INVALID_VALUE;
+    CUdevice device = cuda_hold(piece, &size);
+    if (device < 0) return CUDA_ERROR_INVALID_VALUE;
+    struct physical *p = malloc(sizeof *p);
+    if (!p) {
+        cuda_let_go(piece);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .requestedHandleTypes = type,
+                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+    *p = (struct physical){.prop = prop, .size = size, .references = 1, .shared = true, .piece = piece};
+    *handle = (uintptr_t)p;
+    return CUDA_SUCCESS;
 }

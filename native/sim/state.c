@@ -19,7 +19,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 4 };
+enum { VERSION = 5 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
@@ -145,7 +145,25 @@ struct sim_state *sim_state_open(const char *path, const struct sim_config *conf
     return state;
 }
 
-static void clear(struct sim_slot *slot) {
+void sim_state_begin_change(void) {
+    pthread_mutex_lock(&sum_mutex);
+    lock(state_fd, LOCK_SUM, true);
+}
+
+void sim_state_end_change(void) {
+    unlock(state_fd, LOCK_SUM);
+    pthread_mutex_unlock(&sum_mutex);
+}
+
+static bool alive(int slot) { return held(state_fd, LOCK_SLOTS + slot, 1, NULL); }
+
+/* What the last owner of a slot left there: numbers, and pieces that it held. */
+static void clear(struct sim_state *state, int number) {
+    struct sim_slot *slot = &state->slot[number];
+    sim_state_begin_change();
+    for (int i = 0; i < SIM_SHARED; i++)
+        state->shared[i].holders[number / 64] &= ~(UINT64_C(1) << number % 64);
+    sim_state_end_change();
     for (int g = 0; g < SIM_MAX_GPUS; g++) {
         atomic_store(&slot->use[g].memory, 0);
         atomic_store(&slot->use[g].busy_ns, 0);
@@ -157,7 +175,7 @@ int sim_state_take_slot(struct sim_state *state) {
     for (int i = 0; i < SIM_SLOTS; i++) {
         pid_t pid;
         if (held(state_fd, LOCK_SLOTS + i, 1, &pid) || !lock(state_fd, LOCK_SLOTS + i, false)) continue;
-        clear(&state->slot[i]);
+        clear(state, i);
         const char *group = getenv("HAMI_SIM_GROUP");
         atomic_store(&state->slot[i].group, group ? (unsigned)strtoul(group, NULL, 10) % SIM_GROUPS : 0);
         return i;
@@ -166,12 +184,33 @@ int sim_state_take_slot(struct sim_state *state) {
     return -1;
 }
 
-static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
-    uint64_t total = 0;
-    for (int i = 0; i < SIM_SLOTS; i++) {
-        uint64_t used = atomic_load(&state->slot[i].use[gpu].memory);
-        if (used && (!only_living || held(state_fd, LOCK_SLOTS + i, 1, NULL))) total += used;
+int sim_state_payer(const struct sim_shared *piece) {
+    bool with_maker = piece->holders[piece->maker / 64] >> piece->maker % 64 & 1;
+    if (with_maker && alive(piece->maker)) return piece->maker;
+    for (int i = 0; i < SIM_SLOTS; i++)
+        if (piece->holders[i / 64] >> i % 64 & 1 && alive(i)) return i;
+    return -1;
+}
+
+/* Shared pieces of a card, by the slots that they are counted for. */
+static void add_shared(struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
+    for (const struct sim_shared *each = state->shared; each < state->shared + SIM_SHARED; each++) {
+        int payer = each->bytes && each->gpu == gpu ? sim_state_payer(each) : -1;
+        if (payer >= 0) memory[payer] += each->bytes;
     }
+}
+
+/* What each slot's process holds of a card, or held when it died. */
+static void held_by_slot(struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
+    for (int i = 0; i < SIM_SLOTS; i++) memory[i] = atomic_load(&state->slot[i].use[gpu].memory);
+    add_shared(state, gpu, memory);
+}
+
+static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
+    uint64_t total = 0, memory[SIM_SLOTS];
+    held_by_slot(state, gpu, memory);
+    for (int i = 0; i < SIM_SLOTS; i++)
+        if (memory[i] && (!only_living || alive(i))) total += memory[i];
     return total;
 }
 
@@ -179,13 +218,13 @@ uint64_t sim_state_used(struct sim_state *state, int gpu) { return sum(state, gp
 
 /* What the living processes of a group hold; who is alive is asked only when the dead make a difference. */
 static void note_most(struct sim_state *state, unsigned group, int gpu) {
+    uint64_t memory[SIM_SLOTS];
+    held_by_slot(state, gpu, memory);
     for (int only_living = 0; only_living <= 1; only_living++) {
         uint64_t held_now = 0;
-        for (int i = 0; i < SIM_SLOTS; i++) {
-            uint64_t used = atomic_load(&state->slot[i].use[gpu].memory);
-            if (!used || atomic_load(&state->slot[i].group) != group) continue;
-            if (!only_living || held(state_fd, LOCK_SLOTS + i, 1, NULL)) held_now += used;
-        }
+        for (int i = 0; i < SIM_SLOTS; i++)
+            if (memory[i] && atomic_load(&state->slot[i].group) == group && (!only_living || alive(i)))
+                held_now += memory[i];
         if (held_now <= atomic_load(&state->most[group][gpu])) return;
         if (only_living) atomic_store(&state->most[group][gpu], held_now);
     }
@@ -205,16 +244,6 @@ bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t byt
     }
     pthread_mutex_unlock(&sum_mutex);
     return fits;
-}
-
-void sim_state_begin_change(void) {
-    pthread_mutex_lock(&sum_mutex);
-    lock(state_fd, LOCK_SUM, true);
-}
-
-void sim_state_end_change(void) {
-    unlock(state_fd, LOCK_SUM);
-    pthread_mutex_unlock(&sum_mutex);
 }
 
 void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes) {
@@ -240,10 +269,11 @@ static unsigned busy_percent(const struct sim_use *use) {
 
 int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out[SIM_SLOTS]) {
     int count = 0;
+    uint64_t memory[SIM_SLOTS];
+    held_by_slot(state, gpu, memory);
     for (int i = 0; i < SIM_SLOTS; i++) {
         struct sim_use *use = &state->slot[i].use[gpu];
-        struct sim_process p = {
-            .slot = i, .memory = atomic_load(&use->memory), .busy_ns = atomic_load(&use->busy_ns)};
+        struct sim_process p = {.slot = i, .memory = memory[i], .busy_ns = atomic_load(&use->busy_ns)};
         if ((p.memory || p.busy_ns) && held(state_fd, LOCK_SLOTS + i, 1, &p.pid)) {
             p.busy_percent = busy_percent(use);
             out[count++] = p;

@@ -20,6 +20,7 @@
 #define SIM_BUCKET_NS  100000000 /* 100 ms */
 #define SIM_GROUPS     16
 #define SIM_PARTITIONS 7    /* MIG instances of a card */
+#define SIM_SHARED     64   /* pieces of memory that several processes may hold */
 #define SIM_STATE_MODE 0666 /* processes of any user in any container use the file */
 
 struct sim_use {
@@ -33,6 +34,14 @@ struct sim_slot {
     _Atomic unsigned group; /* HAMI_SIM_GROUP of the process: whose memory the oracle adds up */
 };
 
+/* A piece of memory that left the process which made it; changed between begin_change and end_change. */
+struct sim_shared {
+    uint64_t bytes;                   /* 0: no piece */
+    uint32_t number;                  /* of the pieces that were ever at this place */
+    int gpu, maker;                   /* the card; the slot of who made it */
+    uint64_t holders[SIM_SLOTS / 64]; /* a bit for each slot */
+};
+
 struct sim_state {
     char magic[8];
     uint32_t version, size;
@@ -43,6 +52,7 @@ struct sim_state {
     /* MIG instances that were made at run time (nvml_partition.c); a reboot destroys them */
     _Atomic uint32_t partition[SIM_MAX_GPUS][SIM_PARTITIONS];
     struct sim_slot slot[SIM_SLOTS];
+    struct sim_shared shared[SIM_SHARED];
     _Atomic uint64_t most[SIM_GROUPS]
                          [SIM_MAX_GPUS]; /* the oracle: the most that a group held at any instant */
 };
@@ -72,7 +82,11 @@ int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out
 /* Bytes of the card that living processes hold. */
 uint64_t sim_state_used(struct sim_state *state, int gpu);
 
-/* Between these two no other process, and no other thread, changes partitions. */
+/* The slot that a piece is counted for: its maker's while that one lives and holds it, else another holder's;
+ * -1 when nobody who lives holds it. */
+int sim_state_payer(const struct sim_shared *piece);
+
+/* Between these two no other process, and no other thread, changes partitions or pieces, or allocates. */
 void sim_state_begin_change(void);
 void sim_state_end_change(void);
 

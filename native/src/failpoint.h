@@ -25,6 +25,7 @@ enum {
     WRONG_FREE_CONTEXT,        /* contexts are not counted */
     WRONG_FREE_CODE,           /* modules and libraries are not counted */
     WRONG_KEEP_DEAD,           /* what dead processes held is never free again */
+    WRONG_FREE_EXCESS,         /* what the node's agent booked for processes is not counted */
 };
 #ifndef WRONG_VARIANT
 #define WRONG_VARIANT WRONG_NOT

@@ -56,6 +56,7 @@ static uint32_t excesses(const ledger_file *file) {
  * agent may be about to write others. */
 static uint64_t excess_of(const ledger_file *file, uint32_t slot) {
     uint64_t total = 0;
+    if (WRONG(FREE_EXCESS)) return 0;
     uint32_t count = excesses(file), pid = count ? atomic_load(&file->slots[slot].pid) : 0;
     for (uint32_t i = 0; pid && i < count; i++) {
         const ledger_excess *each = &file->excess[i];

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 
 from hami_dra import native_files
 from hami_dra.model import ledger
+from hami_dra.observe import ledgers
+from tests.unit.native.in_share import ends
 from tests.unit.native.simulated import A10, BUILD, attempts
 
 pytestmark = pytest.mark.native
@@ -182,3 +185,39 @@ def test_a_wrong_limiter_is_caught_by_the_oracle(storm, programs, wrong) -> None
 def test_a_limiter_that_keeps_what_the_driver_refused_is_caught_by_its_count(storm, programs) -> None:
     outcome = storm(limiter=programs / "KEEP_REFUSED" / "libvgpu.so", HAMI_SIM_FAIL_EVERY="7")
     assert outcome.counted > outcome.held
+
+
+LOADS_UNSEEN_AND_FILLS = """
+from tests.gpu.cuda import Card, CudaError
+card = Card()
+card.load_unseen(200 << 20)
+print("loaded", flush=True)
+input()
+try:
+    while True:
+        card.allocate(2 << 20)
+except CudaError as refused:
+    print(refused.code)
+"""
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["as it is", "wrong"])
+def test_a_limiter_that_overlooks_what_the_agent_booked_is_caught_by_the_oracle(
+    share, limited, programs, tmp_path, wrong
+) -> None:
+    """Code that the driver loaded past all entry points; the test books it, as the node's agent does."""
+    limiter = programs / "FREE_EXCESS" / "libvgpu.so" if wrong else native_files.find("libvgpu.so")
+    program = limited(
+        share, sys.executable, "-c", LOADS_UNSEEN_AND_FILLS, PYTHONPATH=".", LD_PRELOAD=str(limiter)
+    )
+    assert program.stdout
+    assert program.stdout.readline() == "loaded\n"
+    ledgers.book(share / "one" / "ledger", [ledger.Excess(0, program.pid, 200 << 20)])
+    assert program.stdin
+    program.stdin.write("\n")
+    assert ends(program) == (0, "2\n", "")
+    oracle = subprocess.run(
+        [programs / "oracle", A10, tmp_path / "state"], capture_output=True, text=True, check=True
+    )
+    most = int(oracle.stdout.split()[0])
+    assert most == (10 << 30) + (200 << 20 if wrong else 0)
