@@ -99,6 +99,12 @@ def new_record(path: Path, before: bytes | None, content: bytes) -> Record:
     return record
 
 
+def is_ours(record: Record, now: bytes | None) -> bool:
+    """Whether NOW is what we wrote last, or before that: a write may have got no further than its record."""
+    previous = record.get("previous")
+    return digest(now) == record["written"] or (previous is not None and now == base64.b64decode(previous))
+
+
 def replace(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write the whole file or nothing. The temporary name begins with a dot: kubelet reads no such file."""
     handle, name = tempfile.mkstemp(prefix=".hami-", dir=path.parent)
@@ -126,7 +132,7 @@ def write(path: Path, keep: Path, content: bytes, check: bool) -> bool:
     target = record_path(keep, path)
     known: Record | None = json.loads(target.read_text()) if target.is_file() else None
     record = new_record(path, before, content)
-    if known is not None and known["written"] == digest(before):
+    if known is not None and is_ours(known, before):
         # Ours already: the original is the one from before our first change.
         record = known | {"written": digest(content)}
         record["previous"] = base64.b64encode(before or b"").decode()
@@ -147,14 +153,14 @@ def undo(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | None]
     record: Record = json.loads(target.read_text()) if target.is_file() else {}
     if "previous" not in record:
         return restore(path, keep, check)
-    previous = base64.b64decode(record.pop("previous"))
-    if record["written"] != digest(now):
+    if not is_ours(record, now):
         return False, False, now
+    previous = base64.b64decode(record.pop("previous"))
     if not check:
         status = path.stat()
         replace(path, previous, status.st_mode & 0o7777, (status.st_uid, status.st_gid))
         replace(target, json.dumps(record | {"written": digest(previous)}).encode(), 0o600)
-    return True, True, previous
+    return now != previous, True, previous
 
 
 def restore(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | None]:
@@ -164,7 +170,7 @@ def restore(path: Path, keep: Path, check: bool) -> tuple[bool, bool, bytes | No
         return False, False, now
     record: Record = json.loads(target.read_text())
     original = None if record["original"] is None else base64.b64decode(record["original"])
-    if now != original and record["written"] != digest(now):
+    if now != original and not is_ours(record, now):
         return False, False, now
     if not check:
         if original is None:
@@ -216,7 +222,9 @@ def main() -> None:
             back = undo if module.params["state"] == "undone" else restore
             changed, ours, after = back(path, keep, module.check_mode)
     except OSError as problem:
-        module.fail_json(msg=f"{path}: {problem.strerror}; nothing was changed there")
+        module.fail_json(
+            msg=f"{path}: {problem.strerror}; nothing was changed there; let root write it, and run again"
+        )
     diff = {"prepared": changed_lines(path, before, after)}
     module.exit_json(changed=changed, ours=ours, kept=str(record_path(keep, path)), diff=diff)
 

@@ -104,8 +104,11 @@ def test_what_somebody_changed_after_us_is_not_undone(path, keep):
     assert path.read_bytes() == b"theirs"
 
 
-def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monkeypatch):
-    real = kept.replace
+@pytest.mark.parametrize("before", [None, b"one"], ids=["at the first change", "at the second"])
+def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monkeypatch, before):
+    if before:
+        write(path, keep, before)
+    unchanged, real = path.read_bytes(), kept.replace
 
     def stop(target, *rest):
         if target == path:
@@ -116,7 +119,11 @@ def test_an_interruption_between_record_and_file_harms_nothing(path, keep, monke
     with pytest.raises(KeyboardInterrupt):
         write(path, keep, b"ours")
     monkeypatch.setattr(kept, "replace", real)
-    assert path.read_bytes() == b"old \xff bytes"
+    assert path.read_bytes() == unchanged
+    if before:
+        assert kept.undo(path, keep, False) == (False, True, unchanged)
+        assert write(path, keep, b"ours")
+        assert kept.undo(path, keep, False) == (True, True, unchanged)
     assert restore(path, keep) == (True, True)
     assert path.read_bytes() == b"old \xff bytes"
 
