@@ -52,8 +52,14 @@ def toml_plan(text: str, table: str, key: str, value: Value, file: str) -> dict[
 
 
 def toml_differences(before: str, after: str) -> list[str]:
-    """Dotted keys, such as `plugins.io.containerd.grpc.v1.cri.enable_cdi`, whose values differ."""
-    return sorted(_differences(tomllib.loads(before), tomllib.loads(after), ""))
+    """Dotted keys, such as `plugins.io.containerd.grpc.v1.cri.enable_cdi`, whose values differ.
+
+    containerd 1.7 lists its imports in another order each time that it is asked.
+    """
+    old, new = (tomllib.loads(text) for text in (before, after))
+    for dump in (old, new):
+        dump["imports"] = sorted(dump.get("imports", []))
+    return sorted(_differences(old, new, ""))
 
 
 def _differences(before: Any, after: Any, path: str) -> list[str]:

@@ -111,3 +111,9 @@ def test_only_what_differs_in_effect_is_told():
 def test_a_value_is_found_by_its_path():
     assert toml.toml_value(CONTAINERD_17, "plugins", "io.containerd.grpc.v1.cri", "sandbox_image") is not None
     assert toml.toml_value(CONTAINERD_17, "plugins", "other") is None
+
+
+def test_containerd_1_7_tells_its_imports_in_any_order():
+    before, after = (f"imports = {order}\ncdi = {cdi}\n" for order, cdi in ((["a", "b"], 0), (["b", "a"], 1)))
+    assert toml.toml_differences(before, after) == ["cdi"]
+    assert toml.toml_differences(before, before.replace("b", "c")) == ["imports"]
