@@ -4,28 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "charges.h"
-#include "code.h"
-#include "hook_graph.h"
-#include "hook_launch.h"
-#include "hook_pool.h"
 #include "log.h"
-#include "physical.h"
 
 #define DEFAULT_FOLDER "/run/hami/shares"
 
 static shares_state state;
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
-
-static void forked(void) {
-    budget_forked();
-    charges_forked();
-    physical_forked();
-    code_forked();
-    pools_forked();
-    graphs_forked();
-    launches_forked();
-}
 
 static void load(void) {
     const char *folder = getenv("HAMI_SHARES_DIR");
@@ -33,7 +17,7 @@ static void load(void) {
     state = budget_load(folder && *folder ? folder : DEFAULT_FOLDER, why, sizeof why);
     log_set_level(budget_log_level());
     if (state == SHARES_BROKEN) log_error("no GPU memory can be used here: %s", why);
-    if (state == SHARES_USABLE) pthread_atfork(NULL, NULL, forked);
+    if (state == SHARES_USABLE) pthread_atfork(NULL, NULL, after_fork);
 }
 
 bool cards_are_limited(void) {

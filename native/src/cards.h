@@ -16,3 +16,7 @@ bool cards_are_limited(void);
 card_state card_of_device(CUdevice device, budget **card);
 card_state card_of_context(budget **card); /* the current context's device */
 card_state card_of_uuid(const char *uuid, budget **card);
+
+/* What cards.c has run in the child of a fork, once there are shares: fork.c, which knows all that keeps
+ * state. */
+void after_fork(void);

@@ -1,6 +1,7 @@
 /* What the events tell, read by one thread at a time. */
 #include <time.h>
 
+#include "device_time.h"
 #include "lanes.h"
 
 enum {

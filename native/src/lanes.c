@@ -68,30 +68,3 @@ bracket *lanes_take_bracket(meter *of) {
     pthread_mutex_unlock(&lanes_mutex);
     return taken;
 }
-
-static bool concerns(const lane *each, CUcontext context, CUdevice device) {
-    return each->context && (context ? each->context == context : each->device == device);
-}
-
-void device_time_closing(CUcontext context, CUdevice device) {
-    pthread_mutex_lock(&lanes_mutex);
-    for (lane *each = lanes; each < lanes + MOST_LANES; each++)
-        if (concerns(each, context, device)) each->closing = true;
-    pthread_mutex_unlock(&lanes_mutex);
-    /* Whoever looks now has finished when we get the lock. */
-    pthread_mutex_lock(&lanes_looking);
-    pthread_mutex_unlock(&lanes_looking);
-}
-
-void device_time_closed(CUcontext context, CUdevice device, bool ended) {
-    pthread_mutex_lock(&lanes_mutex);
-    for (lane *each = lanes; each < lanes + MOST_LANES; each++) {
-        if (!concerns(each, context, device) || !each->closing) continue;
-        each->closing = false;
-        if (!ended) continue;
-        for (bracket *b = each->brackets; b < each->brackets + MOST_BRACKETS; b++)
-            if (atomic_load(&b->state) == RUNNING) atomic_fetch_sub(&lanes_running, 1);
-        memset(each, 0, sizeof *each);
-    }
-    pthread_mutex_unlock(&lanes_mutex);
-}

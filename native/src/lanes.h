@@ -8,13 +8,15 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "device_time.h"
+#include "../include/cuda_abi.h"
+#include "costs.h"
+#include "meter.h"
 
 enum { MOST_LANES = 32, MOST_BRACKETS = 64, LANE_SOMEWHERE_NS = 1000000000 };
 
 typedef enum { FREE, BEGUN, RUNNING } bracket_state;
 
-struct bracket {
+typedef struct bracket {
     struct lane *lane;
     _Atomic int state;
     CUevent start, end;
@@ -24,7 +26,7 @@ struct bracket {
     /* Of the thread that looks. */
     bool started, ended;
     uint64_t start_at, length; /* device time */
-};
+} bracket;
 
 /* The measurements of one context, whose device times compare with each other. */
 typedef struct lane {

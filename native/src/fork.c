@@ -1,0 +1,19 @@
+/* In the child of a fork: what the parent holds is not the child's, and its locks are nobody's. */
+#include "budget.h"
+#include "cards.h"
+#include "charges.h"
+#include "code.h"
+#include "hook_graph.h"
+#include "hook_launch.h"
+#include "hook_pool.h"
+#include "physical.h"
+
+void after_fork(void) {
+    budget_forked();
+    charges_forked();
+    physical_forked();
+    code_forked();
+    pools_forked();
+    graphs_forked();
+    launches_forked();
+}
