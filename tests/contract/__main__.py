@@ -23,6 +23,7 @@ from tests.contract.bench import Bench, own_api
 from tests.contract.check import Check, Skipped
 from tests.contract.checks import CHECKS
 from tests.support import real_api
+from tests.support.kubelet import DEADLINE_S
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -44,6 +45,13 @@ _FOLDER = click.Path(path_type=Path)
     help="The suite's own API server: in memory (JSON only, can fail on purpose) or etcd and kube-apiserver.",
 )
 @click.option("--kubeconfig", help="The driver's cluster, without a COMMAND.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(10),
+    default=DEADLINE_S,
+    show_default=True,
+    help="Seconds that kubelet waits for an answer.",
+)
 @click.option("--log", type=_FOLDER, help="File for the output of COMMAND.")
 @click.option("--group", "groups", multiple=True, help="Only these groups of checks.")
 @click.option("-o", "--output", type=click.Choice(["text", "markdown", "json"]), default="text")
@@ -69,6 +77,7 @@ def _bench(stack: ExitStack, command: tuple[str, ...], options: dict[str, Any]) 
         "cdi": options["cdi_dir"],
         "state": (options["state_dir"],) if options["state_dir"] else (),
         "log": options["log"],
+        "deadline_s": options["deadline"],
     }
     if not command:
         return Bench(Client.from_environment(options["kubeconfig"]), **common)

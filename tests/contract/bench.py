@@ -19,7 +19,7 @@ from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES, KubeClient
 from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
-from tests.support.kubelet import Kubelet
+from tests.support.kubelet import DEADLINE_S, Kubelet
 from tests.support.waiting import until
 
 Object = dict[str, Any]
@@ -30,7 +30,10 @@ REFUSALS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT, grpc.Stat
 
 @dataclass
 class Bench:
-    """`start` runs the driver's command (None: it runs already). `api` is set when the API server is ours."""
+    """`start` runs the driver's command (None: it runs already). `api` is set when the API server is ours.
+
+    `deadline_s`: what kubelet gives one call.
+    """
 
     kube: KubeClient
     registry: Path
@@ -41,11 +44,12 @@ class Bench:
     api: FakeKube | None = None
     log: Path | None = None
     state: tuple[Path, ...] = ()
+    deadline_s: float = DEADLINE_S
     process: subprocess.Popen[bytes] | None = None
     kubelet: Kubelet = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kubelet = Kubelet(self.registry, driver=self.driver)
+        self.kubelet = Kubelet(self.registry, driver=self.driver, deadline_s=self.deadline_s)
 
     def start(self) -> None:
         """Start the driver when it does not run, and register it."""

@@ -50,9 +50,10 @@ class Cluster:
         return self.plane.client
 
 
-@pytest.fixture(
-    scope="session", params=[minor for minor in versions.KUBERNETES if control_plane.built(minor)]
-)
+RELEASES = [minor for minor in versions.KUBERNETES if control_plane.built(minor)]
+
+
+@pytest.fixture(scope="session", params=RELEASES)
 def plane(request, tmp_path_factory):
     with control_plane.running(tmp_path_factory.mktemp("plane"), request.param) as found:
         for node, cards in CARDS.items():

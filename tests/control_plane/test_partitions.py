@@ -19,13 +19,18 @@ from hami_dra.model import names
 from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
 from tests.cluster import versions
-from tests.control_plane.conftest import GIB, eventually, pod, publish, results
+from tests.control_plane.conftest import GIB, RELEASES, eventually, pod, publish, results
 from tests.support import mig_host
 from tests.support.real_kubelet import RealKubelet
 
 NODE = "cut"
 PATIENCE_S = 60.0
 CLASS = "hami-core-mig.project-hami.io"
+WITHOUT_PARTITIONS = "1.34"
+OFFERED = pytest.mark.parametrize(
+    "plane", [minor for minor in RELEASES if minor != WITHOUT_PARTITIONS], indirect=True
+)
+OF_OUR_KUBELET = pytest.mark.parametrize("plane", [versions.DEFAULT_KUBERNETES], indirect=True)
 A30 = {"1g.6gb": (1, (0, 1, 2, 3)), "2g.12gb": (2, (0, 2)), "4g.24gb": (4, (0,))}
 
 
@@ -83,9 +88,8 @@ def given(space):
     }
 
 
-def test_no_slice_of_a_card_is_given_away_twice(space, stored, plane):
-    if plane.release.minor == "1.34":
-        pytest.skip("partitionable devices are not offered there")
+@OFFERED
+def test_no_slice_of_a_card_is_given_away_twice(space, stored):
     wants(space, "first", "2g.12gb")
     wants(space, "second", "2g.12gb")
     eventually(lambda: len(given(space)) == 2, "two halves")
@@ -102,7 +106,7 @@ def test_no_slice_of_a_card_is_given_away_twice(space, stored, plane):
 
 
 def test_the_server_keeps_every_field_that_we_publish(stored, planned, plane):
-    if plane.release.minor == "1.34":
+    if plane.release.minor == WITHOUT_PARTITIONS:
         assert [item["spec"]["devices"] for item in planned] == [[]], "what needs counters is left out"
         return
     for sent, kept in zip(planned, stored, strict=True):
@@ -164,8 +168,6 @@ def plugin(folder, variables):
 
 @pytest.fixture
 def live(space, plane):
-    if plane.release.minor != versions.DEFAULT_KUBERNETES:
-        pytest.skip("partitionable devices are not offered there")
     publish(space.client, NODE, [])
     with tempfile.TemporaryDirectory(prefix="hami", dir="/tmp") as name:  # names of sockets are short
         folder = Path(name)
@@ -180,6 +182,7 @@ def live(space, plane):
     space.client.delete(kinds.NODES, NODE)
 
 
+@OF_OUR_KUBELET
 def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_and_back(space, live):
     for name in ("first", "second"):
         wants(space, name, "2g.12gb")

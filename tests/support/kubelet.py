@@ -23,7 +23,8 @@ from hami_dra.node.proto import (
     registration_pb2,
 )
 
-DEADLINE_S = 45.0  # for one prepare or unprepare
+DEADLINE_S = 45.0
+"""kubelet's own, for one prepare or unprepare."""
 LOOK_S = 0.1  # kubelet's plugin manager looks each second
 GET_INFO_S = 1.0
 NOTIFY_S = 5.0
@@ -37,8 +38,10 @@ class Kubelet:
     PREFER: the newest version that it knows. DRIVER: the plugin to wait for, when the folder has several.
     """
 
-    def __init__(self, registry: Path, prefer: str = "v1", driver: str = "") -> None:
-        self._registry = registry
+    def __init__(
+        self, registry: Path, prefer: str = "v1", driver: str = "", deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._registry, self._deadline_s = registry, deadline_s
         self._known = ("v1", "v1beta1") if prefer == "v1" else (prefer,)
         self._driver = driver
         self._channel: grpc.Channel | None = None
@@ -60,13 +63,13 @@ class Kubelet:
                     raise
                 time.sleep(0.05)
 
-    def prepare(self, *claims: dict[str, Any], timeout_s: float = DEADLINE_S) -> Any:
+    def prepare(self, *claims: dict[str, Any], timeout_s: float | None = None) -> Any:
         """NodePrepareResources; returns the map by uid, with an entry for each claim."""
         return self._ask("NodePrepareResources", "NodePrepareResourcesRe{}", claims, timeout_s)
 
     def unprepare(self, *claims: dict[str, Any]) -> Any:
         """NodeUnprepareResources, as `prepare`."""
-        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims, DEADLINE_S)
+        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims)
 
     def health(self, timeout_s: float) -> Iterator[Any]:
         """Messages of the newest DRAResourceHealth that is offered, until TIMEOUT_S have passed."""
@@ -122,7 +125,9 @@ class Kubelet:
             "NotifyRegistrationStatus", status, answer, timeout=NOTIFY_S
         )
 
-    def _ask(self, method: str, name: str, claims: tuple[dict[str, Any], ...], timeout_s: float) -> Any:
+    def _ask(
+        self, method: str, name: str, claims: tuple[dict[str, Any], ...], timeout_s: float | None = None
+    ) -> Any:
         messages = MESSAGES[self.version]
         metas = [claim["metadata"] for claim in claims]
         request = getattr(messages, name.format("quest"))(
@@ -133,6 +138,7 @@ class Kubelet:
         )
         assert self._channel is not None
         call = _caller(self._channel, f"/k8s.io.kubelet.pkg.apis.dra.{self.version}.DRAPlugin/")
+        timeout_s = timeout_s or self._deadline_s
         answer = call(method, request, getattr(messages, name.format("sponse")), timeout=timeout_s)
         assert set(answer.claims) == {meta["uid"] for meta in metas}, "kubelet wants an entry for each claim"
         return answer.claims

@@ -38,7 +38,7 @@ def api_blinks(bench: Bench) -> None:
 
 @wanted
 def api_is_away(bench: Bench) -> None:
-    """While the API is away, kubelet hears so before it gives the call up after 45 s"""
+    """While the API is away, kubelet hears so before it gives the call up"""
     api = own_api(bench)
     with bench.claimed(bench.result()) as claim, failing(api, sys.maxsize):
         bench.refused_claim(claim, why="nobody could read the claim")
