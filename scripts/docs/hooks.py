@@ -25,6 +25,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "How to",
         "how-to/",
         (
+            "how-to/roll-out-with-ansible.md",
             "how-to/share-a-card.md",
             "how-to/choose-a-card.md",
             "how-to/tune-a-share.md",
