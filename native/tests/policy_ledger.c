@@ -5,7 +5,12 @@
 
 static void a_ledger_that_is_none_is_refused(void) {
     static char foreign[LEDGER_SIZE];
+    static struct {
+        uint64_t magic;
+        char rest[LEDGER_SIZE - sizeof(uint64_t)];
+    } newer = {.magic = LEDGER_MAGIC + 1};
     memset(foreign, 0xff, sizeof foreign);
+    write_file(in_folder("newer"), (const char *)&newer, sizeof newer);
     write_file(in_folder("short"), "short", 5);
     write_file(in_folder("foreign"), foreign, sizeof foreign);
     mkdir(in_folder("directory"), 0777);
@@ -13,11 +18,8 @@ static void a_ledger_that_is_none_is_refused(void) {
     static const struct {
         const char *name;
         int problem;
-    } bad[] = {{"missing", -ENOENT},
-               {"short", -EPROTO},
-               {"foreign", -EPROTO},
-               {"directory", -EISDIR},
-               {"device", -EPROTO}};
+    } bad[] = {{"missing", -ENOENT}, {"short", -EPROTO},     {"foreign", -EPROTO},
+               {"newer", -EPROTO},   {"directory", -EISDIR}, {"device", -EPROTO}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ledger book;
         ledger_init(&book, in_folder(bad[i].name));

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import sys
 
 import pytest
@@ -100,7 +101,9 @@ def test_without_shares_the_limiter_has_no_effect(tmp_path, limited):
         ("limits", b"version=2\n"),
         ("ledger", b"short"),
         ("ledger", b"\xff" * ledger.SIZE),
+        ("ledger", struct.pack("<Q", ledger.MAGIC + 1).ljust(ledger.SIZE, b"\0")),
     ],
+    ids=["nonsense", "another version", "cut short", "no ledger", "a ledger of another version"],
 )
 def test_a_damaged_share_refuses_memory_and_says_so_without_a_crash(share, limited, name, content):
     (share / "one" / name).write_bytes(content)

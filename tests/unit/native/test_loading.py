@@ -52,7 +52,12 @@ def test_a_program_that_tells_all_it_can_of_itself_starts_and_traces_others_tell
     assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
 
 
-@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="needs musl-gcc (Debian package musl-tools)")
+needs_musl = pytest.mark.skipif(
+    not shutil.which("musl-gcc"), reason="needs musl-gcc (Debian package musl-tools)"
+)
+
+
+@needs_musl
 def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limited, tmp_path):
     program = tmp_path / "unchanged"
     source = ROOT / "native" / "tests" / "unchanged.c"
@@ -60,6 +65,18 @@ def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limit
     plain = subprocess.run([program], capture_output=True, text=True, check=False)
     assert plain.returncode == 7, plain.stderr
     assert ends(limited(share, program)) == (plain.returncode, plain.stdout, plain.stderr)
+
+
+@needs_musl
+def test_a_program_of_another_c_library_that_is_preloaded_is_held_to_its_share(share, limited, tmp_path):
+    """6 GiB of 10, 6 more, and again after the first were freed; by a driver of that C library."""
+    source = ROOT / "native" / "tests" / "other_libc.c"
+    driver, program = tmp_path / "libcuda.so.1", tmp_path / "program"
+    subprocess.run(["musl-gcc", "-DDRIVER", "-shared", "-fPIC", "-o", driver, source], check=True)
+    subprocess.run(["musl-gcc", "-o", program, source], check=True)
+    where = {"LD_LIBRARY_PATH": str(tmp_path)}
+    assert ends(limited(share, program, **where)) == (0, "0 0 2 0 0\n", "")
+    assert ends(limited(tmp_path / "none", program, **where)) == (0, "0 0 0 0 0\n", "")
 
 
 AS_IN_A_CONTAINER = """

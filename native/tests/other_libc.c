@@ -1,0 +1,55 @@
+/*
+ * other-libc: a program and a driver of a few functions (-DDRIVER), both of another C library, such as musl,
+ * for which the simulated driver is not built. The program allocates by the functions that it finds in the
+ * driver.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../include/cuda_abi.h"
+
+#ifdef DRIVER
+CUresult cuInit(unsigned flags) { return flags ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS; }
+CUresult cuCtxGetDevice(CUdevice *device) {
+    *device = 0;
+    return CUDA_SUCCESS;
+}
+CUresult cuCtxGetCurrent(CUcontext *context) {
+    *context = (CUcontext)0x1000;
+    return CUDA_SUCCESS;
+}
+CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
+    (void)device;
+    memcpy(uuid->bytes, "\xf1\xc7\xd0\x8c\xae\x21\x13\xe7\x0d\xe0\x9e\xb1\x4f\xf7\x1e\xaf", 16);
+    return CUDA_SUCCESS;
+}
+CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t size) {
+    static CUdeviceptr next = 1 << 20;
+    *pointer = next;
+    next += size;
+    return CUDA_SUCCESS;
+}
+CUresult cuMemFree_v2(CUdeviceptr pointer) {
+    (void)pointer;
+    return CUDA_SUCCESS;
+}
+#else
+int main(void) {
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+    if (!driver) return printf("%s\n", dlerror()), 1;
+    CUresult (*init)(unsigned) = (CUresult (*)(unsigned))dlsym(driver, "cuInit");
+    CUresult (*allocate)(CUdeviceptr *, size_t) =
+        (CUresult (*)(CUdeviceptr *, size_t))dlsym(driver, "cuMemAlloc_v2");
+    CUresult (*release)(CUdeviceptr) = (CUresult (*)(CUdeviceptr))dlsym(driver, "cuMemFree_v2");
+    if (!init || !allocate || !release) return 2;
+    CUdeviceptr first = 0, second = 0;
+    size_t most = (size_t)6 << 30;
+    printf("%d", init(0));
+    printf(" %d", allocate(&first, most));
+    printf(" %d", allocate(&second, most));
+    printf(" %d", release(first));
+    printf(" %d\n", allocate(&second, most));
+    return 0;
+}
+#endif
