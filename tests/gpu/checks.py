@@ -13,6 +13,7 @@ ALL: tuple[tuple[str, Check], ...] = (
     ("fill", memory.fill),
     ("books", memory.books),
     ("unseen", memory.unseen),
+    ("shared", memory.shared),
     ("pairs", compute.pairs),
     ("cores", compute.cores),
     ("torch-fill", memory.torch_fill),

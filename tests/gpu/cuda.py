@@ -102,6 +102,12 @@ class LaunchConfig(ctypes.Structure):
     ]
 
 
+class IpcHandle(ctypes.Structure):
+    """CUipcMemHandle."""
+
+    _fields_ = [("bytes", ctypes.c_ubyte * 64)]
+
+
 class _RuntimeTable(ctypes.Structure):
     """The simulated driver's private table, in place of those by which the CUDA runtime loads its kernels."""
 
@@ -143,6 +149,18 @@ class Card:
     def free(self, pointer: int) -> None:
         """Give device memory back."""
         self.call("cuMemFree_v2", c_uint64(pointer))
+
+    def hand_over(self, pointer: int) -> str:
+        """What another process needs to open this memory."""
+        handle = IpcHandle()
+        self.call("cuIpcGetMemHandle", byref(handle), c_uint64(pointer))
+        return bytes(handle).hex()
+
+    def open(self, told: str) -> int:
+        """Open another process's memory."""
+        pointer, handle = c_uint64(), IpcHandle.from_buffer_copy(bytes.fromhex(told))
+        self.call("cuIpcOpenMemHandle_v2", byref(pointer), handle, c_uint(1))
+        return pointer.value
 
     def load_unseen(self, size: int) -> None:
         """Load code past all entry points, as the CUDA runtime does; on a simulated card only."""

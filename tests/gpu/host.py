@@ -114,8 +114,8 @@ class Host:
             yield Container(name, peer_environment(self.peer, limit, cores, Path(folder)))
 
     def held(self, container: Container) -> int:
-        """Bytes that the share's ledger tells."""
-        return ledger.used((self.shares / container.name / "ledger").read_bytes())
+        """Bytes that the share's ledger tells of the living."""
+        return ledgers.read(self.shares / container.name / "ledger").used
 
     def driver_bytes(self, pid: int) -> int:
         """Bytes that the driver says that a process holds; 0 for one that it does not list."""

@@ -91,6 +91,26 @@ def unseen(host: Host) -> Iterator[Finding]:
             each.communicate("\n", timeout=60)
 
 
+def shared(host: Host) -> Iterator[Finding]:
+    """Memory that a second process opens is counted once by driver and ledger, its maker dead or alive."""
+    with host.share("one", memory=4 * GIB) as share:
+        make = f"print(card.hand_over(card.allocate({GIB})), flush=True); input()"
+        maker = host.start_python(share, make)
+        handle = host.told(maker)
+        taker = host.start_python(share, f"card.open('{handle}'); print('held', flush=True); input()")
+        said = host.told(taker)
+        assert said == "held", said
+        theirs, ours = host.driver_bytes(maker.pid), host.driver_bytes(taker.pid)
+        found = f"driver {theirs / MIB:.0f} and {ours / MIB:.0f} MiB, ledger {host.held(share) / MIB:.0f} MiB"
+        good = host.held(share) >= theirs + ours and ours < GIB
+        yield Finding(good, "1 GiB of the two counted once", found)
+        maker.kill()
+        maker.communicate()
+        host.book(share)
+        yield _compared(host, "its maker dead", taker.pid, said, host.held(share))
+        taker.communicate("\n", timeout=60)
+
+
 def torch_fill(host: Host) -> Iterator[Finding]:
     """PyTorch filled to refusal in each of its allocators, and going on afterwards."""
     if not host.torch:

@@ -6,7 +6,7 @@ from tests.unit.native.in_share import ends
 
 PROGRAM = """
 import ctypes, os, sys
-from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from tests.gpu.cuda import Card, CudaError
 
 FILE_DESCRIPTOR = 1
@@ -16,9 +16,6 @@ class Properties(ctypes.Structure):
     _fields_ = [("type", c_int), ("handles", c_int), ("location", c_int), ("id", c_int)]
     _fields_ += [("windows", c_void_p), ("flags", c_uint64)]
 
-class IpcHandle(ctypes.Structure):
-    _fields_ = [("bytes", ctypes.c_ubyte * 64)]
-
 class Pointer:
     "Memory of cuMemAlloc, handed over by IPC."
 
@@ -26,16 +23,11 @@ class Pointer:
         self.own = told is None
         if self.own:
             self.at = card.allocate(size)
-            return
-        at = c_uint64()
-        handle = IpcHandle.from_buffer_copy(bytes.fromhex(told))
-        card.call("cuIpcOpenMemHandle_v2", byref(at), handle, c_uint(1))
-        self.at = at.value
+        else:
+            self.at = card.open(told)
 
     def told(self):
-        handle = IpcHandle()
-        card.call("cuIpcGetMemHandle", byref(handle), c_uint64(self.at))
-        return bytes(handle).hex()
+        return card.hand_over(self.at)
 
     def free(self):
         card.call("cuMemFree_v2" if self.own else "cuIpcCloseMemHandle", c_uint64(self.at))
