@@ -23,6 +23,7 @@ from hami_dra.observe.device_usage import DeviceUsage
 from tests.support.cards import A10, NODE, SECOND, CardBackend
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.plugin_process import config_in
 
 CHECKOUT = Path(__file__).parents[2]
 Add = Callable[[dict[str, Any]], dict[str, Any]]
@@ -41,14 +42,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def config(folder: Path) -> Config:
-    return Config(
-        node=NODE,
-        state=folder / "state",
-        limiter=folder / "libvgpu.so",
-        cdi=folder / "cdi",
-        plugins=folder / "plugins",
-        registry=folder / "registry",
-    )
+    return config_in(folder)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.contract.test_left_overs import check, free_port
 from tests.support import trees
 from tests.support.cards import A10, NODE, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
+from tests.support.kubelet import Kubelet
 from tests.support.waiting import until
 
 GPU = "hami-core-gpu.project-hami.io"
@@ -85,14 +86,19 @@ def test_one_claim_over_two_families_is_prepared_by_each_for_its_part(
     assert not list(config.cdi.iterdir())
 
 
+def one_left(gpus: Kubelet, add: Add) -> dict[str, Any]:
+    """The second of two prepared claims, of which the first has gone again."""
+    gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
+    gpus.prepare(gone, kept)
+    gpus.unprepare(gone)
+    return kept
+
+
 def test_compute_units_stay_with_their_share_over_a_restart_and_a_reboot(
     start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     first = start_all(trees.backend("amd"))
-    gpus = kubelet_of(AMD)
-    gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
-    gpus.prepare(gone, kept)
-    gpus.unprepare(gone)
+    kept = one_left(kubelet_of(AMD), add)
     before = specification(config, AMD, kept)
     assert "HSA_CU_MASK=0:76-151" in before["containerEdits"]["env"]
     first.stop()
@@ -109,10 +115,7 @@ def test_a_damaged_checkpoint_gives_nobody_the_compute_units_of_a_running_contai
     start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add
 ) -> None:
     first = start_all(trees.backend("amd"))
-    gpus = kubelet_of(AMD)
-    gone, kept = (add(claim(name, allocated(AMD, "amd-128", cores="25", memory="1Gi"))) for name in "ab")
-    gpus.prepare(gone, kept)
-    gpus.unprepare(gone)
+    kept = one_left(kubelet_of(AMD), add)
     first.stop()
     (config.state / "families" / AMD / "checkpoint.json").write_text("}")
     start_all(trees.backend("amd"))

@@ -115,12 +115,17 @@ def test_during_a_rolling_update_both_plugins_serve_one_state(
     assert not list((config.state / "shares").iterdir())
 
 
+def serves(spawn: Spawn, kubelet: Kubelet, kube: FakeKube) -> None:
+    """A plugin is registered and has published: of what comes next, nothing is its start."""
+    spawn()
+    kubelet.register()
+    until(lambda: kube.list(RESOURCE_SLICES)[0], "its slices")
+
+
 def test_slices_that_kubelet_wipes_are_back_without_being_asked(
     spawn: Spawn, kubelet: Kubelet, kube: FakeKube
 ) -> None:
-    spawn()
-    kubelet.register()
-    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    serves(spawn, kubelet, kube)
     (old,) = kube.list(RESOURCE_SLICES)[0]
     kube.delete(RESOURCE_SLICES, old["metadata"]["name"])
     until(lambda: kube.list(RESOURCE_SLICES)[0])
@@ -132,9 +137,7 @@ def test_slices_that_kubelet_wipes_are_back_without_being_asked(
 def test_an_api_server_that_is_away_for_a_moment_costs_the_pod_nothing(
     spawn: Spawn, kubelet: Kubelet, kube: FakeKube, add: Add
 ) -> None:
-    spawn()
-    kubelet.register()
-    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    serves(spawn, kubelet, kube)
     body = add(claim("half", share()))
     kube.fail_next = [errors.Unavailable("etcd leader changed", status=503)] * 3
     assert kubelet.prepare(body)[body["metadata"]["uid"]].error == ""
@@ -144,9 +147,7 @@ def test_an_api_server_that_is_away_for_a_moment_costs_the_pod_nothing(
 def test_a_claim_is_answered_before_kubelet_gives_up(
     spawn: Spawn, kubelet: Kubelet, kube: FakeKube, add: Add
 ) -> None:
-    spawn()
-    kubelet.register()
-    until(lambda: kube.list(RESOURCE_SLICES)[0])
+    serves(spawn, kubelet, kube)
     body = add(claim("half", share()))
     kube.fail_next = [errors.Unavailable("etcd is gone", status=503)] * 1000
     answer = kubelet.prepare(body, timeout_s=7)[body["metadata"]["uid"]]

@@ -12,9 +12,9 @@ from hami_dra.node.plugin import Config, Plugin
 from tests.support.cards import A10, NODE, SECOND, CardBackend
 
 
-def main(folder: Path, pod_uid: str = "") -> None:
-    log.configure("info", "json")
-    config = Config(
+def config_in(folder: Path, pod_uid: str = "") -> Config:
+    """A plugin all of whose places are below FOLDER."""
+    return Config(
         node=NODE,
         pod_uid=pod_uid,
         state=folder / "state",
@@ -23,8 +23,12 @@ def main(folder: Path, pod_uid: str = "") -> None:
         plugins=folder / "plugins",
         registry=folder / "registry",
     )
+
+
+def main(folder: Path, pod_uid: str = "") -> None:
+    log.configure("info", "json")
     kube = Client.from_environment(str(folder / "kubeconfig"))
-    serve(Plugin(config, kube, CardBackend(A10, SECOND, cdi=[folder / "etc-cdi"])))
+    serve(Plugin(config_in(folder, pod_uid), kube, CardBackend(A10, SECOND, cdi=[folder / "etc-cdi"])))
 
 
 if __name__ == "__main__":

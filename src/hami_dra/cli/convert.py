@@ -14,6 +14,7 @@ import yaml
 from hami_dra.admission import offline
 from hami_dra.admission.families import NVIDIA, of_profiles
 from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.cli import options
 from hami_dra.devices import families
 from hami_dra.model import errors, names, quantity
 from hami_dra.model.published import Card
@@ -30,14 +31,7 @@ from hami_dra.model.published import Card
     help="Manifests; several documents in a file, several files, or - for standard input.",
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of what names none.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["yaml", "json"]),
-    default="yaml",
-    show_default=True,
-    help="How to print it.",
-)
+@options.output("yaml", "json")
 @click.option(
     "--card-memory",
     multiple=True,

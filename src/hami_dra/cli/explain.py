@@ -6,12 +6,13 @@ import sys
 
 import click
 
+from hami_dra.cli import options
+
 
 @click.command()
 @click.argument("pod")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Where POD is.")
-@click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Cluster to look at.")
-@click.option("--context", help="Context in the kubeconfig.")
+@options.cluster
 def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | None) -> None:
     """Say in one sentence why POD waits.
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from hami_dra.cli import simulated
+from hami_dra.cli import options, simulated
 from hami_dra.devices import families
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.host import Host
@@ -39,14 +39,7 @@ _CARDS = "etc/hami-sim/gpus.yaml"
 )
 @click.option("--family", "only", multiple=True, help="This family only; can be given several times.")
 @click.option("--profiles", type=_PATH, help="Folder with profiles of your own, <family>.yaml.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["yaml", "json"]),
-    default="yaml",
-    show_default=True,
-    help="How to print it.",
-)
+@options.output("yaml", "json")
 def slice_(
     node: str,
     simulation: Path | None,
