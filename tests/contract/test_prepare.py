@@ -155,6 +155,16 @@ def test_one_refused_claim_does_not_take_the_others_with_it(kubelet: Kubelet, ad
     assert not answers[bad["metadata"]["uid"]].devices
 
 
+@pytest.mark.parametrize("field", ["uid", "name", "namespace"])
+def test_what_would_lead_out_of_our_folders_is_refused(kubelet: Kubelet, config: Config, field: str) -> None:
+    body = claim("half", share())
+    body["metadata"][field] = "../../x"
+    uid = uid_of(body)
+    assert "is no name of an object" in kubelet.prepare(body)[uid].error
+    assert "is no name of an object" in kubelet.unprepare(body)[uid].error
+    assert leftovers(config) == []
+
+
 def test_an_empty_prepare_answers_at_once(kubelet: Kubelet, kube: FakeKube) -> None:
     before = len(kube.calls)
     assert dict(kubelet.prepare()) == {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,16 +13,10 @@ from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.node import driver, reporter, services, sweep
 from tests.contract.conftest import Add, KubeletOf, Start
 from tests.support.cards import DRIVER, claim, share
+from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
 from tests.support.waiting import until
-
-
-@contextmanager
-def counted(name: str, **labels: str) -> Iterator[Callable[[], float]]:
-    """By how much a metric has grown since."""
-    before = REGISTRY.get_sample_value(name, labels) or 0.0
-    yield lambda: (REGISTRY.get_sample_value(name, labels) or 0.0) - before
 
 
 @pytest.fixture

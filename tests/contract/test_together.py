@@ -94,8 +94,9 @@ def test_positions_are_counted_through_both(
     assert {variables(config, NEURON, body)["NEURON_RT_VISIBLE_CORES"] for body in bodies} == {"0-1,2-3"}
 
 
+@pytest.mark.parametrize("checkpoint", ["as it was", "{"])
 def test_they_stay_together_over_a_reboot(
-    start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add, use: Any
+    checkpoint: str, start_all: StartAll, kubelet_of: KubeletOf, config: Config, add: Add, use: Any
 ) -> None:
     first: Process = start_all(trees.backend("ascend"))
     npus = kubelet_of(NPU)
@@ -105,6 +106,8 @@ def test_they_stay_together_over_a_reboot(
     npus.close()
     first.stop()
     shutil.rmtree(config.cdi)
+    if checkpoint == "{":
+        (config.state / "families" / NPU / "checkpoint.json").write_text(checkpoint)
     start_all(trees.backend("ascend"))
     for body in bodies:
         assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"

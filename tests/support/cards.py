@@ -78,12 +78,14 @@ class CardBackend:
         return []
 
 
-def card_driver(kube: KubeClient, state: Path, cdi: Path, *devices: Device) -> NodeDriver:
+def card_driver(
+    kube: KubeClient, state: Path, cdi: Path, *devices: Device, backend: type[CardBackend] = CardBackend
+) -> NodeDriver:
     """The driver of a node with these cards, as after a start."""
     return NodeDriver(
         kube,
         NODE,
-        CardBackend(*devices),
+        backend(*devices),
         Inventory(devices),
         state=state,
         limiter=LimiterFiles(state / "libvgpu.so", state / "ld.so.preload"),

@@ -19,6 +19,7 @@ from hami_dra.node import publisher
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from tests.support.cards import A10, NODE, SECOND, card
+from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from tests.unit.node.test_slices import without_sharing
@@ -71,6 +72,20 @@ def test_other_cards_replace_the_slice_with_a_higher_generation(kube: FakeKube) 
     (item,) = slices(kube)
     assert len(item["spec"]["devices"]) == 2
     assert item["spec"]["pool"]["generation"] == 2
+
+
+def test_writes_are_counted_and_so_are_those_that_fail(kube: FakeKube) -> None:
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
+    with (
+        counted("hami_node_slice_publishes_total") as publishes,
+        counted("hami_node_slice_publish_failures_total") as failures,
+    ):
+        one.sync()
+        one.sync()
+        assert (publishes(), failures()) == (1, 0)
+        kube.fail_next = [errors.Unavailable("connection refused")]
+        one.update(Inventory((A10, SECOND)))
+        assert (publishes(), failures()) == (1, 1)
 
 
 def test_other_slices_of_ours_on_this_node_go_and_those_of_others_stay(kube: FakeKube) -> None:

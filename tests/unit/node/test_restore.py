@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hami_dra.devices.backend import ClaimEdits, Grant
 from hami_dra.kube import EVENTS, NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node import checkpoint, findings
+from hami_dra.model.device import Device
+from hami_dra.node import checkpoint, findings, together
 from hami_dra.node.driver import NodeDriver
-from tests.support.cards import A10, NODE, SECOND, card, card_driver, claim, share
+from tests.support.cards import A10, DRIVER, NODE, SECOND, CardBackend, card, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
 Driver = Callable[..., NodeDriver]
@@ -38,6 +40,15 @@ def prepared(kube: FakeKube, driver: NodeDriver, name: str, *shares: dict[str, A
     ref = ClaimRef("default", name, body["metadata"]["uid"])
     driver.prepare(ref)
     return ref
+
+
+class NamesAll(CardBackend):
+    """A family whose containers are told of all their cards in one variable."""
+
+    claim_wide = True
+
+    def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
+        return ClaimEdits({"env": [f"CARDS={','.join(device.uuid for device, _ in grants)}"]})
 
 
 def reasons(found: list[findings.Finding]) -> list[str]:
@@ -91,11 +102,48 @@ def test_a_claim_whose_card_is_gone_or_another_does_not_keep_the_others_from_sta
     kept = prepared(kube, first, "kept", share())
     prepared(kube, first, "gone", share(device=SECOND.name))
     shutil.rmtree(tmp_path / "cdi")
-    for devices in ([A10], [A10, card(1, "GPU-other", "0000:66:01.0")]):
+    for devices, restored in (([A10], True), ([A10, card(1, "GPU-other", "0000:66:01.0")], False)):
         again = driver(*devices)
         found = {each.reason: each.message for each in again.restore()}
+        assert ("ClaimsRestored" in found) == restored, "one that cannot be rebuilt is not told as restored"
         assert "claim default/gone is prepared but not rebuilt: hami-gpu-1" in found["ClaimNotRebuilt"]
         assert again.cdi.uids() == {kept.uid}
+
+
+def test_of_a_card_given_away_twice_the_running_container_keeps_it_when_the_checkpoint_is_damaged(
+    kube: FakeKube, driver: Driver, tmp_path: Path
+) -> None:
+    kube.create(RESOURCE_CLAIMS, claim("a-never-prepared", share("20Gi")), "default")
+    running = prepared(kube, driver(A10), "b-running", share("20Gi"))
+    (tmp_path / "checkpoint.json").write_text("{")
+    again = driver(A10)
+    again.restore()
+    assert again.checkpoint.load().keys() == {running.uid}
+
+
+def test_a_claim_is_not_told_of_the_card_that_is_in_the_place_of_its_neighbours(
+    kube: FakeKube, tmp_path: Path
+) -> None:
+    def start(*devices: Device) -> NodeDriver:
+        return card_driver(kube, tmp_path, tmp_path / "cdi", *devices, backend=NamesAll)
+
+    mine, other = (
+        prepared(kube, start(A10, SECOND), name, share(device=device.name))
+        for name, device in (("mine", A10), ("other", SECOND))
+    )
+    first = start(A10, SECOND)
+    claims = first.checkpoint.load()
+    first.checkpoint.save(claims | together.linked(claims, {mine.uid, other.uid}))
+
+    def told() -> set[str]:
+        specification = json.loads((tmp_path / "cdi" / f"k8s.{DRIVER}-claim_{mine.uid}.yaml").read_text())
+        (variable,) = specification["containerEdits"]["env"]
+        return set(variable.removeprefix("CARDS=").split(","))
+
+    first.restore()
+    assert told() == {A10.uuid, SECOND.uuid}
+    start(A10, card(1, "GPU-other", "0000:66:01.0")).restore()
+    assert told() == {A10.uuid}
 
 
 def test_findings_become_events_on_the_node(kube: FakeKube) -> None:
