@@ -148,6 +148,18 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     until(lambda: running.problem is None)
 
 
+def test_a_watch_that_fell_too_far_behind_begins_anew_and_is_no_failure(
+    kube: FakeKube, running: Publisher
+) -> None:
+    with counted("hami_node_slice_publish_failures_total") as failures:
+        kube.fail_next = [errors.Gone("too old resource version", status=410)]
+        kube.end_watches()
+        until(lambda: not kube.fail_next)
+        kube.delete(RESOURCE_SLICES, slices(kube)[0]["metadata"]["name"])
+        until(lambda: slices(kube))
+        assert (failures(), running.problem) == (0, None)
+
+
 def many(count: int) -> tuple[Device, ...]:
     return tuple(card(at, f"GPU-{at}", "0000:65:01.0") for at in range(count))
 

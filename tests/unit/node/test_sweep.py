@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hami_dra.kube import RESOURCE_CLAIMS, Kind
+from hami_dra.model import errors
 from hami_dra.node import sweep
 from tests.support.cards import share
 from tests.support.crash_points import Node
 from tests.support.fake_kube import FakeKube
+from tests.support.waiting import until
 
 
 class AllocatedMeanwhile(FakeKube):
@@ -37,6 +42,21 @@ def test_a_claim_that_is_allocated_anew_while_the_sweep_looks_keeps_its_new_shar
     (new,) = driver.checkpoint.load()[node.neighbour.uid].shares
     assert driver.folders.ids() == {new.share_id}
     assert driver.cdi.uids() == {node.neighbour.uid}
+
+
+def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, stop = Node(tmp_path), threading.Event()
+    node.kube.delete(RESOURCE_CLAIMS, node.neighbour.name, node.neighbour.namespace)
+    node.kube.fail_next = [errors.Unavailable("connection refused")]
+    monkeypatch.setattr(sweep, "EVERY_S", 0.01)
+    driver = node.driver()
+    thread = threading.Thread(target=sweep.run, args=(driver, node.kube, stop))
+    thread.start()
+    try:
+        until(lambda: driver.cdi.uids() == set())
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_claim_that_is_gone_is_swept(tmp_path: Path) -> None:
