@@ -109,6 +109,9 @@ class FakeKube:
         with self._called("patch", kind, name):
             assert type != "json", "the fake merges only"
             old = self._find(kind, name, namespace)
+            meant = (body.get("metadata") or {}).get("uid", old["metadata"]["uid"])
+            if meant != old["metadata"]["uid"]:
+                raise errors.Conflict("the uid does not match", status=409)
             stored = _merge(copy.deepcopy(old), body)
             return self._store(kind, self._key(kind, old), stored, "MODIFIED")
 

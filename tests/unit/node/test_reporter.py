@@ -114,6 +114,26 @@ def test_a_cluster_that_forbids_the_status_is_asked_once(
     assert len(kube.calls) == before
 
 
+def test_a_status_that_is_refused_for_one_claim_is_still_written_for_others(
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
+) -> None:
+    kube.fail_next = [errors.Denied("invalid", status=422)]
+    for _ in range(2):
+        reporter.prepared(ref, [GRANTED])
+        settled(reporter, clock)
+    assert kube.get(RESOURCE_CLAIMS, "half", "default")["status"]["devices"]
+
+
+def test_a_later_claim_of_the_same_name_is_not_written_about(
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
+) -> None:
+    reporter.prepared(ref, [GRANTED])
+    kube.delete(RESOURCE_CLAIMS, "half", "default")
+    kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
+    settled(reporter, clock)
+    assert "devices" not in kube.get(RESOURCE_CLAIMS, "half", "default")["status"]
+
+
 def test_an_api_server_that_is_away_holds_up_nobody(
     reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:

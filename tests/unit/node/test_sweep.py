@@ -11,7 +11,7 @@ import pytest
 from hami_dra.kube import RESOURCE_CLAIMS, Kind
 from hami_dra.model import errors
 from hami_dra.node import sweep
-from tests.support.cards import share
+from tests.support.cards import claim, share
 from tests.support.crash_points import Node
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
@@ -59,9 +59,16 @@ def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
         thread.join()
 
 
-def test_a_claim_that_is_gone_is_swept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("now", ["gone", "another", "not allocated any more"])
+def test_a_claim_that_is_no_more_what_was_prepared_is_swept(tmp_path: Path, now: str) -> None:
     node = Node(tmp_path)
-    node.kube.delete(RESOURCE_CLAIMS, node.neighbour.name, node.neighbour.namespace)
+    name, namespace = node.neighbour.name, node.neighbour.namespace
+    if now == "not allocated any more":
+        node.kube.patch(RESOURCE_CLAIMS, name, {"status": {"allocation": None}}, namespace)
+    else:
+        node.kube.delete(RESOURCE_CLAIMS, name, namespace)
+    if now == "another":
+        node.kube.create(RESOURCE_CLAIMS, claim(name, share("1Gi")), namespace)
     sweep.sweep(node.driver(), node.kube)
     driver = node.driver()
     assert (driver.folders.ids(), driver.cdi.uids(), driver.checkpoint.load()) == (set(), set(), {})
