@@ -1,5 +1,8 @@
-/* Memory of cuMemAlloc that another process opens. Contents are not shared: each process has its own. */
+/* What another process opens: memory of cuMemAlloc, and the descriptors for all else. Contents are not
+ * shared: each process has its own. */
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "cuda_memory.h"
 
@@ -33,7 +36,7 @@ CUDA_API CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle han
     if (sim_shared_is_own(cuda.node->state, cuda.slot, told.piece)) return CUDA_ERROR_INVALID_CONTEXT;
     uint64_t charged;
     if (cuda_hold(told.piece, &charged) < 0) return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = cuda_memory_import(context, told.piece, told.size, pointer);
+    CUresult result = cuda_memory_import(context, &told.piece, told.size, pointer);
     if (result != CUDA_SUCCESS) cuda_let_go(told.piece);
     return result;
 }
@@ -44,4 +47,17 @@ CUDA_API CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle
 CUDA_API CUresult cuIpcCloseMemHandle(CUdeviceptr pointer) {
     CUDA_ENTER(pointer);
     return cuda_memory_free(pointer, 1u << CUDA_IMPORTED);
+}
+
+int cuda_descriptor_of(const void *object, size_t size) {
+    int descriptor = (int)syscall(SYS_memfd_create, "hami-sim-memory", 1u /* closed on exec */);
+    if (descriptor >= 0 && write(descriptor, object, size) != (ssize_t)size) {
+        close(descriptor);
+        return -1;
+    }
+    return descriptor;
+}
+
+bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size) {
+    return pread((int)descriptor, object, size, 0) == (ssize_t)size;
 }

@@ -87,9 +87,12 @@ CUresult cuda_memory_share(CUdeviceptr address, struct cuda_allocation *out) {
     return result;
 }
 
-CUresult cuda_memory_import(CUcontext context, struct sim_piece piece, uint64_t size, CUdeviceptr *out) {
-    *out = record((struct cuda_allocation){
-        .size = size, .kind = CUDA_IMPORTED, .context = context, .shared = true, .piece = piece});
+CUresult cuda_memory_import(CUcontext context, const struct sim_piece *piece, uint64_t size,
+                            CUdeviceptr *out) {
+    struct cuda_allocation what = {
+        .size = size, .kind = piece ? CUDA_IMPORTED : CUDA_OF_POOL, .context = context, .shared = piece};
+    if (piece) what.piece = *piece;
+    *out = record(what);
     return *out ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -176,8 +179,8 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
         struct sim_engine *engine = cuda.device[a.context->device].engine;
         sim_engine_wait(engine, sim_engine_last(engine));
     }
-    return cuda_memory_free(pointer,
-                            1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED | 1u << CUDA_ON_HOST);
+    return cuda_memory_free(pointer, 1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED |
+                                         1u << CUDA_ON_HOST | 1u << CUDA_OF_POOL);
 }
 
 CUDA_API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {

@@ -3,9 +3,18 @@
 
 #include "cuda_core.h"
 
-/* MANAGED lies on the card; ON_HOST is managed memory that begins on the host and is not simulated to move.
+/* IMPORTED by IPC, OF_POOL from another process's pool. MANAGED lies on the card; ON_HOST is managed memory
+ * that begins on the host and is not simulated to move.
  */
-enum cuda_kind { CUDA_DEVICE, CUDA_MANAGED, CUDA_POOLED, CUDA_HOST, CUDA_ON_HOST, CUDA_IMPORTED };
+enum cuda_kind {
+    CUDA_DEVICE,
+    CUDA_MANAGED,
+    CUDA_POOLED,
+    CUDA_HOST,
+    CUDA_ON_HOST,
+    CUDA_IMPORTED,
+    CUDA_OF_POOL
+};
 
 struct cuda_allocation {
     CUdeviceptr start;
@@ -35,12 +44,18 @@ bool cuda_memory_find(CUdeviceptr address, struct cuda_allocation *out);
 /* Makes the allocation around `address` one that other processes can hold; what it is then, in *out. */
 CUresult cuda_memory_share(CUdeviceptr address, struct cuda_allocation *out);
 
-/* Records memory of another process, of which this one has a hold. */
-CUresult cuda_memory_import(CUcontext context, struct sim_piece piece, uint64_t size, CUdeviceptr *out);
+/* Records memory of another process, of which this one has a hold; NULL: that one's pool has it alone. */
+CUresult cuda_memory_import(CUcontext context, const struct sim_piece *piece, uint64_t size,
+                            CUdeviceptr *out);
 
 /* Frees the allocation that begins at `start` and is of one of `kinds` (bits), else INVALID_VALUE. */
 CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds);
 void cuda_memory_free_all(CUcontext context);
+
+/* A descriptor that tells which object of the simulated driver it stands for; -1 when there is none to be
+ * had. Unlike the real one it does not keep the object alive. */
+int cuda_descriptor_of(const void *object, size_t size);
+bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size);
 
 /* Pools: gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
 void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);

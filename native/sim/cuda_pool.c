@@ -1,19 +1,12 @@
-/* Stream-ordered allocation. A pool holds reserved memory of the card, of which allocations use a part. */
+/* Stream-ordered allocation. */
 #include <stdlib.h>
 
-#include "cuda_memory.h"
-
-struct CUmemPoolHandle_st {
-    CUdevice device;
-    uint64_t reserved, used, reserved_high, used_high, threshold, limit;
-    bool destroyed;
-    CUmemoryPool next; /* list of all pools of the process */
-};
+#include "cuda_pool.h"
 
 static CUmemoryPool pools; /* guarded by mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static CUmemoryPool new_pool(CUdevice device, uint64_t limit) {
+CUmemoryPool cuda_pool_new(CUdevice device, uint64_t limit) {
     CUmemoryPool pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
     pool->device = device, pool->limit = limit;
@@ -27,7 +20,7 @@ static CUmemoryPool default_pool(CUdevice device) {
     struct cuda_device *d = cuda_device(device);
     if (!d) return NULL;
     pthread_mutex_lock(&cuda.mutex);
-    if (!d->default_pool) d->default_pool = new_pool(device, 0);
+    if (!d->default_pool) d->default_pool = cuda_pool_new(device, 0);
     if (!d->current_pool) d->current_pool = d->default_pool;
     pthread_mutex_unlock(&cuda.mutex);
     return d->default_pool;
@@ -36,7 +29,7 @@ static CUmemoryPool default_pool(CUdevice device) {
 static void shrink(CUmemoryPool pool, uint64_t keep) {
     if (keep < pool->used) keep = pool->used;
     if (keep >= pool->reserved) return;
-    cuda_give(pool->device, pool->reserved - keep);
+    if (!pool->imported) cuda_give(pool->device, pool->reserved - keep);
     pool->reserved = keep;
 }
 
@@ -77,7 +70,7 @@ static CUresult use(CUmemoryPool pool, uint64_t bytes) {
 
 static CUresult on_cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool pool,
                                            CUstream stream) {
-    if (!pointer || !size || !pool) return CUDA_ERROR_INVALID_VALUE;
+    if (!pointer || !size || !pool || pool->imported) return CUDA_ERROR_INVALID_VALUE;
     if (stream->capture) return cuda_capture_allocation(stream->capture, pool->device, size, pointer);
     CUresult result = use(pool, cuda_rounded(size));
     if (result != CUDA_SUCCESS) return result;
@@ -98,7 +91,8 @@ static void free_later(void *pointer, uint64_t time) {
 static CUresult on_cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     struct cuda_allocation a;
     if (stream->capture) return cuda_capture_free(stream->capture, pointer);
-    if (!cuda_memory_find(pointer, &a) || a.start != pointer || a.kind != CUDA_POOLED)
+    if (!cuda_memory_find(pointer, &a) || a.start != pointer ||
+        (a.kind != CUDA_POOLED && a.kind != CUDA_OF_POOL))
         return CUDA_ERROR_INVALID_VALUE;
     return cuda_submit(stream, 0, free_later, (void *)(uintptr_t)pointer);
 }
@@ -131,8 +125,10 @@ CUDA_API CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
 CUDA_API CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props) {
     CUDA_ENTER(pool && props && props->location.type == CU_MEM_LOCATION_TYPE_DEVICE);
     if (!cuda_device(props->location.id)) return CUDA_ERROR_INVALID_DEVICE;
-    *pool = new_pool(props->location.id, props->maxSize);
-    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    *pool = cuda_pool_new(props->location.id, props->maxSize);
+    if (!*pool) return CUDA_ERROR_OUT_OF_MEMORY;
+    (*pool)->handle_types = (int)props->handleTypes;
+    return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
     CUDA_ENTER(pool);

@@ -1,8 +1,6 @@
 /* Virtual memory management: physical handles, address ranges, and mappings between them. */
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "cuda_memory.h"
 
@@ -144,17 +142,6 @@ CUDA_API CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *hand
     return *handle ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* A descriptor that tells which memory it stands for. Unlike the real one it does not hold the memory by
- * itself. */
-static int descriptor_of(struct sim_piece piece) {
-    int descriptor = (int)syscall(SYS_memfd_create, "hami-sim-memory", 1u /* closed on exec */);
-    if (descriptor >= 0 && write(descriptor, &piece, sizeof piece) != sizeof piece) {
-        close(descriptor);
-        return -1;
-    }
-    return descriptor;
-}
-
 CUDA_API CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle,
                                                CUmemAllocationHandleType type, unsigned long long flags) {
     struct physical *p = (struct physical *)(uintptr_t)handle;
@@ -162,7 +149,7 @@ CUDA_API CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocation
                p->prop.requestedHandleTypes & type && p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE);
     pthread_mutex_lock(&mutex);
     if (!p->shared) p->shared = cuda_share(p->prop.location.id, p->size, &p->piece);
-    int descriptor = p->shared ? descriptor_of(p->piece) : -1;
+    int descriptor = p->shared ? cuda_descriptor_of(&p->piece, sizeof p->piece) : -1;
     pthread_mutex_unlock(&mutex);
     if (descriptor < 0) return CUDA_ERROR_OPERATING_SYSTEM;
     *(int *)out = descriptor;
@@ -175,7 +162,7 @@ CUDA_API CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *h
     struct sim_piece piece;
     uint64_t size;
     /* The descriptor itself stands in the place of a pointer. */
-    if (pread((int)(intptr_t)from, &piece, sizeof piece, 0) != sizeof piece) return CUDA_ERROR_INVALID_VALUE;
+    if (!cuda_descriptor_tells((intptr_t)from, &piece, sizeof piece)) return CUDA_ERROR_INVALID_VALUE;
     CUdevice device = cuda_hold(piece, &size);
     if (device < 0) return CUDA_ERROR_INVALID_VALUE;
     struct physical *p = malloc(sizeof *p);

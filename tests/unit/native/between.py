@@ -61,6 +61,42 @@ class Mapping:
     def free(self):
         card.call("cuMemUnmap", self.at, c_size_t(self.size))
 
+class PoolProperties(ctypes.Structure):
+    _fields_ = [("type", c_int), ("handles", c_int), ("location", c_int), ("id", c_int)]
+    _fields_ += [("windows", c_void_p), ("most", c_size_t), ("rest", ctypes.c_ubyte * 56)]
+
+class Pooled:
+    "Memory of a pool, of which both the pool and the pointer are handed over."
+
+    def __init__(self, size=0, told=None):
+        pool, at = c_void_p(), c_uint64()
+        if told is None:
+            wanted, there = PoolProperties(1, FILE_DESCRIPTOR, 1, 0), c_int()
+            card.call("cuMemPoolCreate", byref(pool), byref(wanted))
+            card.call("cuMemPoolExportToShareableHandle", byref(there), pool, FILE_DESCRIPTOR, c_uint64(0))
+            card.call("cuMemAllocFromPoolAsync", byref(at), c_size_t(size), pool, None)
+            data = (ctypes.c_ubyte * 64)()
+            card.call("cuMemPoolExportPointer", data, at)
+            self.said = f"/proc/{os.getpid()}/fd/{there.value},{bytes(data).hex()}"
+        else:
+            path, data = told.split(",")
+            data = (ctypes.c_ubyte * 64).from_buffer_copy(bytes.fromhex(data))
+            with open(path, "rb") as there:
+                number = c_void_p(there.fileno())
+                import_pool = "cuMemPoolImportFromShareableHandle"
+                card.call(import_pool, byref(pool), number, FILE_DESCRIPTOR, c_uint64(0))
+            card.call("cuMemPoolImportPointer", byref(at), pool, data)
+            card.call("cuMemPoolTrimTo", pool, c_size_t(0))
+        self.pool, self.at = pool, at
+
+    def told(self):
+        return self.said
+
+    def free(self):
+        card.call("cuMemFreeAsync", self.at, None)
+        card.synchronize()
+        card.call("cuMemPoolDestroy", self.pool)
+
 def fill(step=16 << 20):
     got = []
     try:
@@ -72,7 +108,7 @@ def fill(step=16 << 20):
         card.free(each)
     return len(got) * step
 
-kind = {"pointer": Pointer, "mapping": Mapping}[sys.argv[1]]
+kind = {"pointer": Pointer, "mapping": Mapping, "pooled": Pooled}[sys.argv[1]]
 held = {}
 for line in sys.stdin:
     verb, *rest = line.split()

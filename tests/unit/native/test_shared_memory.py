@@ -23,6 +23,8 @@ CONTEXT = CONTEXT_MIB << 20
 LIMIT = 10 * GIB
 KINDS = ["pointer", "mapping"]
 """cuMemAlloc and IPC; cuMemCreate and a file descriptor."""
+ALL = [*KINDS, "pooled"]
+"""And a pool with its file descriptor; its memory always ends with its maker."""
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def booked(shares, name="one"):
     return ledger.used((shares / name / "ledger").read_bytes())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_what_a_process_takes_of_another_of_its_container_is_counted_once(
     share, limited, by_the_driver, kind
 ):
@@ -61,7 +63,7 @@ def test_what_a_process_takes_of_another_of_its_container_is_counted_once(
     assert by_the_driver()[0][0] == LIMIT
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_what_a_container_takes_of_another_is_counted_where_it_was_made(
     tmp_path, limited, by_the_driver, kind
 ):
