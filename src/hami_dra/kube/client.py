@@ -10,18 +10,19 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import stamina
 import urllib3
-from kubernetes import client as official
-from kubernetes import config as official_config
 
 from hami_dra.kube import execute
 from hami_dra.kube.kinds import Kind
 from hami_dra.kube.transport import JSON, Transport, error_of
 from hami_dra.model import errors
+
+if TYPE_CHECKING:
+    from kubernetes import client as official
 
 Object = dict[str, Any]
 
@@ -122,6 +123,10 @@ class Client:
     @classmethod
     def from_environment(cls, kubeconfig: str | None = None, context: str | None = None) -> Client:
         """Use the Pod's service account in a cluster, else KUBECONFIG or ~/.kube/config."""
+        # Here, as half a second is much for a command that asks no cluster.
+        from kubernetes import client as official
+        from kubernetes import config as official_config
+
         try:
             if kubeconfig is None and context is None:
                 try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from kubernetes import client as official
+from typing import TYPE_CHECKING
 
 from hami_dra.model import errors
+
+if TYPE_CHECKING:
+    from kubernetes import client as official
 
 PATIENCE_S = 30.0
 _OUTPUT, _ERRORS = 1, 2
@@ -15,6 +17,7 @@ _OUTPUT, _ERRORS = 1, 2
 def run(api: official.ApiClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
     """Return what COMMAND prints; errors.Denied when it may not run or fails, Unavailable when it hangs."""
     # Here, as the plugin, webhook and monitor never run anything and need not carry it.
+    from kubernetes.client import ApiException
     from kubernetes.stream.ws_client import websocket_call
 
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
@@ -38,7 +41,7 @@ def run(api: official.ApiClient, namespace: str, pod: str, container: str, comma
             code = stream.returncode
         finally:
             stream.sock.shutdown()
-    except official.ApiException as problem:
+    except ApiException as problem:
         raise errors.Denied(f"cannot run {command[0]} in {pod}: {_short(problem.reason)}") from problem
     except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:
         raise errors.Denied(f"cannot run {command[0]} in {pod}: {problem!r}") from problem

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
-from kubernetes import client as official
 
 from hami_dra.model import errors
+
+if TYPE_CHECKING:
+    from kubernetes import client as official
 
 JSON = "application/json"
 CONNECT_TIMEOUT_S = 5.0
