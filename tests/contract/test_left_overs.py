@@ -7,14 +7,15 @@ import socket
 import grpc
 import pytest
 
-from hami_dra.kube import RESOURCE_CLAIMS
+from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
 from hami_dra.node import sweep
+from hami_dra.node.inventory import Inventory
 from hami_dra.node.plugin import Config
 from hami_dra.node.proto import health_pb2
 from tests.contract.conftest import Add, Start
-from tests.support.cards import claim, share
+from tests.support.cards import A10, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
 from tests.support.waiting import until
@@ -78,6 +79,20 @@ def test_a_damaged_checkpoint_is_kept_aside_and_made_anew_from_the_api(
     assert len(list(config.state.glob("checkpoint.json.damaged-*"))) == 1
     assert len(list((config.state / "shares").iterdir())) == 1
     kubelet.close()
+
+
+def test_during_a_rolling_update_the_plugin_that_started_last_publishes(start: Start, kube: FakeKube) -> None:
+    old = start(pod_uid="old")
+    until(lambda: old.publisher.problem is None)
+    new = start(pod_uid="new")
+    until(lambda: new.publisher.problem is None)
+    before = kube.list(RESOURCE_SLICES)[0]
+    old.publisher.update(Inventory((A10,)))
+    assert kube.list(RESOURCE_SLICES)[0] == before
+    new.stop()
+    old.publisher.update(Inventory((A10,)))
+    (item,) = kube.list(RESOURCE_SLICES)[0]
+    assert [device["name"] for device in item["spec"]["devices"]] == [A10.name]
 
 
 def test_what_kubelet_waits_for_no_longer_is_not_prepared(start: Start, add: Add) -> None:

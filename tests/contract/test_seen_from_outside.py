@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ import structlog
 from prometheus_client import REGISTRY
 from structlog.testing import LogCapture
 
+from hami_dra.devices.backend import ClaimEdits, Grant
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.node import driver, reporter, services, sweep
+from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add, KubeletOf, Start
-from tests.support.cards import DRIVER, claim, share
+from tests.support.cards import A10, DRIVER, SECOND, CardBackend, claim, share
 from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
@@ -71,6 +75,55 @@ def test_metrics_count_calls_failures_by_cause_and_what_is_prepared(kubelet: Kub
         kubelet.unprepare(good)
         assert (prepares(), unprepares(), over_committed(), missing()) == (2, 1, 1, 1)
     assert REGISTRY.get_sample_value("hami_node_prepared_claims") == 0
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Reasons that the Pods of a claim hear."""
+    reasons: list[str] = []
+    monkeypatch.setattr(
+        reporter.Reporter, "refused", lambda _self, _ref, reason, _message: reasons.append(reason)
+    )
+    return reasons
+
+
+def test_a_node_that_cannot_be_written_is_told_and_an_unprepare_is_not_the_pods_business(
+    kubelet: Kubelet, config: Config, add: Add, told: list[str]
+) -> None:
+    body = add(claim("half", share()))
+    uid = body["metadata"]["uid"]
+    shutil.rmtree(config.cdi, ignore_errors=True)
+    config.cdi.write_text("no folder")
+    with (
+        counted("hami_node_claim_failures_total", operation="prepare", reason="NodeState") as prepares,
+        counted("hami_node_claim_failures_total", operation="unprepare", reason="NodeState") as unprepares,
+    ):
+        assert "state on the node cannot be written" in kubelet.prepare(body)[uid].error
+        assert "state on the node cannot be written" in kubelet.unprepare(body)[uid].error
+        assert (prepares(), unprepares(), told) == (1, 1, ["NodeState"])
+    config.cdi.unlink()
+    assert kubelet.prepare(body)[uid].error == ""
+
+
+def test_a_defect_costs_the_claim_and_not_the_call(
+    kubelet: Kubelet, add: Add, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (
+        add(claim(name, share("1Gi", device=card)))
+        for name, card in (("bad", SECOND.name), ("good", A10.name))
+    )
+    well = CardBackend.edits
+
+    def edits(self: CardBackend, grants: Sequence[Grant]) -> ClaimEdits:
+        if any(device.name == SECOND.name for device, _ in grants):
+            raise ZeroDivisionError("unforeseen")
+        return well(self, grants)
+
+    monkeypatch.setattr(CardBackend, "edits", edits)
+    answers = kubelet.prepare(bad, good)
+    assert "a defect of the plugin, see its log" in answers[bad["metadata"]["uid"]].error
+    assert answers[good["metadata"]["uid"]].error == ""
+    assert told == ["Defect"]
 
 
 def test_metrics_count_what_is_swept(start: Start, kubelet_of: KubeletOf, kube: FakeKube, add: Add) -> None:

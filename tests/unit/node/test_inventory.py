@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from hami_dra.devices.backend import Problem
 from hami_dra.model.errors import DriverError
@@ -42,8 +43,10 @@ def test_a_problem_comes_and_goes(watch: DeviceWatch, backend: CardBackend, hear
     backend.problems = [Problem(SECOND.name, "xid", "fallen off the bus", "79")]
     watch.poll()
     watch.poll()
+    assert REGISTRY.get_sample_value("hami_node_device_sick", {"device": SECOND.name}) == 1
     backend.problems = []
     watch.poll()
+    assert REGISTRY.get_sample_value("hami_node_device_sick", {"device": SECOND.name}) == 0
     assert [keys(each, SECOND.name) for each in heard] == [["xid"], []]
 
 

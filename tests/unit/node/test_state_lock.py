@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -34,6 +35,16 @@ def test_another_process_is_waited_for_in_vain_until_it_dies(tmp_path: Path) -> 
         holder.kill()
     with lock.held(time.monotonic() + 5):
         pass
+
+
+def test_while_it_is_held_another_process_gets_no_lock_of_any_kind(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with (
+        StateLock(path).held(time.monotonic() + 5),
+        open(path) as other,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_a_thread_that_holds_it_too_long_is_not_waited_for(tmp_path: Path) -> None:
