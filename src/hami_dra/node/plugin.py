@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,15 +159,7 @@ class Plugin:
         log.info("stopped")
 
     def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler], extra_threads: int = 0) -> None:
-        pool = ThreadPoolExecutor(max_workers=THREADS + extra_threads)
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers(handlers)
-        try:
-            server.add_insecure_port(address)
-        except RuntimeError as problem:
-            raise StateError(f"cannot listen on {address}: {problem}") from problem
-        server.start()
-        self._servers.append(server)
+        self._servers.append(services.serve(address, handlers, THREADS + extra_threads))
 
     def _background(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:

@@ -18,8 +18,8 @@ import structlog
 from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
-from hami_dra.model.errors import DriverError, StateError
-from hami_dra.node import findings, health
+from hami_dra.model.errors import DriverError
+from hami_dra.node import findings, health, services
 from hami_dra.node.findings import Finding
 from hami_dra.node.plugin import Config, Parts, Plugin
 from hami_dra.node.sockets import Sockets
@@ -27,6 +27,7 @@ from hami_dra.node.sockets import Sockets
 log = structlog.get_logger(__name__)
 
 RETRY_S = 10.0
+HEALTH_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Process:
         """Start every family that can start; the others are tried again for as long as it takes."""
         self._try_all()
         if self._config.health_port:
-            self._server = self._serve_health(self._config.health_port)
+            check = health.service(self._sockets, self._problem)
+            self._server = services.serve(f"[::]:{self._config.health_port}", [check], HEALTH_THREADS)
         if self._config.metrics_port:
             metrics_server.start(self._config.metrics_port, self._metrics)
         told = (self._kube, self._config.node, self._refused)
@@ -114,16 +116,6 @@ class Process:
 
     def _metrics(self) -> bytes:
         return prometheus_client.generate_latest() + "".join(text() for text in self._texts).encode()
-
-    def _serve_health(self, port: int) -> grpc.Server:
-        server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers([health.service(self._sockets, self._problem)])
-        try:
-            server.add_insecure_port(f"[::]:{port}")
-        except RuntimeError as problem:
-            raise StateError(f"cannot listen on port {port}: {problem}") from problem
-        server.start()
-        return server
 
     def _sockets(self) -> Sequence[Sockets]:
         return [plugin.sockets for plugin in self._plugins]

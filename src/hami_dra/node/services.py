@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ def registration(
         GetInfo=(get_info, registration_pb2.InfoRequest),
         NotifyRegistrationStatus=(notify, registration_pb2.RegistrationStatus),
     )
+
+
+def serve(address: str, of: Sequence[grpc.GenericRpcHandler], threads: int) -> grpc.Server:
+    """Serve OF on ADDRESS (`unix:PATH`, `HOST:PORT`); StateError when it cannot listen there."""
+    server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers(of)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as problem:
+        raise errors.StateError(f"cannot listen on {address}: {problem}") from problem
+    server.start()
+    return server
 
 
 def handlers(service: str, **methods: tuple[Callable[..., Any], Any]) -> grpc.GenericRpcHandler:
