@@ -7,7 +7,9 @@ begins anew from a list. To spare the API server, the replica that has admitted 
 from __future__ import annotations
 
 import datetime
+import math
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -31,6 +33,10 @@ OTHERS_FIRST_S = 0.5
 WORKERS = 8
 """Pods that are worked on at a time: what one waits for is the API server's disk, not us. So many keep up
 with 50 Pods/s as long as a write takes 160 ms."""
+
+UNSEEN_S = 30.0
+"""So long a template that we have made is taken to be there though the watch has not told of it. One that is
+made and deleted while the watch is broken is never told of."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class ClaimController:
         self._work = WorkQueue()
         self._told: dict[Key, set[str]] = {}
         self._one_template = threading.Lock()
-        self._made: set[Key] = set()
+        self._made: dict[Key, float] = {}
         watched.pods.on_change(self._pod_changed)
         watched.claims.on_change(self._claim_changed)
         watched.templates.on_change(self._template_changed)
@@ -95,7 +101,7 @@ class ClaimController:
                 self._work.add((change.object["metadata"]["namespace"], owner["name"]))
 
     def _template_changed(self, change: Change) -> None:
-        self._made.discard(key_of(change.object))
+        self._made.pop(key_of(change.object), None)
         if change.type == "gone":
             namespace, name = key_of(change.object)
             for pod in self._watched.pods.all():
@@ -168,11 +174,13 @@ class ClaimController:
 
     def _ensure_template(self, pod: Object, name: str, spec: Object) -> None:
         namespace = pod["metadata"]["namespace"]
+        key = namespace, name
         # The Pods of a workload come at once: one call serves them all.
         with self._one_template:
-            if self._watched.templates.get(namespace, name) or (namespace, name) in self._made:
+            now = time.monotonic()
+            if self._watched.templates.get(*key) or now < self._made.get(key, -math.inf) + UNSEEN_S:
                 return
-            self._made.add((namespace, name))
+            self._made[key] = now
             try:
                 body = objects.template(namespace, name, spec)
                 self._client.create(kinds.RESOURCE_CLAIM_TEMPLATES, body, namespace)
@@ -180,7 +188,7 @@ class ClaimController:
             except errors.Conflict:
                 return
             except Exception:
-                self._made.discard((namespace, name))
+                self._made.pop(key, None)
                 raise
 
     def collect(self, now: datetime.datetime) -> None:

@@ -102,6 +102,17 @@ def test_replicas_share_one_template(kube, controller, admit):
     assert claims(kube) == []
 
 
+def test_a_template_that_came_and_went_while_the_watch_was_broken_is_made_again(
+    kube, controller, admit, monkeypatch
+):
+    monkeypatch.setattr("hami_dra.admission.controller.UNSEEN_S", 0.0)
+    controller.reconcile(admit(name=""))  # nothing is watched here, so nobody tells of it
+    (template,) = kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]
+    kube.delete(kinds.RESOURCE_CLAIM_TEMPLATES, template["metadata"]["name"], "ml")
+    controller.reconcile(admit(name=""))
+    assert len(kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]) == 1
+
+
 @pytest.mark.parametrize("forgery", ["other class", "not referenced", "admin access", "parameters"])
 def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controller, admit, forgery):
     forged = admit()
