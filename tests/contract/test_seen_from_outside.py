@@ -16,7 +16,7 @@ from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.node import driver, reporter, services, sweep
 from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add, KubeletOf, Start
-from tests.support.cards import A10, DRIVER, SECOND, CardBackend, claim, share
+from tests.support.cards import A10, DRIVER, SECOND, CardBackend, card_driver, claim, share
 from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
@@ -134,3 +134,21 @@ def test_metrics_count_what_is_swept(start: Start, kubelet_of: KubeletOf, kube: 
         sweep.sweep(plugin.driver, kube)
         assert claims() == 1
     assert REGISTRY.get_sample_value("hami_node_prepared_claims") == 0
+
+
+def test_of_a_claim_that_is_given_back_at_once_nobody_is_told_that_it_is_ready(
+    config: Config, kube: FakeKube, kubelet_of: KubeletOf, add: Add
+) -> None:
+    later, socket = 0.0, config.registry / f"{DRIVER}-reg.sock"
+    reporting = reporter.Reporter(kube, DRIVER, clock=lambda: later)
+    calls = services.dra(card_driver(kube, config.state, config.cdi, A10), reporting)
+    server = services.serve(f"unix:{socket}", [*calls, services.registration(DRIVER, socket, print)], 2)
+    kubelet = kubelet_of(DRIVER)
+    back, kept = (add(claim(name, share("1Gi", "5"))) for name in ("back", "kept"))
+    kubelet.prepare(back, kept)
+    kubelet.unprepare(back)
+    server.stop(None).wait()
+    later = 60.0
+    reporting.write_due()
+    told = {name: kube.get(RESOURCE_CLAIMS, name, "default")["status"] for name in ("back", "kept")}
+    assert ["devices" in told[name] for name in ("back", "kept")] == [False, True]

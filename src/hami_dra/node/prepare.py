@@ -161,16 +161,18 @@ def _refuse_overlap(
 def _with_units(
     shares: list[Share], held: list[Share], before: Mapping[str, Share], devices: Mapping[str, Device]
 ) -> tuple[Share, ...]:
-    """Each share with units of its own; those of an earlier prepare (BEFORE, by key) stay."""
-    done: list[Share] = []
+    """Each share with units of its own; one that was prepared before (BEFORE, by key) keeps those that it has
+    while it has as much of the same card."""
+    done = {
+        share.key: replace(share, units=old.units)
+        for share in shares
+        if (old := before.get(share.key)) and (old.uuid, old.consumed) == (share.uuid, share.consumed)
+    }
     for share in shares:
-        old = before.get(share.key)
-        if old is not None and old.consumed == share.consumed:
-            done.append(replace(share, units=old.units))
-        else:
-            users = [*held, *done, *before.values()]
-            done.append(assign(share, devices[share.device], [u for u in users if u.uuid == share.uuid]))
-    return tuple(done)
+        if share.key not in done:
+            users = [other for other in (*held, *done.values()) if other.uuid == share.uuid]
+            done[share.key] = assign(share, devices[share.device], users)
+    return tuple(done[share.key] for share in shares)
 
 
 def _show(capacity: Capacity, amount: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hami_dra.devices.backend import Problem
 from hami_dra.model.device import Capacity, Device, Parts
 from hami_dra.model.names import DRIVER, MIB
 from hami_dra.node.slices import dropped_fields, dropped_message, pool, resource_slice, semver, without_times
@@ -163,3 +164,9 @@ def test_counters_that_the_server_dropped_are_told_with_their_gate() -> None:
     said = dropped_message(dropped_fields(sent, stored))
     assert said is not None
     assert "DRAPartitionableDevices" in said
+
+
+def test_a_device_with_more_problems_than_the_api_takes_as_taints_does_not_cost_the_slice() -> None:
+    problems = [Problem(A10.name, f"fault-{at:02}", "", "") for at in range(20)]
+    (device,) = resource_slice(NODE, DRIVER, [A10], {A10.name: problems})["spec"]["devices"]
+    assert len(device["taints"]) == 16, "ResourceSlice: at most 16 taints a device"

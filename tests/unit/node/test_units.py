@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +60,52 @@ def test_a_share_that_is_prepared_again_keeps_its_units() -> None:
     ref = ClaimRef("default", "c", body["metadata"]["uid"])
     once = plan(ref, body, NODE, FAMILY, [first])
     assert plan(ref, body, NODE, FAMILY, [once]) == once, "although lower ones are free by now"
+
+
+def anew(
+    before: PreparedClaim, *results: dict[str, object], beside: Sequence[PreparedClaim] = ()
+) -> PreparedClaim:
+    """The claim BEFORE, allocated once more with RESULTS."""
+    body = claim("c", *results)
+    body["metadata"]["uid"] = before.uid
+    return plan(ClaimRef("default", "c", before.uid), body, NODE, FAMILY, [before, *beside])
+
+
+def on_card(amount: int, share_id: str = "") -> dict[str, object]:
+    result = share(device="gpu-0") | {"driver": DRIVER} | cores(amount)
+    return result | ({"shareID": share_id} if share_id else {})
+
+
+def test_a_share_whose_amount_has_changed_gets_as_much_of_the_card_as_it_has_now() -> None:
+    before = anew(planned(cores(0)), on_card(60))
+    same = before.shares[0].share_id
+    assert units(anew(before, on_card(80, same))) == tuple(range(30)), "more than half, so with its own again"
+    assert units(anew(before, on_card(20, same))) == tuple(range(7))
+
+
+def test_a_share_that_stays_keeps_its_units_when_one_beside_it_in_its_claim_grows() -> None:
+    before = anew(planned(cores(0)), on_card(25), on_card(25))
+    grown, stays = (one.share_id for one in before.shares)
+    after = {
+        one.share_id: one.units["cores"]
+        for one in anew(before, on_card(50, grown), on_card(25, stays)).shares
+    }
+    assert after[stays] == before.shares[1].units["cores"]
+    assert len(after[grown]) == 19
+    assert not set(after[grown]) & set(after[stays])
+
+
+def test_a_claim_that_is_allocated_anew_is_not_short_of_the_units_that_it_had_before() -> None:
+    before = anew(planned(cores(0)), on_card(60))
+    assert len(units(anew(before, on_card(80)))) == 30
+
+
+def test_on_a_card_that_is_in_the_place_of_the_former_a_share_gets_units_that_are_free_there() -> None:
+    there = planned(cores(25))
+    (before,) = planned(cores(25)).shares
+    former = PreparedClaim("uid", "default", "c", (replace(before, uuid="gpu-former"),))
+    assert former.shares[0].units == there.shares[0].units
+    assert units(anew(former, on_card(25, before.share_id), beside=[there])) == tuple(range(9, 18))
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=12))
