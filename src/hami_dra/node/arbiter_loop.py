@@ -10,10 +10,11 @@ import os
 import struct
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from hami_dra.model import ledger
@@ -26,15 +27,15 @@ SCAN_ROUNDS = 16
 """Rounds between two looks at the folders: shares come and go, limits change."""
 REFRESH_NS = 200_000_000
 """Age at which a hint is written again, well before it is too old to be believed."""
-SMOOTH = 0.3
-"""Weight of the newest round in the mean."""
-
 WINDOW_BINS, LATE_BINS = 96, 4
 """Bins, of a millisecond, that are looked at, and the newest ones that limiters may not have filled yet."""
-FORGOTTEN = 1e-4
-"""A mean below this is nothing."""
 
 Planner = Callable[[dict[str, Activity]], dict[str, Word]]
+
+
+def _idle() -> deque[float]:
+    bins = WINDOW_BINS + LATE_BINS
+    return deque([0.0] * bins, maxlen=bins)
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Watched:
     activity: bytes = b""
     counted_ns: int = -1
     throttled_ns: int = 0
-    counted: float = 0.0
+    counted: deque[float] = field(default_factory=_idle)
     presence: tuple[float, ...] = ()
     waiting: bool = False
     quiet: bool = True
@@ -64,7 +65,7 @@ class Watched:
             self.limits.cores,
             self.limits.soft,
             self.limits.high,
-            self.counted,
+            tuple(self.counted)[:-LATE_BINS] if any(self.counted) else (),
             self.presence,
             self.waiting,
         )
@@ -165,8 +166,8 @@ def _stirs(share: Watched) -> bool:
 
 def _update(share: Watched, now: int) -> None:
     """Bring what a busy share did lately up to date."""
-    passed, share.seen_at = max(now - share.seen_at, 1), now
-    last = (now >> ledger.PRESENCE_SHIFT) - LATE_BINS
+    passed, bins = max(now - share.seen_at, 1), _bin(now) - _bin(share.seen_at)
+    share.seen_at, last = now, _bin(now) - LATE_BINS
     try:
         head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
         ring = os.pread(share.descriptor, ledger.PRESENCE_BYTES, ledger.PRESENCE_AT)
@@ -175,10 +176,14 @@ def _update(share: Watched, now: int) -> None:
         share.quiet = True
         return
     counted = max(0, head.counted_ns - share.counted_ns) / passed if share.counted_ns >= 0 else 0.0
-    share.counted += SMOOTH * (min(counted, 1.0) - share.counted)
+    share.counted.extend(repeat(min(counted, 1.0), bins))
     share.waiting = head.throttled_ns > share.throttled_ns
     share.counted_ns, share.throttled_ns = head.counted_ns, head.throttled_ns
-    share.quiet = share.counted < FORGOTTEN and not any(share.presence) and not _stirs(share)
+    share.quiet = not any(share.counted) and not any(share.presence) and not _stirs(share)
+
+
+def _bin(now: int) -> int:
+    return now >> ledger.PRESENCE_SHIFT
 
 
 def _names(folder: Path) -> Iterable[str]:

@@ -44,7 +44,7 @@ def test_two_containers_that_compute_all_the_time_are_told_that_half_is_theirs(t
         compute(one, turn * ROUND)
         compute(two, turn * ROUND)
         arbiter.look(turn * ROUND)
-    assert 490 <= said(one).part <= 520
+    assert 460 <= said(one).part <= 480  # less what the card loses by switching
     assert said(two).at == 39 * ROUND or 39 * ROUND - said(two).at < 500 * MS
     arbiter.close()
 
