@@ -38,9 +38,11 @@ def main() -> int:
         return 130
     minutes, seconds = divmod(int(time.monotonic() - started), 60)
     print(
-        f"\nDone in {minutes}:{seconds:02d}. Look around with\n"
+        f"\nDone in {minutes}:{seconds:02d}; the GPUs are simulated. To look around in this shell:\n"
         f"  export KUBECONFIG={cluster.kubeconfig}\n"
-        "and remove everything with `make demo-down`."
+        f"  export PATH={os.pathsep.join(_programs())}:$PATH\n"
+        "  hami status\n"
+        "`make demo-down` removes the cluster."
     )
     return 0
 
@@ -86,13 +88,17 @@ def guide_manifest(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """PATH with helm, kubectl and the virtual environment, for Ansible."""
-    folders = [
+    return dict(os.environ) | {"PATH": os.pathsep.join([*_programs(), os.environ["PATH"]])}
+
+
+def _programs() -> list[str]:
+    """Folders with hami and Ansible, helm, and kubectl."""
+    folders = (
         versions.REPO / ".venv/bin",
         go_programs.build(go_programs.HELM),
         node_image.tools() / "usr/bin",
-    ]
-    path = os.pathsep.join(str(folder) for folder in folders)
-    return dict(os.environ) | {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+    )
+    return [str(folder) for folder in folders]
 
 
 def _workload(cluster: Cluster, manifest: str, *, pod: str, claim: str) -> None:
