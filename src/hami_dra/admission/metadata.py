@@ -46,7 +46,7 @@ def wanted(given: Mapping[str, str]) -> Wanted:
     try:
         found = msgspec.json.decode(given.get(names.CLAIMS_ANNOTATION, "{}"))
         return {group: dict(found.get(group) or {}) for group in ("claims", "templates")}
-    except (msgspec.DecodeError, TypeError, ValueError, AttributeError):
+    except (msgspec.DecodeError, TypeError, ValueError, AttributeError, RecursionError):
         return {"claims": {}, "templates": {}}
 
 
@@ -56,7 +56,7 @@ def asked(given: Mapping[str, str]) -> Amounts:
         return msgspec.json.decode(
             given.get(names.RESOURCES_ANNOTATION, "{}"), type=dict[str, dict[str, int]]
         )
-    except (msgspec.DecodeError, TypeError):
+    except (msgspec.DecodeError, TypeError, RecursionError):
         return {}
 
 
@@ -85,7 +85,7 @@ def _sums(spec: Object, made: Wanted) -> dict[str, str]:
         raise RequestDenied(
             "it is written by admission, and what stands here is not",
             where=f"metadata.annotations[{names.CLAIMS_ANNOTATION}]",
-            fix="remove it",
+            fix="Remove it",
         ) from problem
     sums = {names.ASKED_CORES: str(cores)}
     return sums if whole else sums | {names.ASKED_MEMORY: str(-(-memory // names.MIB))}

@@ -24,6 +24,7 @@ from hami_dra.admission.families import MIG
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
 from hami_dra.admission.validate import Stored
+from hami_dra.kube.decode import decode
 from hami_dra.model.errors import RequestDenied
 
 log = structlog.get_logger(__name__)
@@ -175,7 +176,7 @@ class _Endpoint:
 
     def _answer(self, body: bytes) -> Object:
         try:
-            response = self._review(msgspec.json.decode(body)["request"])
+            response = self._review(decode(body)["request"])
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as problem:
             raise _Refused(f"not an AdmissionReview that is ours: {problem!r}", 400) from problem
         return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import msgspec
 import stamina
 import urllib3
 
 from hami_dra.kube import execute
+from hami_dra.kube.decode import decode
 from hami_dra.kube.kinds import Kind
 from hami_dra.kube.transport import JSON, Transport, error_of
 from hami_dra.model import errors
@@ -243,7 +243,7 @@ class Client:
             data = self._transport.ask(
                 method, path, timeout_s, body=text, query=query, content_type=content_type
             )
-            answer: Object = msgspec.json.decode(data)
+            answer: Object = decode(data)
             return answer
 
         with suppress(errors.Unavailable):  # nearly always enough, and stamina costs a quarter of a request
@@ -268,4 +268,4 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[Object]:
         *whole, pending = pending.split(b"\n")
         for line in whole:
             if line.strip():
-                yield msgspec.json.decode(line)
+                yield decode(line)
