@@ -40,7 +40,8 @@ def convert(space, text):
     options = ("-n", space.name, "-o", "json", "--live", "-f", "-")
     done = hami(space.cluster.plane, "convert", *options, stdin=text)
     assert "Traceback" not in done.stderr
-    return json.loads(done.stdout)["items"], done.stderr
+    found = json.loads(done.stdout)
+    return found["items"], done.stderr
 
 
 @pytest.fixture
@@ -131,3 +132,15 @@ def amounts(item):
         )
         for request in devices["requests"]
     ]
+
+
+def test_what_is_printed_can_be_created_as_it_is(space):
+    """Claims first, as a tool that sorts by kind creates them: nobody owns them, and they stay."""
+    (first, claim), _ = convert(space, json.dumps(pod({"gpumem": 512})))
+    (second, _), _ = convert(space, json.dumps(pod({"gpumem": 512}, name="second")))
+    made = space.create(kinds.RESOURCE_CLAIMS, claim)
+    space.create(kinds.PODS, first)
+    # The controller works through Pods in turn: when it has made the second's claim, it has looked at the first.
+    space.create(kinds.PODS, second)
+    kept = {item["metadata"]["uid"]: item["metadata"] for item in space.allocated(2)}
+    assert "deletionTimestamp" not in kept[made["metadata"]["uid"]]

@@ -161,7 +161,8 @@ class ClaimController:
         except errors.NotFound:
             raise errors.Unavailable(f"claim {name} went away meanwhile") from None
         owners = objects.owners(found)
-        if pod["metadata"]["uid"] in owners:
+        # One of ours that nobody owns has been printed by `hami convert` and made by a person, for this Pod.
+        if pod["metadata"]["uid"] in owners or (objects.is_ours(found) and not owners):
             return
         living = {other["metadata"]["uid"] for other in self._watched.pods.all()}
         if objects.is_ours(found) and living.isdisjoint(owners):

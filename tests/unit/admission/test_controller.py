@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from hami_dra.admission import metadata, objects
 from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.controller import WORKERS, ClaimController, Watched
 from hami_dra.admission.patch import Settings, Surroundings, convert
@@ -93,6 +94,14 @@ def test_somebody_elses_claim_of_that_name_is_never_touched(kube, controller, ad
         controller.reconcile(admit())
     (claim,) = claims(kube)
     assert "ownerReferences" not in claim["metadata"]
+
+
+def test_a_claim_that_a_person_made_of_what_convert_prints_is_the_pods_and_stays(kube, controller, admit):
+    admitted = admit()
+    ((name, spec),) = metadata.wanted(admitted["metadata"]["annotations"])["claims"].items()
+    theirs = kube.create(kinds.RESOURCE_CLAIMS, objects.bare_claim("ml", name, spec), "ml")
+    controller.reconcile(admitted)
+    assert claims(kube) == [theirs]
 
 
 def test_replicas_share_one_template(kube, controller, admit):
