@@ -71,13 +71,19 @@ def explain(view: View) -> Explanation:
 
 
 def named(pod: Object) -> set[str]:
-    """Every resource that a container or init container of POD names, in limits or requests."""
+    """Every resource of which a container or init container of POD wants some, in limits or requests."""
     listed = [
         container.get("resources") or {}
         for group in ("initContainers", "containers")
         for container in pod["spec"].get(group) or []
     ]
-    return {name for each in listed for group in ("limits", "requests") for name in each.get(group) or {}}
+    return {
+        name
+        for each in listed
+        for group in ("limits", "requests")
+        for name, amount in (each.get(group) or {}).items()
+        if str(amount) != "0"
+    }
 
 
 def unconverted(pod: Object, resources: Collection[str]) -> list[str]:

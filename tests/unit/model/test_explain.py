@@ -305,3 +305,10 @@ def test_room_is_that_of_the_family_that_is_asked_for():
     large = claim("48Gi")
     said = explain(dataclasses.replace(view, claims=[large], classes=WAITING.classes))
     assert said.reason == "TooLarge", "an NPU's memory is no room for a GPU's share"
+
+
+def test_a_pod_that_says_it_wants_no_card_does_not_wait_for_one():
+    spec = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "0", "nvidia.com/gpumem": 0}}}]}
+    found = explain(dataclasses.replace(WAITING, pod=waiting_pod(spec), claims=[]))
+    assert (found.waiting, found.reason) == (True, "Other")
+    assert "asks for no claim" in found.sentence
