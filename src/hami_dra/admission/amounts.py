@@ -42,12 +42,12 @@ def _named(container: Object, where: str, family: Family) -> dict[str, int]:
         for name, text in (listed.get(group) or {}).items():
             if name not in family.resources.all:
                 continue
-            value = _whole(text, f"{where}.resources.{group}[{name}]")
+            value = _whole(text, f"{where}.resources.{group}[{name}]", _instead(name, family))
             if found.setdefault(name, value) != value:
                 raise RequestDenied(
                     f"{name} is {found[name]} in limits and {value} in requests",
                     where=where,
-                    fix="write the same amount, or leave requests out",
+                    fix="Write the same amount, or leave requests out",
                 )
     return found
 
@@ -58,7 +58,7 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
         raise RequestDenied(
             f"{resources.priority} says who goes first on a card, and no card is asked for",
             where=where,
-            fix=f"add {resources.gpu}, or leave it out",
+            fix=f"Add {resources.gpu}, or leave it out",
         )
     memory_unit = (
         "MiB" if family.memory_unit == names.MIB else f"units of {quantity.format_bytes(family.memory_unit)}"
@@ -78,13 +78,13 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
         raise RequestDenied(
             f"{resources.priority} is {named[resources.priority]}",
             where=where,
-            fix="write 0 (high) or 1 (low, as without it)",
+            fix="Write 0 (high) or 1 (low, as without it)",
         )
     if resources.memory in named and resources.memory_percentage in named:
         raise RequestDenied(
             f"{resources.memory} and {resources.memory_percentage} contradict each other",
             where=where,
-            fix="keep one of them",
+            fix="Keep one of them",
         )
     memory = named.get(resources.memory, 0)
     if memory * family.memory_unit > MOST_MEMORY:
@@ -92,7 +92,7 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
         raise RequestDenied(
             f"{resources.memory} counts {memory_unit}, and no card has {memory} of them",
             where=where,
-            fix=f"write {likely}, if bytes were meant" if likely else "write less",
+            fix=f"Write {likely}, if bytes were meant" if likely else "write less",
         )
 
 
@@ -103,21 +103,30 @@ def _slices_alone(named: dict[str, int], where: str, family: Family) -> None:
             f"{family.resources.gpu} are slices with their memory and cores, and {' and '.join(others)}"
             " asks for them in another way",
             where=where,
-            fix="keep the one or the other",
+            fix="Keep the one or the other",
         )
 
 
-def _whole(text: object, where: str) -> int:
+def _whole(text: object, where: str, fix: str) -> int:
     plain = str(text)
     if plain.isascii() and plain.isdigit():  # nearly always
         return int(plain)
     try:
         value = quantity.parse(plain)
     except ValueError as problem:
-        raise RequestDenied(str(problem), where=where, fix="write a whole number") from problem
+        raise RequestDenied(str(problem), where=where, fix=fix) from problem
     if value.denominator != 1:
-        raise RequestDenied(f"{text} is not a whole number", where=where, fix="write a whole number")
+        raise RequestDenied(f"{text} is not a whole number", where=where, fix=fix)
     return int(value)
+
+
+def _instead(name: str, family: Family) -> str:
+    """What to write in place of an amount that is not whole: half a card is not half a count."""
+    resources = family.resources
+    parts = [part for part in (resources.memory, resources.cores) if part]
+    if name != resources.gpu or not parts:
+        return "Write a whole number"
+    return f"Write a whole number; for a part of a card, add {' or '.join(parts)}"
 
 
 def _between(named: dict[str, int], name: str, least: int, most: int | None, where: str, unit: str) -> None:
@@ -125,5 +134,5 @@ def _between(named: dict[str, int], name: str, least: int, most: int | None, whe
     if value < least or (most is not None and value > most):
         allowed = f"{least} to {most}" if most is not None else f"{least} or more"
         raise RequestDenied(
-            f"{name} is {value}", where=where, fix=f"write {allowed} ({unit}), or leave it out"
+            f"{name} is {value}", where=where, fix=f"Write {allowed} ({unit}), or leave it out"
         )

@@ -83,7 +83,7 @@ def memory_sizes(request: GpuRequest, selection: Selection, cards: Sequence[Card
         raise RequestDenied(
             "a percentage of memory needs a card to measure, and no node publishes a fitting one yet",
             where=f"container {request.container}",
-            fix="ask for an amount in MiB, or try again when a GPU node is ready",
+            fix="Ask for an amount in MiB, or try again when a GPU node is ready",
         )
     return sizes
 

@@ -82,7 +82,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
             f"HAMi's traditional mode ({surroundings.traditional}) runs in this cluster too and would hand "
             "out the same cards",
             where="cluster",
-            fix="uninstall one of the two",
+            fix="Uninstall one of the two",
         )
     selections = {
         family: selection(pod, family, surroundings.cards)

@@ -54,7 +54,7 @@ def refuse_put_by_hand(pod: Object) -> None:
         raise RequestDenied(
             "a Pod that is put on a node by hand never passes the scheduler, so no share is allocated for it",
             where="spec.nodeName",
-            fix="use spec.nodeSelector with kubernetes.io/hostname instead",
+            fix="Use spec.nodeSelector with kubernetes.io/hostname instead",
         )
 
 
@@ -66,7 +66,7 @@ def refuse_ephemeral(pod: Object, families: Sequence[Family]) -> None:
                 raise RequestDenied(
                     "an ephemeral container gets no share: the claims of a Pod are fixed when it is made",
                     where=f"spec.ephemeralContainers[{container.get('name', '?')}]",
-                    fix="leave its resources out; to look into a container's share, kubectl exec into it",
+                    fix="Leave its resources out; to look into a container's share, use kubectl exec",
                 )
 
 
@@ -85,7 +85,7 @@ def _requests(pod: Object, families: Sequence[Family]) -> Iterator[GpuRequest]:
                 raise RequestDenied(
                     f"{' and '.join(next(iter(named)) for _, named in asked)} are of different accelerators",
                     where=where,
-                    fix="no node has both: keep one",
+                    fix="No node has both: keep one",
                 )
             for family, named in asked:
                 yield _request(container, _runs(container, group), family, named)

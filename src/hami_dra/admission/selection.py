@@ -95,7 +95,7 @@ def _choices(given: Object, family: Family) -> Iterator[Choice]:
                 raise RequestDenied(
                     "more values than one selector can hold (10 KiB)",
                     where=f"metadata.annotations[{annotation}]",
-                    fix="name fewer",
+                    fix="Name fewer",
                 )
             yield choice
 
@@ -107,7 +107,7 @@ def _values(text: str, annotation: str) -> tuple[str, ...]:
         raise RequestDenied(
             "no value is given",
             where=f"metadata.annotations[{annotation}]",
-            fix="name at least one, separated by commas, or remove the annotation",
+            fix="Name at least one, separated by commas, or remove the annotation",
         )
     return values
 

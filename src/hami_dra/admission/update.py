@@ -70,7 +70,7 @@ def _fixed(container: str, named: Mapping[str, int], former: Mapping[str, int]) 
     return RequestDenied(
         f"it asks for {_listed(named)}{made}: the share of a Pod is fixed when it is made",
         where=f"container {container}",
-        fix="delete the Pod and create it again, as kubectl replace --force does",
+        fix="Delete the Pod and create it again, as kubectl replace --force does",
     )
 
 

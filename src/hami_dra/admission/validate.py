@@ -81,7 +81,7 @@ def pod(pod: Object, namespace: str, families: Sequence[Family], stored: Stored)
                     UserError(
                         f"the Pod never passes the scheduler, which allocates its claim {entry['name']}",
                         where="spec.nodeName",
-                        fix="use spec.nodeSelector with kubernetes.io/hostname instead",
+                        fix="Use spec.nodeSelector with kubernetes.io/hostname instead",
                     )
                 ]
             )

@@ -138,7 +138,7 @@ def _documents(file: TextIO) -> list[Any]:
     for index, document in enumerate(documents, start=1):
         if document is not None and not isinstance(document, dict):
             raise errors.UserError(
-                f"document {index} is not a Kubernetes object", where=file.name, fix="give it a kind"
+                f"document {index} is not a Kubernetes object", where=file.name, fix="Give it a kind"
             )
     return documents
 

@@ -51,7 +51,7 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
         )
     if size is not None and amount > size:
         raise UserError(
-            f"the card has {quantity.format_bytes(size)}", where=f"--memory {memory}", fix="ask for less"
+            f"the card has {quantity.format_bytes(size)}", where=f"--memory {memory}", fix="Ask for less"
         )
     share = Share(
         share_id=str(uuid.uuid4()),
@@ -139,5 +139,5 @@ def _bytes(text: str) -> int:
     except ValueError as problem:
         raise UserError(str(problem), where="--memory") from problem
     if value < names.MIB:
-        raise UserError(f"{text} is less than 1Mi", where="--memory", fix="write, say, 10Gi")
+        raise UserError(f"{text} is less than 1Mi", where="--memory", fix="Write, say, 10Gi")
     return value
