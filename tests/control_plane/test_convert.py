@@ -140,7 +140,7 @@ def test_what_is_printed_can_be_created_as_it_is(space):
     (second, _), _ = convert(space, json.dumps(pod({"gpumem": 512}, name="second")))
     made = space.create(kinds.RESOURCE_CLAIMS, claim)
     space.create(kinds.PODS, first)
-    # The controller works through Pods in turn: when it has made the second's claim, it has looked at the first.
+    # Pods are worked on in turn: when the second's claim is made, the controller has looked at the first.
     space.create(kinds.PODS, second)
     kept = {item["metadata"]["uid"]: item["metadata"] for item in space.allocated(2)}
     assert "deletionTimestamp" not in kept[made["metadata"]["uid"]]

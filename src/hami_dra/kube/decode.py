@@ -1,7 +1,7 @@
 """JSON of the API server -> objects, however deeply a user has nested what it keeps unread.
 
-The parameters that a claim holds for its driver are 10 KiB of any JSON: thousands of brackets, and Python gives
-up at a thousand. One such claim must not hide all the others from whoever lists them.
+The parameters that a claim holds for its driver are 10 KiB of any JSON: thousands of brackets, and Python
+gives up at a thousand. One such claim must not hide all the others from whoever lists them.
 """
 
 from __future__ import annotations
