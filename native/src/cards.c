@@ -1,20 +1,44 @@
 #include "cards.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "log.h"
 
-#define DEFAULT_FOLDER "/run/hami/shares"
+static const char *folder = "/run/hami/shares";
+static char elsewhere[256]; /* what the environment names, where there is no such folder */
+static bool was_there;
 
 static shares_state state;
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 
+/*
+ * Before the program runs, which may change its environment, its root and its mounts: a container's shares
+ * hold whatever its environment says, and who had shares at the start is not without limits when they are
+ * gone.
+ */
+__attribute__((constructor)) static void look_for_shares(void) {
+    int saved = errno;
+    const char *named = getenv("HAMI_SHARES_DIR");
+    was_there = access(folder, F_OK) == 0;
+    if (!was_there && named && *named) {
+        snprintf(elsewhere, sizeof elsewhere, "%s", named);
+        folder = elsewhere;
+        was_there = access(folder, F_OK) == 0;
+    }
+    errno = saved;
+}
+
 static void load(void) {
-    const char *folder = getenv("HAMI_SHARES_DIR");
     char why[512] = "";
-    state = budget_load(folder && *folder ? folder : DEFAULT_FOLDER, why, sizeof why);
+    state = budget_load(folder, why, sizeof why);
+    if (state == SHARES_NONE && was_there) {
+        state = SHARES_BROKEN;
+        snprintf(why, sizeof why, "%s was there when the program began, and is gone", folder);
+    }
     log_set_level(budget_log_level());
     if (state == SHARES_BROKEN) log_error("no GPU memory can be used here: %s", why);
     if (state == SHARES_USABLE) pthread_atfork(NULL, NULL, after_fork);

@@ -94,7 +94,7 @@ static int map_file(ledger *self) {
     else if (!S_ISREG(status.st_mode) || status.st_size != LEDGER_SIZE)
         problem = -EPROTO;
     else if ((at = mmap(NULL, LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
-        problem = -errno;
+        problem = errno == ENOMEM ? -ENOBUFS : -errno; /* -ENOMEM is a share that is full */
     close(fd);
     if (problem) return problem;
     ledger_guard(at, LEDGER_SIZE);
@@ -172,7 +172,8 @@ static int take_slot(ledger *self) {
         clear_slot(self->file, (uint32_t)slot);
         FAILPOINT("attach.cleared");
         raise_high(self->file, (uint32_t)slot + 1);
-        atomic_store(&self->file->slots[slot].pid, (uint32_t)getpid());
+        self->pid = (uint32_t)getpid();
+        atomic_store(&self->file->slots[slot].pid, self->pid);
         self->slot = slot;
         FAILPOINT("attach.done");
         return 0;
@@ -180,9 +181,17 @@ static int take_slot(ledger *self) {
     return -EUSERS;
 }
 
+/* Not when the lock is gone, with a descriptor that somebody closed, and others have cleared or taken the
+ * slot since. */
+static bool is_ours(const ledger *self) {
+    return atomic_load(&self->file->slots[self->slot].pid) == self->pid;
+}
+
 static int attach_locked(ledger *self) {
     int problem = open_for_locks(self);
-    return problem || self->slot >= 0 ? problem : take_slot(self);
+    if (problem) return problem;
+    if (self->slot < 0) return take_slot(self);
+    return is_ours(self) ? 0 : give_up(self, -ESTALE);
 }
 
 int ledger_attach(ledger *self) {
@@ -330,7 +339,7 @@ int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
 }
 
 void ledger_refund(ledger *self, uint64_t size) {
-    if (self->slot < 0 || self->broken) return;
+    if (self->slot < 0 || self->broken || !is_ours(self)) return;
     FAILPOINT("refund");
     atomic_fetch_sub(&self->file->slots[self->slot].used, in_units(size));
     FAILPOINT("refunded");

@@ -14,6 +14,7 @@ typedef struct {
     ino_t inode;
     int lock_fd;        /* holds the lock of our slot; -1 before and in the child of a fork */
     int slot;           /* -1 before */
+    uint32_t pid;       /* that we wrote into it: it is ours as long as that stands there */
     _Atomic int broken; /* 0, or for good the -errno of a file that has changed under us */
     uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
     pthread_mutex_t mutex;

@@ -99,12 +99,22 @@ void *wrapper_of_name(const char *name, void *function) {
     return hooks[hook].wrapper;
 }
 
+/* A library whose function we have found stays loaded, though the program that looked it up may close it. */
+static void keep_loaded(enum library library, const void *function) {
+    static _Atomic bool kept[2];
+    Dl_info found;
+    if (atomic_exchange(&kept[library], true) || !dladdr(function, &found)) return;
+    if (!dlopen(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD)) dlerror(); /* nothing that the program asked for */
+}
+
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */
 static void *exchange(const char *name, void *real) {
     int hook = real ? hook_named(name) : -1;
     if (hook < 0) return real;
-    if (real != hooks[hook].wrapper && !atomic_load(&real_functions[hook]))
+    if (real != hooks[hook].wrapper && !atomic_load(&real_functions[hook])) {
+        keep_loaded(hooks[hook].library, real);
         atomic_store(&real_functions[hook], real);
+    }
     return hooks[hook].wrapper;
 }
 

@@ -127,6 +127,34 @@ static void a_ledger_that_changes_while_it_is_used_is_given_up_without_a_crash(v
     CHECK(close(reused) == 0); /* and the program's own descriptor of that number was left alone */
 }
 
+/* Whose descriptors were closed looks dead: others clear its slot, or take it, and must lose nothing to what
+ * it still gives back or asks for. */
+static void who_lost_its_slot_leaves_the_next_owner_alone(void) {
+    const char *path = in_folder("lost");
+    ledger lost, other, next;
+    new_ledger(path);
+    ledger_init(&lost, path);
+    ledger_init(&other, path);
+    ledger_init(&next, path);
+    CHECK(ledger_reserve(&lost, MIB, 2 * MIB) == 0 && ledger_attach(&other) == 0);
+    close(lost.lock_fd);
+    CHECK(ledger_reserve(&other, 2 * MIB, 2 * MIB) == 0); /* cleared */
+    ledger_refund(&lost, 512 * KIB);
+    CHECK(ledger_usage(&other) == 2 * MIB);
+    ledger_refund(&other, MIB);
+    pid_t child = fork();
+    if (child == 0) {
+        ledger_forked(&other); /* a process with a number of its own */
+        CHECK(ledger_reserve(&next, MIB, 2 * MIB) == 0 && next.slot == lost.slot);
+        ledger_refund(&lost, 512 * KIB);
+        CHECK(ledger_usage(&next) == 2 * MIB);
+        CHECK(ledger_reserve(&lost, LEDGER_UNIT, 4 * MIB) == -ESTALE);
+        CHECK(ledger_usage(&next) == 2 * MIB);
+        _exit(0);
+    }
+    ends_well(child);
+}
+
 static void sizes_are_taken_in_units_and_never_wrap_around(void) {
     ledger book;
     new_ledger(in_folder("sizes"));
@@ -245,6 +273,7 @@ void test_ledger(void) {
     alone(a_fault_elsewhere_ends_a_program_without_a_handler);
     a_ledger_that_is_none_is_refused();
     a_ledger_that_changes_while_it_is_used_is_given_up_without_a_crash();
+    who_lost_its_slot_leaves_the_next_owner_alone();
     sizes_are_taken_in_units_and_never_wrap_around();
     asking_what_is_used_takes_no_place();
     a_full_ledger_refuses_one_process_more();

@@ -18,6 +18,8 @@ from hami_dra.model.device import CORES, MEMORY
 from hami_dra.model.errors import DriverError, UserError
 from hami_dra.model.share import Share
 
+SHARES_IN_CONTAINER = Path("/run/hami/shares")
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option(
@@ -42,6 +44,12 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
       hami run --memory 10Gi -- python train.py
       hami run --sim gpus.yaml --memory 10Gi -- nvidia-smi
     """
+    if SHARES_IN_CONTAINER.exists():
+        raise UserError(
+            "this container has a share already, which holds whatever else is asked for",
+            where=str(SHARES_IN_CONTAINER),
+            fix=f"start {command[0]} by itself",
+        )
     environment = dict(os.environ) | (_simulated(sim) if sim else {})
     card, size = _card(gpu, environment)
     amount = size if memory is None else _bytes(memory)

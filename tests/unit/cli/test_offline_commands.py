@@ -23,6 +23,17 @@ def test_run_shows_the_share_and_passes_the_exit_code_on():
     assert hami("run", "--sim", A10, "--", "sh", "-c", "kill -9 $$").returncode == 137
 
 
+def test_a_container_that_has_a_share_gets_no_other_by_run():
+    """In a mount namespace of its own."""
+    as_in_a_container = 'mount -t tmpfs none /run && mkdir -p /run/hami/shares && exec "$@"'
+    asked = [*HAMI, "run", "--memory", "1Gi", "--", "python", "train.py"]
+    command = ["unshare", "--mount", "sh", "-c", as_in_a_container, "sh", *asked]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("hami: /run/hami/shares: this container has a share already")
+    assert "start python by itself" in refused.stderr.lower()
+
+
 @pytest.mark.native
 def test_a_card_whose_memory_the_driver_does_not_tell_wants_an_amount(tmp_path, monkeypatch):
     """As those that share the host's memory."""

@@ -70,7 +70,7 @@ def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limit
 @needs_musl
 def test_a_program_of_another_c_library_that_is_preloaded_is_held_to_its_share(share, limited, tmp_path):
     """6 GiB of 10, 6 more, and again after the first were freed; by a driver of that C library."""
-    source = ROOT / "native" / "tests" / "other_libc.c"
+    source = ROOT / "native" / "tests" / "small_driver.c"
     driver, program = tmp_path / "libcuda.so.1", tmp_path / "program"
     subprocess.run(["musl-gcc", "-DDRIVER", "-shared", "-fPIC", "-o", driver, source], check=True)
     subprocess.run(["musl-gcc", "-o", program, source], check=True)
@@ -101,8 +101,20 @@ AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 @pytest.mark.parametrize(
     "started_by",
-    [(), ("sh", "-c", '"$0" "$@"'), ("env", "-i", "HAMI_SIM_FILE=/run/gpus.yaml"), AS_NOBODY],
-    ids=["without an environment", "a shell", "another empty environment", "set-user-id, by nobody"],
+    [
+        (),
+        ("sh", "-c", '"$0" "$@"'),
+        ("env", "-i", "HAMI_SIM_FILE=/run/gpus.yaml"),
+        AS_NOBODY,
+        ("env", "HAMI_SHARES_DIR=/no/shares/here"),
+    ],
+    ids=[
+        "without an environment",
+        "a shell",
+        "another empty environment",
+        "set-user-id, by nobody",
+        "another folder of shares",
+    ],
 )
 def test_the_loaders_own_file_preloads_the_limiter_however_a_program_is_started(share, started_by):
     """In a mount namespace of its own, with /etc/ld.so.preload as in a container."""

@@ -1,7 +1,7 @@
 /*
- * other-libc: a program and a driver of a few functions (-DDRIVER), both of another C library, such as musl,
- * for which the simulated driver is not built. The program allocates by the functions that it finds in the
- * driver.
+ * small-driver: a driver of a few functions (-DDRIVER), and a program that allocates by what it finds there.
+ * For another C library, such as musl, for which the simulated driver is not built; and for what a program
+ * does to itself: this driver opens no file, asks for no memory and can be unloaded.
  */
 #include <dlfcn.h>
 #include <stdio.h>
