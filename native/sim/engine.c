@@ -109,6 +109,9 @@ static void call_host(struct sim_engine *e, const struct operation *op) {
     if (now > e->position) e->position = now, e->booked = 0;
 }
 
+/* An idle card notes an event at once, but begins with work a little later. */
+static uint64_t reaction(const struct operation *op) { return op->cost > SIM_EVENT_NS ? SIM_REACTION_NS : 0; }
+
 static void *worker(void *argument) {
     struct sim_engine *e = argument;
     pthread_mutex_lock(&e->mutex);
@@ -119,7 +122,7 @@ static void *worker(void *argument) {
         if (op.cost == SIM_HOST_TIME) {
             call_host(e, &op);
         } else {
-            compute(e, op.submitted, op.cost);
+            compute(e, op.submitted + reaction(&op), op.cost);
             if (op.done) op.done(op.argument, e->position);
         }
         pthread_mutex_lock(&e->mutex);

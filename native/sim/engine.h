@@ -9,10 +9,11 @@
 #include "node.h"
 
 /* As on an H100 (`make test-gpu`, checks `slices` and `events`). */
-#define SIM_SLICE_NS  2090000
-#define SIM_SWITCH_NS 150000     /* from one process to another, which nobody computes in */
-#define SIM_EVENT_NS  1000       /* of a stream's time, to note when an event passed */
-#define SIM_HOST_TIME UINT64_MAX /* a cost: the card waits for as long as `done` takes */
+#define SIM_SLICE_NS    2090000
+#define SIM_SWITCH_NS   150000     /* from one process to another, which nobody computes in */
+#define SIM_EVENT_NS    1000       /* of a stream's time, to note when an event passed */
+#define SIM_REACTION_NS 5000       /* from a submission to an idle card until its work begins */
+#define SIM_HOST_TIME   UINT64_MAX /* a cost: the card waits for as long as `done` takes */
 
 /* Called by the worker when an operation ends, with the device time. */
 typedef void sim_done(void *argument, uint64_t device_time);

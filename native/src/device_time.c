@@ -17,6 +17,13 @@ bool device_time_capturing(CUstream stream) {
            status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
+bool device_time_idle(CUstream stream) {
+    CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
+    bool idle = lane_driver.cuStreamQuery(stream) == CUDA_SUCCESS;
+    lanes_relax(mode);
+    return idle;
+}
+
 static bool make_event(CUevent *event) {
     return *event || lane_driver.cuEventCreate(event, CU_EVENT_DEFAULT) == CUDA_SUCCESS;
 }

@@ -31,5 +31,8 @@ void device_time_closed(CUcontext context, CUdevice device, bool ended);
 /* Whether work on STREAM is recorded instead of done. */
 bool device_time_capturing(CUstream stream);
 
+/* Whether all work on STREAM, which does not capture, has ended. */
+bool device_time_idle(CUstream stream);
+
 /* In the child of a fork. */
 void device_time_forked(void);

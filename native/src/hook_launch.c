@@ -16,6 +16,8 @@
 /* FREE: no shares. IDLE: none reserves compute; the agent's hint says when it matters. */
 typedef enum { UNKNOWN, FREE, IDLE, LIMITED } launch_mode;
 
+enum { PUT_OFF_MOST = 8 }; /* measurements in a row */
+
 static _Atomic int mode;
 static _Atomic int captures; /* streams in capture now, as far as known */
 static ledger_hint *hints[MOST_SHARES];
@@ -91,16 +93,24 @@ static meter *meter_of_context(void) {
     return found;
 }
 
+/* On an idle stream a launch's way to the device lies between its events, and short work would seem longer
+ * than it is: measure one of the next, which has work in front of it. A program that waits for each of its
+ * launches has none such. */
+static bool put_off(const launch *self) {
+    if (device_time_idle(self->stream))
+        return atomic_fetch_add(&self->meter->put_off, 1) % (PUT_OFF_MOST + 1) != PUT_OFF_MOST;
+    atomic_store(&self->meter->put_off, 0);
+    return false;
+}
+
 static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool counted) {
     if (counted) atomic_fetch_sub(&self->meter->unbilled, (int64_t)known);
     if (device_time_capturing(self->stream)) {
         self->meter = NULL;
         return;
     }
-    bool waited = meter_wait(self->meter, device_time_look);
-    /* After a wait the device is idle and short work would seem longer than it is: measure one of the next.
-     */
-    bool later = waited && counted;
+    meter_wait(self->meter, device_time_look);
+    bool later = counted && put_off(self);
     if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);
     meter_bill(self->meter, later);
     if (later) return;

@@ -59,6 +59,7 @@ extern _Atomic bool lanes_over;       /* the program is at its end: nobody looks
     CALL(cuEventRecord, (CUevent, CUstream))                                                                 \
     CALL(cuEventQuery, (CUevent))                                                                            \
     CALL(cuEventElapsedTime, (float *, CUevent, CUevent))                                                    \
+    CALL(cuStreamQuery, (CUstream))                                                                          \
     CALL(cuStreamIsCapturing, (CUstream, CUstreamCaptureStatus *))                                           \
     CALL(cuThreadExchangeStreamCaptureMode, (CUstreamCaptureMode *))
 

@@ -89,19 +89,17 @@ static bool crowded(const meter *self) {
     return waiting > AHEAD_NS + atomic_load(&self->latest);
 }
 
-bool meter_wait(meter *self, void (*look)(void)) {
+void meter_wait(meter *self, void (*look)(void)) {
     uint64_t begin = meter_now(), throttled = 0;
-    bool waited = false;
     for (uint64_t now = begin;; now = meter_now()) {
         unsigned rate;
         uint64_t wait = 0;
         budget_refresh();
-        if (!soonest(self, now, &rate, &wait)) return false;
+        if (!soonest(self, now, &rate, &wait)) return;
         /* Who has the whole card may queue as much as ever: a bound would let the device run dry. */
         bool queue_free = rate >= LEDGER_WHOLE_CARD || !crowded(self);
         if (!wait && (queue_free || now - begin > CROWDED_MOST_NS + throttled)) break;
         look();
-        waited = true;
         if (wait) {
             atomic_store(&self->held, true);
             sleep_ns(wait < WAIT_STEP_NS ? wait : WAIT_STEP_NS);
@@ -112,7 +110,6 @@ bool meter_wait(meter *self, void (*look)(void)) {
     }
     atomic_store(&self->held, false);
     if (throttled) tell(self, 0, 0, throttled, meter_now());
-    return waited;
 }
 
 /* Different from time to time, so that no rhythm of a program hides work from being measured. */

@@ -14,6 +14,7 @@ typedef struct {
     _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
     _Atomic uint64_t finished;  /* the same up to the last launch that is known to have ended */
     _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
+    _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;
 } meter;
 
@@ -26,9 +27,8 @@ static inline bool meter_count(meter *self, uint64_t ns) {
     return before + (int64_t)ns >= __atomic_load_n((int64_t *)&self->sample_at, __ATOMIC_RELAXED);
 }
 
-/* Wait until the card's shares may compute; whether that took any time. LOOK is called now and then to see
- * what has ended. */
-bool meter_wait(meter *self, void (*look)(void));
+/* Wait until the card's shares may compute. LOOK is called now and then to see what has ended. */
+void meter_wait(meter *self, void (*look)(void));
 
 /* Bill what was counted. Measure the next launch SOON, or after the usual amount of work. */
 void meter_bill(meter *self, bool soon);

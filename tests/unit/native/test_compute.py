@@ -112,6 +112,21 @@ def test_processes_of_one_container_compute_on_one_budget(node):
     assert got[-1] > 0.08, got
 
 
+def test_short_work_is_charged_what_it_takes_although_its_program_waits_often(node):
+    """Events measure more or less than the work where the card was idle before it."""
+    share, rounds, together = node.share("one", 90), 2000, 4
+
+    def charged():
+        before = node.accounted(share)
+        code = f"card.calibrate(100)\nlaunch = card.launcher(20)\nfor _ in range({rounds}):\n"
+        done = node.python(share, f"{code} [launch() for _ in range({together})]\n card.synchronize()")
+        assert done.returncode == 0, done.stderr
+        return (node.accounted(share) - before) / (rounds * together * 20e-6)
+
+    got = attempts(charged, lambda ratio: 0.985 < ratio < 1.02)
+    assert 0.985 < got[-1] < 1.02, got
+
+
 @pytest.mark.parametrize("kinds", [("graph", "graph"), ("tiny", "long")])
 def test_time_of_other_tenants_is_not_charged_although_events_measure_it(node, kinds):
     def knows_of_no_others(shares):
