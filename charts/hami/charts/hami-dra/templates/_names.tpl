@@ -38,12 +38,16 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{- /* All labels of an object. Call with (list . "webhook"). */ -}}
+{{- /*
+All labels of an object: ours, which win, and those of `global.commonLabels` (absent in values that a release
+before it was installed with). Call with (list . "webhook").
+*/ -}}
 {{- define "hami-dra.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "hami-dra.selector" . }}
-app.kubernetes.io/part-of: hami
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- $ours := include "hami-dra.selector" . | fromYaml -}}
+{{- $ours = set $ours "app.kubernetes.io/part-of" "hami" -}}
+{{- $ours = set $ours "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $ours = set $ours "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $ours = set $ours "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version) -}}
+{{ merge $ours ($root.Values.global.commonLabels | default dict) | toYaml }}
 {{- end }}

@@ -35,6 +35,18 @@ tolerations: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{- /*
+Labels and annotations of a component's Pods: ours, which win, and those of its values.
+Call with (list . "webhook" .Values.webhook ANNOTATIONS).
+*/ -}}
+{{- define "hami-dra.pod.metadata" -}}
+{{- $values := index . 2 -}}
+labels: {{ merge (include "hami-dra.labels" . | fromYaml) ($values.podLabels | default dict) | toYaml | nindent 2 }}
+{{- with merge (index . 3) ($values.podAnnotations | default dict) }}
+annotations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "hami-dra.pod.pullSecrets" -}}
 {{- with .Values.global.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
