@@ -45,11 +45,10 @@ class Publisher:
         self._inventory = inventory
         self._quiet = quiet
         self._fields = f"spec.nodeName={node},spec.driver={driver}"
-        self._node_uid: str | None = None
-        self._kubernetes = 0
         self._generation = 0
         self._stored: dict[str, Any] = {}  # spec by name, as the server answered it; None: outdated
         self._taints_kept = True
+        self._dropped: str | None = None
         self._lock = threading.Lock()
         self.problem: str | None = "not published yet"
 
@@ -79,10 +78,10 @@ class Publisher:
         with self._lock:
             found, version = self._kube.list(RESOURCE_SLICES, fields=self._fields)
             self._generation = max([self._generation, *(_generation(item) for item in found)])
-            if self._quiet():
-                self.problem = None
-            elif not self._as_planned(found):
+            quiet = self._quiet()
+            if not quiet and not self._as_planned(found):
                 self._publish(found)
+            self.problem = None if quiet else self._dropped
             return version
 
     def _wait_for_change(self, version: str, stop: threading.Event) -> None:
@@ -109,7 +108,6 @@ class Publisher:
         if len(found) != len(plan) or stands != {_first(item): item["spec"] for item in plan}:
             return False
         self._stored = {item["metadata"]["name"]: item["spec"] for item in found}
-        self.problem = None
         return True
 
     def _publish(self, found: list[Slice]) -> None:
@@ -150,14 +148,11 @@ class Publisher:
             self._taints_kept = False
             self._publish(written)
             return
-        self.problem = slices.dropped_message(lost)
-        if self.problem:
-            log.error("slice fields dropped", error=self.problem)
+        self._dropped = slices.dropped_message(lost)
+        if self._dropped:
+            log.error("slice fields dropped", error=self._dropped)
 
     def _plan(self, generation: int) -> list[Slice]:
-        if self._node_uid is None:
-            self._node_uid = self._kube.get(NODES, self._node)["metadata"]["uid"]
-            self._kubernetes = _minor_version(self._kube)
         inventory, problems = self._inventory, dict(self._inventory.problems)
         devices = inventory.devices
         if not self._taints_kept:
@@ -167,9 +162,9 @@ class Publisher:
             self._driver,
             devices,
             problems,
-            node_uid=self._node_uid,
+            node_uid=self._kube.get(NODES, self._node)["metadata"]["uid"],  # another if it registered anew
             generation=generation,
-            kubernetes=self._kubernetes,
+            kubernetes=_minor_version(self._kube),
         )
 
     def _write(self, body: Slice, old: Slice | None) -> Slice:

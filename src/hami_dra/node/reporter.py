@@ -41,6 +41,7 @@ class Reporter:
         self._driver = driver
         self._clock = clock
         self._refused: queue.Queue[Callable[[], None]] = queue.Queue(MOST_WAITING)
+        self._lock = threading.Lock()
         self._said: dict[tuple[str, str], float] = {}
         self._ready: dict[str, tuple[float, ClaimRef, Sequence[Granted]]] = {}  # by uid, oldest first
         self._writes_status = True
@@ -53,7 +54,10 @@ class Reporter:
             self.write_due()
 
     def write_due(self) -> None:
-        """Write the status of claims that have been ready for a while."""
+        """Write what is to be said by now: refusals, and the status of claims that are ready for a while."""
+        with suppress(queue.Empty):
+            while True:
+                self._try(self._refused.get_nowait())
         for uid, (due, ref, granted) in list(self._ready.items()):
             if due > self._clock():
                 return
@@ -71,12 +75,14 @@ class Reporter:
 
     def refused(self, ref: ClaimRef, reason: str, message: str) -> None:
         """Say on the Pods that wait for the claim why it was refused."""
-        now = self._clock()
-        self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S}
-        if (ref.uid, reason) not in self._said:
+        with self._lock:
+            now = self._clock()
+            self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S}
+            if (ref.uid, reason) in self._said:
+                return
             self._said[ref.uid, reason] = now
-            with suppress(queue.Full):
-                self._refused.put_nowait(partial(self._tell_pods, ref, reason, message))
+        with suppress(queue.Full):
+            self._refused.put_nowait(partial(self._tell_pods, ref, reason, message))
 
     def _try(self, work: Callable[[], None]) -> None:
         try:
@@ -86,6 +92,8 @@ class Reporter:
 
     def _tell_pods(self, ref: ClaimRef, reason: str, message: str) -> None:
         claim = self._kube.get(RESOURCE_CLAIMS, ref.name, ref.namespace)
+        if claim["metadata"]["uid"] != ref.uid:
+            return  # another claim of that name by now, and its Pods wait for nothing of this one
         pods = users(claim)
         log.info("telling the Pods", **ref.fields, pods=[pod["name"] for pod in pods], reason=reason)
         for pod in pods:

@@ -148,6 +148,25 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     until(lambda: running.problem is None)
 
 
+def test_an_api_server_that_comes_back_with_our_slices_as_they_were_is_no_problem_any_more(
+    kube: FakeKube, running: Publisher
+) -> None:
+    kube.fail_on = ("list", "resourceslices", 1)
+    kube.end_watches()
+    until(lambda: running.problem)
+    until(lambda: running.problem is None, "the plugin to be ready again", 10)
+    assert slices(kube)[0]["spec"]["pool"]["generation"] == 1
+
+
+def test_a_node_that_is_registered_anew_owns_its_slices_again(kube: FakeKube, running: Publisher) -> None:
+    """kubectl delete node: the garbage collector takes all that the former Node owned."""
+    kube.delete(NODES, NODE)
+    kube.create(NODES, {"metadata": {"name": NODE}})
+    kube.delete(RESOURCE_SLICES, slices(kube)[0]["metadata"]["name"])
+    (item,) = until(lambda: slices(kube))
+    assert item["metadata"]["ownerReferences"][0]["uid"] == kube.get(NODES, NODE)["metadata"]["uid"]
+
+
 def test_a_watch_that_fell_too_far_behind_begins_anew_and_is_no_failure(
     kube: FakeKube, running: Publisher
 ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import sys
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,21 +50,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def reporter(kube: FakeKube, clock: Clock) -> Iterator[Reporter]:
-    one, stop = Reporter(kube, DRIVER, clock), threading.Event()
-    thread = threading.Thread(target=one.run, args=(stop,))
-    thread.start()
-    yield one
-    stop.set()
-    thread.join()
+def reporter(kube: FakeKube, clock: Clock) -> Reporter:
+    return Reporter(kube, DRIVER, clock)
 
 
 def settled(reporter: Reporter, clock: Clock) -> None:
     """What was reported is written, and what was prepared has been so for a while."""
     clock.now += 10
-    done = threading.Event()
-    reporter._refused.put(done.set)
-    assert done.wait(5)
     reporter.write_due()
 
 
@@ -132,6 +124,35 @@ def test_a_later_claim_of_the_same_name_is_not_written_about(
     kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
     settled(reporter, clock)
     assert "devices" not in kube.get(RESOURCE_CLAIMS, "half", "default")["status"]
+
+
+def test_pods_of_a_later_claim_of_the_same_name_hear_nothing_of_a_refusal(
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
+) -> None:
+    kube.delete(RESOURCE_CLAIMS, "half", "default")
+    later = claim("half", share())
+    later["status"]["reservedFor"] = [{"resource": "pods", "name": "third", "uid": "3"}]
+    kube.create(RESOURCE_CLAIMS, later, "default")
+    reporter.refused(ref, "UidMismatch", "is gone")
+    settled(reporter, clock)
+    assert events(kube) == []
+
+
+def test_however_many_causes_come_at_once_each_is_told_once(
+    reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
+) -> None:
+    causes = [f"Cause{at}" for at in range(200)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda cause: reporter.refused(ref, cause, ""), causes))
+    finally:
+        sys.setswitchinterval(before)
+    for cause in causes:
+        reporter.refused(ref, cause, "")
+    settled(reporter, clock)
+    assert sorted(events(kube)) == sorted((pod, cause) for pod in ("first", "second") for cause in causes)
 
 
 def test_an_api_server_that_is_away_holds_up_nobody(
