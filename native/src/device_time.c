@@ -28,7 +28,7 @@ static bool make_event(CUevent *event) {
     return *event || lane_driver.cuEventCreate(event, CU_EVENT_DEFAULT) == CUDA_SUCCESS;
 }
 
-bracket *device_time_begin(meter *of, CUstream stream) {
+bracket *device_time_begin(meter *of, CUstream stream, bool idle) {
     bracket *self = lanes_usable() ? lanes_take_bracket(of) : NULL;
     if (!self) return NULL;
     CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
@@ -39,7 +39,7 @@ bracket *device_time_begin(meter *of, CUstream stream) {
         device_time_cancel(self);
         return NULL;
     }
-    self->launched_at = meter_now();
+    self->launched_at = idle ? meter_now() : 0;
     return self;
 }
 
@@ -78,10 +78,9 @@ static void start_thread(void) {
 }
 
 void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place) {
-    uint64_t now = meter_now();
+    /* On an idle stream `start` has passed, and the device waited for the launch. */
+    self->idle_ns = self->launched_at ? meter_now() - self->launched_at : 0;
     CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
-    /* The stream was idle when `start` passed: the device then waited for the launch. */
-    bool idle = lane_driver.cuEventQuery(self->start) == CUDA_SUCCESS;
     bool recorded = lane_driver.cuEventRecord(self->end, stream) == CUDA_SUCCESS;
     lanes_relax(mode);
     if (!recorded) {
@@ -89,7 +88,6 @@ void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepai
         return;
     }
     self->what = what, self->prepaid = prepaid, self->place = place;
-    self->idle_ns = idle ? now - self->launched_at : 0;
     self->started = self->ended = false;
     self->start_at = LANE_SOMEWHERE_NS;
     atomic_store(&self->state, RUNNING);

@@ -10,9 +10,9 @@
 
 typedef struct bracket bracket;
 
-/* Before work is launched on STREAM (a real handle or one of the constants): begin to measure it. NULL when
- * it cannot be measured. */
-bracket *device_time_begin(meter *self, CUstream stream);
+/* Before work is launched on STREAM (a real handle or one of the constants), which is IDLE or not: begin to
+ * measure it. NULL when it cannot be measured. */
+bracket *device_time_begin(meter *self, CUstream stream, bool idle);
 
 /* After the launch. PREPAID ns were billed for it, as the PLACE-th in the order of submission. */
 void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place);

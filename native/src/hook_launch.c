@@ -96,9 +96,8 @@ static meter *meter_of_context(void) {
 /* On an idle stream a launch's way to the device lies between its events, and short work would seem longer
  * than it is: measure one of the next, which has work in front of it. A program that waits for each of its
  * launches has none such. */
-static bool put_off(const launch *self) {
-    if (device_time_idle(self->stream))
-        return atomic_fetch_add(&self->meter->put_off, 1) % (PUT_OFF_MOST + 1) != PUT_OFF_MOST;
+static bool put_off(const launch *self, bool idle) {
+    if (idle) return atomic_fetch_add(&self->meter->put_off, 1) % (PUT_OFF_MOST + 1) != PUT_OFF_MOST;
     atomic_store(&self->meter->put_off, 0);
     return false;
 }
@@ -110,13 +109,13 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
         return;
     }
     meter_wait(self->meter, device_time_look);
-    bool later = counted && put_off(self);
+    bool idle = device_time_idle(self->stream), later = counted && put_off(self, idle);
     if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);
     meter_bill(self->meter, later);
     if (later) return;
     self->prepaid = known;
     self->place = meter_prepay(self->meter, known);
-    self->bracket = device_time_begin(self->meter, self->stream);
+    self->bracket = device_time_begin(self->meter, self->stream, idle);
     /* What cannot be measured is charged as it was known or guessed. */
     if (!self->bracket) meter_settle(self->meter, known, known, true, self->place);
 }

@@ -22,7 +22,8 @@ typedef struct bracket {
     CUevent start, end;
     cost *what;
     uint64_t prepaid, place;
-    uint64_t launched_at, idle_ns; /* host time; what the device waited for us after `start` */
+    uint64_t launched_at; /* host time, where the stream was idle; 0 where it was not */
+    uint64_t idle_ns;     /* what the device waited for us after `start` */
     /* Of the thread that looks. */
     bool started, ended;
     uint64_t start_at, length; /* device time */
