@@ -1,16 +1,18 @@
-"""Kills a plugin's driver at each of its writes and looks what the next one makes of it: crash_points FOLDER.
+"""Kills a plugin's driver at each of its writes, or fills the disk: crash_points FOLDER.
 
-Each attempt is a child process: its calls that change the disk are counted, and at one of them it dies by
-SIGKILL, before or after the call. A second child starts as after a restart. Prints one JSON object: the
-calls by operation, and what went wrong, if anything.
+Each attempt is a child process: its calls that change the disk are counted, and at one of them, before or
+after the call, it dies by SIGKILL, or from then on there is no space. A second child starts as after a
+restart, with space again. Prints one JSON object: the calls by operation, and what went wrong, if anything.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -21,12 +23,15 @@ from typing import Any
 from hami_dra import log
 from hami_dra.kube import NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
+from hami_dra.model.errors import HamiError
 from hami_dra.node import files, sweep
 from hami_dra.node.driver import NodeDriver
 from tests.support.cards import A10, NODE, SECOND, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
-CALLS = ("open", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "posix_fallocate")
+CALLS = ("open", "rename", "link", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "posix_fallocate")
+NEED_SPACE = {"open", "rename", "link", "exchange", "mkdir", "posix_fallocate"}
+HOW = ("killed", "full")
 
 
 class Node:
@@ -55,27 +60,40 @@ class Node:
         return [str(path.relative_to(self.state.parent)) for path in found]
 
 
-def die_at(point: int, after: bool, seen: Path) -> None:
-    """Wrap the calls that change the disk, and die at the one with number POINT, which is written to SEEN."""
+def break_at(point: int, after: bool, how: str, seen: Path) -> None:
+    """Wrap the calls that change the disk. Before or AFTER the one with number POINT, which is written to
+    SEEN, the process dies ("killed") or the disk is "full"."""
     count = itertools.count()
 
     def wrapped(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def counted(*args: Any, **options: Any) -> Any:
-            reads = name == "open" and not args[1] & os.O_CREAT
-            if reads or next(count) != point:
+            if name == "open" and not args[1] & os.O_CREAT:
                 return call(*args, **options)
-            seen.write_text(f"{name} {Path(str(args[0])).name}")
-            try:
-                return call(*args, **options) if after else None
-            finally:
-                os.kill(os.getpid(), signal.SIGKILL)
+            at = next(count)
+            if at == point:
+                seen.write_text(f"{name} {Path(str(args[0])).name}")
+            if at >= point + after:
+                no_more(name, how)
+            done = call(*args, **options)
+            if at == point and after:
+                no_more("", how)
+            return done
 
         return counted
 
     for name in CALLS:
         setattr(os, name, wrapped(name, getattr(os, name)))
     files._exchange = wrapped("exchange", files._exchange)
+
+
+def no_more(name: str, how: str) -> None:
+    """From now on the process is dead, or calls that need space fail, and writes into open files."""
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    if name in NEED_SPACE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def in_child(action: Callable[[], Any]) -> int:
@@ -104,6 +122,10 @@ def operations(node: Node) -> dict[str, tuple[Callable[[], Any], Callable[[], An
         prepare()
         shutil.rmtree(node.cdi)
 
+    def damaged() -> None:
+        prepare()
+        (node.state / "checkpoint.json").write_text("{")
+
     def gone() -> None:
         prepare()
         node.driver().unprepare(node.neighbour)
@@ -114,6 +136,7 @@ def operations(node: Node) -> dict[str, tuple[Callable[[], Any], Callable[[], An
         "prepare again": (rebooted, prepare),
         "unprepare": (prepare, lambda: node.driver().unprepare(node.mine)),
         "restore": (rebooted, lambda: node.driver().restore()),
+        "rebuild": (damaged, lambda: node.driver().restore()),
         "sweep": (gone, lambda: sweep.sweep(node.driver(), FakeKube())),
     }
 
@@ -125,15 +148,17 @@ def main(folder: Path) -> None:
     for name in operations(Node(folder / "names")):
         points[name] = []
         for point in itertools.count():
-            written = [attempt(folder, name, point, after, wrong) for after in (False, True)]
+            written = [
+                attempt(folder, name, point, after, how, wrong) for after in (False, True) for how in HOW
+            ]
             if "" in written:
                 break
             points[name].append(written[0])
     print(json.dumps({"points": points, "wrong": wrong}))
 
 
-def attempt(folder: Path, name: str, point: int, after: bool, wrong: list[str]) -> str:
-    """Kill operation NAME at one point; the call that it died at, empty when it has no such point."""
+def attempt(folder: Path, name: str, point: int, after: bool, how: str, wrong: list[str]) -> str:
+    """Break operation NAME at one point; the call that it broke at, empty when it has no such point."""
     shutil.rmtree(folder / "node", ignore_errors=True)
     node = Node(folder / "node")
     arrange, act = operations(node)[name]
@@ -141,30 +166,34 @@ def attempt(folder: Path, name: str, point: int, after: bool, wrong: list[str]) 
     seen = folder / "seen"
     seen.write_text("")
 
-    def killed() -> None:
-        die_at(point, after, seen)
-        act()
+    def broken() -> None:
+        break_at(point, after, how, seen)
+        try:
+            act()
+        except (OSError, HamiError):
+            if how == "killed":
+                raise
 
-    status = in_child(killed)
+    status = in_child(broken)
     call = seen.read_text()
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        wrong.append(f"{name} failed without being killed")
+        wrong.append(f"{name} failed by a defect")
     elif call and in_child(functools.partial(converge, node, name)):
-        wrong.append(f"{name} killed {'after' if after else 'before'} {call} ({point})")
+        wrong.append(f"{name}: {how} {'after' if after else 'before'} {call} ({point})")
     return call
 
 
 def converge(node: Node, name: str) -> None:
     """The plugin starts again, kubelet asks again, and in the end nothing is left over."""
     driver = node.driver()
-    if not driver.checkpoint.load().keys() <= {node.neighbour.uid, node.mine.uid}:
+    if not driver.load().keys() <= {node.neighbour.uid, node.mine.uid}:
         raise AssertionError("the checkpoint has a stranger")
     driver.restore()
     assert driver.checkpoint.load().keys() <= driver.cdi.uids(), "a prepared claim without its CDI file"
     if name != "sweep":
         neighbour = next(iter(driver.checkpoint.load()[node.neighbour.uid].shares))
         assert (driver.folders.path(neighbour.share_id) / "limits").is_file()
-    if name in ("prepare", "prepare again", "restore"):
+    if name in ("prepare", "prepare again", "restore", "rebuild"):
         driver.prepare(node.mine)
         driver.prepare(node.neighbour)
         assert len(driver.cdi.uids()) == 2

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -53,10 +54,15 @@ class Checkpoint:
         """Remove what a plugin left that was killed while it saved."""
         tidy(self._path)
 
-    def set_aside(self) -> Path:
-        """Move a damaged file out of the way, for a person to look at; return where it is now."""
-        kept = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-        self._path.rename(kept)
+    def replace_damaged(self, claims: Mapping[str, PreparedClaim]) -> Path:
+        """As `save`, and keep the damaged file for a person to look at; return where it is now.
+
+        It goes only as the new one comes: without a file, whoever loads takes it that nothing is prepared.
+        """
+        kept = self._path.with_name(f"{self._path.name}.damaged-{self._path.stat().st_mtime_ns}")
+        with suppress(FileExistsError):  # from the last try, which found the disk full
+            os.link(self._path, kept)
+        self.save(claims)
         return kept
 
 

@@ -161,8 +161,7 @@ class NodeDriver:
             return self.checkpoint.load()
         except errors.StateError as problem:
             claims = self._from_api()
-            kept = self.checkpoint.set_aside()
-            self.checkpoint.save(claims)
+            kept = self.checkpoint.replace_damaged(claims)
             log.error("checkpoint rebuilt", error=str(problem), kept=str(kept), claims=len(claims))
             if found is not None:
                 text = f"{problem}; kept as {kept.name}, {len(claims)} claims taken from the API"

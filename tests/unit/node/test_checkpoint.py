@@ -51,9 +51,28 @@ def test_a_damaged_file_is_told_apart_and_set_aside(tmp_path: Path) -> None:
     path.write_bytes(checkpoint.encode({"uid": CLAIM}).replace(b"half", b"hall"))
     with pytest.raises(StateError, match=r"checkpoint\.json: the checksum does not match"):
         file.load()
-    kept = file.set_aside()
-    assert kept.is_file()
+    kept = file.replace_damaged({})
+    assert b"hall" in kept.read_bytes()
     assert file.load() == {}
+
+
+def test_a_damaged_file_is_kept_once_and_stays_in_its_place_until_there_is_space_for_another(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.json"
+    path.write_bytes(b"{")
+    file = checkpoint.Checkpoint(path)
+    in_the_way = tmp_path / ".checkpoint.json.tmp"
+    in_the_way.mkdir()
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"checkpoint\.json\.tmp"):
+            file.replace_damaged({"uid": CLAIM})
+        with pytest.raises(StateError):
+            file.load()
+    in_the_way.rmdir()
+    file.replace_damaged({"uid": CLAIM})
+    assert file.load() == {"uid": CLAIM}
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
 @given(st.binary(max_size=300))

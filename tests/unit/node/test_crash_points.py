@@ -1,4 +1,4 @@
-"""Killed at whichever write, the plugin finds back: no neighbour is touched, nothing is left over."""
+"""Killed at whichever write, or out of space from there on, the plugin finds back and leaves nothing over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).parents[3]
 MEMORY = "/dev/shm"  # hundreds of attempts
 
 
-def test_killed_before_and_after_every_write_the_next_plugin_converges() -> None:
+def test_killed_or_without_space_before_and_after_every_write_the_next_plugin_converges() -> None:
     where = MEMORY if Path(MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(dir=where, prefix="hami-crash-") as folder:
         done = subprocess.run(

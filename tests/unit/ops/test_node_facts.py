@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_told_and_its_shares_are_not_called_orphans(plac
     assert "checkpoint" in found.checkpoint_problem
     assert found.orphans == []
     assert found.set_aside == []
-    Checkpoint(path).set_aside()
+    Checkpoint(path).replace_damaged({})
     assert len(seen(places).set_aside) == 1
 
 
