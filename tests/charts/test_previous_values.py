@@ -40,3 +40,18 @@ def test_every_value_of_the_previous_release_still_has_its_name(render: Render, 
     written = {"dra": {"enabled": True}, "hami-dra": yaml.safe_load(DEFAULTS)}
     values.write_text(yaml.safe_dump(written))
     assert render("--values", str(values)).kind("DaemonSet")
+
+
+def test_an_upgrade_that_reuses_values_from_before_a_setting_existed_renders(render: Render) -> None:
+    """`helm upgrade --reuse-values` hands the new templates the old values, without what is new."""
+    new = [
+        *("global.commonLabels", "hami-dra.networkPolicy", "hami-dra.webhook.topologySpreadConstraints"),
+        *(
+            f"hami-dra.{part}.{key}"
+            for part in ("webhook", "monitor")
+            for key in ("podLabels", "podAnnotations")
+        ),
+        *(f"hami-dra.drivers.nvidia.daemonSet.{key}" for key in ("podLabels", "podAnnotations")),
+    ]
+    without = ",".join(f"{key}=null" for key in new)
+    assert render("--set", without) == render()
