@@ -29,9 +29,9 @@ def slices(nodes=NODES, device=SHARED):
 @pytest.fixture
 def verify(tmp_path):
     """Run verify.yml; the output."""
+    machine = Machine(tmp_path)
 
-    def run(rollout="exit 0", published="", pod=CONVERTED, fails=True):
-        machine = Machine(tmp_path)
+    def run(*arguments, rollout="exit 0", published="", pod=CONVERTED, fails=True):
         (tmp_path / "slices").write_text(published or slices())
         machine.program(
             "kubectl",
@@ -39,10 +39,10 @@ def verify(tmp_path):
 case $* in
 *rollout*) {rollout} ;;
 *resourceslices*) cat {tmp_path}/slices ;;
-create*) cat >/dev/null; echo '{pod}' ;;
+create*) cat >{tmp_path}/asked; echo '{pod}' ;;
 esac""",
         )
-        return machine.play(ROOT / "playbooks/verify.yml", inventory=INVENTORY, fails=fails)
+        return machine.play(ROOT / "playbooks/verify.yml", *arguments, inventory=INVENTORY, fails=fails)
 
     return run
 
@@ -74,3 +74,34 @@ def test_a_rollout_that_keeps_its_promises_is_looked_at_and_nothing_else(verify)
 )
 def test_a_promise_that_is_not_kept_is_told_with_where_to_look(verify, wrong, said):
     assert f"cluster: {said}" in verify(**wrong)
+
+
+def values(**chart):
+    return "--extra-vars=" + json.dumps({"hami_values": {"hami-dra": chart}})
+
+
+def test_admission_is_asked_with_the_resource_names_of_the_release(verify, tmp_path):
+    names = {"resourceName": "example.com/gpu", "resourceMem": "example.com/memory"}
+    verify(values(**names), fails=False)
+    [container] = json.loads((tmp_path / "asked").read_text())["spec"]["containers"]
+    assert container["resources"]["limits"] == {
+        "example.com/gpu": 1,
+        "example.com/memory": 1024,
+        "nvidia.com/gpucores": 10,
+    }
+    said = verify(values(**names), pod='{"spec": {}}')
+    assert "the webhook did not turn example.com/gpu into a claim" in said
+
+
+def test_what_the_values_switch_off_is_not_missed(verify):
+    """A release for native claims only has no webhook, one for other families only no plugin for NVIDIA."""
+    verify(values(webhook={"enabled": False}), pod='{"spec": {}}', fails=False)
+    verify(
+        values(drivers={"nvidia": {"enabled": False}}), rollout="exit 1", published=slices([]), fails=False
+    )
+
+
+def test_a_release_of_another_name_and_namespace_is_looked_for_under_them(verify):
+    named = json.dumps({"dra_release_name": "gpus", "dra_release_namespace": "infra"})
+    said = verify(f"--extra-vars={named}", rollout="exit 1")
+    assert "DaemonSet infra/gpus-dra-driver-kubelet-plugin is not ready" in said
