@@ -6,6 +6,7 @@ roles, attributes, parameters and checks is read from their source when it is bu
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -62,6 +63,10 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Title, folder whose other pages follow, and the pages that come first, in this order."""
 
 
+COPIED = {REPO / "SECURITY.md": "security.md", REPO / "CHANGELOG.md": "changelog.md"}
+"""Files beside docs/, and the pages of the site that they are."""
+
+
 def on_config(config: Any) -> Any:
     """Order the navigation; pages that no section knows go to the last one."""
     made = generated()
@@ -92,6 +97,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         target = (folder / link[1]).resolve()
         if target.is_relative_to(REPO / "docs") or not target.exists():
             return link[0]
+        if target in COPIED:
+            return f"]({os.path.relpath(REPO / 'docs' / COPIED[target], folder)}"
         return f"]({config.repo_url}/blob/main/{target.relative_to(REPO)}"
 
     return re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
@@ -102,6 +109,5 @@ def generated() -> dict[str, str]:
     return {
         **reference.pages(),
         **troubleshooting.pages(),
-        "security.md": (REPO / "SECURITY.md").read_text(),
-        "changelog.md": (REPO / "CHANGELOG.md").read_text(),
+        **{page: source.read_text() for source, page in COPIED.items()},
     }
