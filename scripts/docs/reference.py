@@ -22,12 +22,12 @@ CHART = REPO / "charts/hami"
 ATTRIBUTES = {
     "architecture": "generation of the chip",
     "brand": "NVML's brand",
-    "cudaComputeCapability": "what the chip can do",
-    "cudaDriverVersion": "newest CUDA that the driver serves",
-    "driverVersion": "the driver",
+    "cudaComputeCapability": "CUDA compute capability of the chip",
+    "cudaDriverVersion": "newest CUDA version that the driver supports",
+    "driverVersion": "version of the driver",
     "minor": "number in `/dev/nvidia<minor>`",
-    "migMode": "`enabled` or `disabled`, on cards that can be cut",
-    "nvlinkPeers": "PCI addresses of what its NVLinks lead to: cards, or the switches of a fabric",
+    "migMode": "`enabled` or `disabled`, on cards that support MIG",
+    "nvlinkPeers": "PCI addresses at the other ends of its NVLinks: cards, or the switches of a fabric",
     "pcieBusID": "address on the PCI bus",
     "productName": "as the driver calls it",
     "resource.kubernetes.io/pciBusID": "the same, under the name that all drivers use",
@@ -36,7 +36,7 @@ ATTRIBUTES = {
     "serial": "serial number, with `drivers.nvidia.publishSerial`",
     "type": "`hami-gpu`: a card that is shared by memory and cores",
     "uuid": "the card's identity; limits are keyed by it",
-    "numaNode": "memory node of the host that it is nearest to",
+    "numaNode": "the nearest NUMA node of the host",
 }
 
 
@@ -54,8 +54,8 @@ def pages() -> dict[str, str]:
 def _commands() -> str:
     parts = [
         "# Commands\n",
-        "Everything that `hami` does; `kubectl hami` is the same. Exit codes: 0 fine, 1 found something "
-        "wrong or refused the input, 2 could not look.\n",
+        "All commands of `hami`, which also works as `kubectl hami`. Exit codes: 0 all is well, 1 something "
+        "is wrong or the input was refused, 2 the command could not find out.\n",
     ]
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
@@ -86,8 +86,8 @@ def _values() -> str:
         [
             "# Chart values",
             "",
-            "In the chart `hami` all of these stand below `hami-dra:`; `dra.enabled=true` is asked for. A "
-            "key that does not exist is refused, and so are values that contradict each other.",
+            "In the chart `hami` all of these are under `hami-dra:`, except `global`; `dra.enabled=true` is "
+            "required. Unknown keys and contradictory values are refused.",
             "",
             "| value | default | meaning |",
             "|---|---|---|",
@@ -145,7 +145,7 @@ def _roles() -> str:
         for role in found
         if (role / "README.md").is_file()
     ]
-    head = "# Roles\n\nOf the Ansible collection, in the order in which `playbooks/site.yml` uses them.\n"
+    head = "# Roles\n\nThe collection's roles, in the order in which `playbooks/site.yml` uses them.\n"
     return head + "\n" + "\n".join(body)
 
 
@@ -207,8 +207,8 @@ def _parameters() -> str:
             "|---|---|---|",
             *rows,
             "",
-            "An unknown field or value is refused, with its path. `enforcement: none` counts in a "
-            "DeviceClass only: who may use a class decides whom you trust.",
+            "An unknown field or value is refused, with its path. `enforcement: none` works in a DeviceClass "
+            "only, so that nobody who may write a claim can remove its limit.",
             "",
         ]
     )

@@ -6,17 +6,18 @@ from hami_dra.ops.checks import CHECKS, Check
 
 INDEX = """# Troubleshooting
 
-`hami doctor` looks at all of this, and names the page. From a laptop a kubeconfig is enough; on a node it
-looks at the host's own files too.
+`hami doctor` checks all of this and names the page that helps. On a laptop it needs only a kubeconfig; on
+a node it also checks the host's own files.
 
 <!-- run: cluster, exit any -->
 ```
 hami doctor
 ```
 
-For one Pod that waits, `hami explain POD` says why. For an alert, see its [runbook](../runbooks/index.md).
+If a single Pod is waiting, `hami explain POD` says why. For an alert, see its
+[runbook](../runbooks/index.md).
 
-| check | expected | when it is not so |
+| check | expected | otherwise |
 |---|---|---|
 """
 
@@ -41,9 +42,9 @@ def _page(check: Check) -> str:
 
 {check.why}
 
-## Mend it
+## Fix it
 
 {mend}
 
-Then let `hami doctor` look again.
+Then run `hami doctor` again.
 """

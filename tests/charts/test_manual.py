@@ -19,7 +19,7 @@ EXPLAINED_BY_ITS_NAME = {
     "resources",
     "registry",
 }
-EXPLAINED_BY_ITS_NAME |= {"repository", "podAnnotations"}
+EXPLAINED_BY_ITS_NAME |= {"repository"}
 
 
 def keys_with_their_comments() -> Iterator[tuple[str, str]]:

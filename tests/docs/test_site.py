@@ -42,7 +42,7 @@ def test_each_check_of_the_doctor_has_its_page_with_its_remedy(site):
     for check in CHECKS:
         page = (site / "troubleshooting" / check.id / "index.html").read_text()
         assert check.id in page
-        assert "Mend it" in page
+        assert "Fix it" in page
 
 
 def test_every_page_can_be_reached_from_the_navigation(site):
