@@ -16,7 +16,7 @@
 #include "../include/ledger.h"
 
 enum {
-    BURST_NS = 20000000,       /* of idle time that a share may make up for */
+    BURST_NS = 50000000,       /* of idle time that a share may make up for */
     OVERDRAFT_NS = 2000000,    /* of device time that may be submitted before it is paid for */
     AHEAD_NS = 2000000,        /* of device time that may wait in the driver's queues */
     LONG_NS = 250000,          /* work from here on is measured each time, shorter work now and then */
