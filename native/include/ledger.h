@@ -29,7 +29,7 @@
 typedef struct {
     _Atomic uint64_t used;         /* bytes that this process holds, and a flag */
     _Atomic uint64_t pending;      /* bytes that it is asking for, and a flag */
-    _Atomic uint32_t pid;          /* in its own PID namespace; for people, never compared */
+    _Atomic uint32_t pid;          /* in its own PID namespace; another one here: the slot is lost */
     _Atomic uint32_t active_s;     /* CLOCK_MONOTONIC in seconds when it last computed; 0 never */
     _Atomic uint64_t refused;      /* allocations that did not fit */
     _Atomic uint64_t compute_ns;   /* device time that it used */

@@ -120,12 +120,16 @@ CUDA_API CUresult cuCtxGetApiVersion(CUcontext context, unsigned *version) {
     *version = 3020;
     return CUDA_SUCCESS;
 }
-CUDA_API CUresult cuCtxSynchronize(void) {
-    CUDA_ENTER_CONTEXT(context, true);
+CUDA_API CUresult cuCtxSynchronize_v2(CUcontext context) {
+    CUDA_ENTER(context);
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
     cuda_pools_shrink(context->device);
     return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuCtxSynchronize(void) {
+    CUDA_ENTER_CONTEXT(context, true);
+    return cuCtxSynchronize_v2(context);
 }
 CUDA_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
     CUDA_ENTER(true);

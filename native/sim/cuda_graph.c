@@ -165,6 +165,11 @@ CUDA_API CUresult cuGraphInstantiate_v2(CUgraphExec *executable, CUgraph graph, 
     (void)node, (void)log, (void)size;
     return instantiate(executable, graph);
 }
+CUDA_API CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, CUgraphNode *node, char *log,
+                                     size_t size) {
+    (void)node, (void)log, (void)size;
+    return instantiate(executable, graph);
+}
 CUDA_API CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph,
                                               unsigned long long flags) {
     (void)flags;
@@ -222,6 +227,32 @@ static CUresult on_cuStreamIsCapturing(CUstreamCaptureStatus *status, CUstream s
     *status = stream->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
     return CUDA_SUCCESS;
 }
+static CUresult on_cuStreamBeginCapture(CUstream stream) {
+    return on_cuStreamBeginCapture_v2(CU_STREAM_CAPTURE_MODE_GLOBAL, stream);
+}
+/* What is captured is added to a graph of the program's. */
+static CUresult on_cuStreamBeginCaptureToGraph(CUgraph graph, const CUgraphNode *before, const void *edges,
+                                               size_t count, CUstreamCaptureMode mode, CUstream stream) {
+    (void)before, (void)edges, (void)count, (void)mode;
+    if (!graph) return CUDA_ERROR_INVALID_VALUE;
+    if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
+    stream->capture = graph;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuStreamBeginCapture(CUstream stream) {
+    CUDA_ENTER(true);
+    CUstream resolved = cuda_stream(stream, false);
+    return resolved ? on_cuStreamBeginCapture(resolved) : CUDA_ERROR_INVALID_CONTEXT;
+}
+CUDA_API CUresult cuStreamBeginCapture_ptsz(CUstream stream) {
+    CUDA_ENTER(true);
+    CUstream resolved = cuda_stream(stream, true);
+    return resolved ? on_cuStreamBeginCapture(resolved) : CUDA_ERROR_INVALID_CONTEXT;
+}
+CUDA_BOTH(cuStreamBeginCaptureToGraph, _ptsz,
+          (CUstream stream, CUgraph graph, const CUgraphNode *before, const void *edges, size_t count,
+           CUstreamCaptureMode mode),
+          stream, graph, before, edges, count, mode)
 CUDA_BOTH(cuStreamBeginCapture_v2, _ptsz, (CUstream stream, CUstreamCaptureMode mode), stream, mode)
 CUDA_BOTH(cuStreamEndCapture, _ptsz, (CUstream stream, CUgraph *graph), stream, graph)
 CUDA_BOTH(cuStreamIsCapturing, _ptsz, (CUstream stream, CUstreamCaptureStatus *status), stream, status)

@@ -67,6 +67,22 @@ CUDA_BOTH(cuLaunchKernelEx, _ptsz,
           (const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra),
           config ? config->hStream : NULL, config, f, parameters, extra)
 
+/* One kernel on several cards, each by its own stream. */
+CUDA_API CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned count,
+                                                       unsigned flags) {
+    (void)flags;
+    CUDA_ENTER(list && count);
+    CUresult result = CUDA_SUCCESS;
+    for (const CUDA_LAUNCH_PARAMS *one = list; result == CUDA_SUCCESS && one < list + count; one++) {
+        CUstream resolved = cuda_stream(one->hStream, false);
+        if (!resolved) return CUDA_ERROR_INVALID_CONTEXT;
+        result = launch(one->function, (unsigned[]){one->gridDimX, one->gridDimY, one->gridDimZ},
+                        (unsigned[]){one->blockDimX, one->blockDimY, one->blockDimZ}, resolved,
+                        one->kernelParams, NULL);
+    }
+    return result;
+}
+
 /* Launches as before CUDA 4: the shape of a block and the parameters are set on the function. */
 CUDA_API CUresult cuFuncSetBlockShape(CUfunction f, int x, int y, int z) {
     CUDA_ENTER(f && x > 0 && y > 0 && z > 0);

@@ -168,6 +168,14 @@ CUDA_API CUresult cuLibraryLoadData(CUlibrary *library, const void *image, int *
     CUDA_ENTER(library && image);
     return load((CUmodule *)library, loading_mode() == EAGER ? cuda_current() : NULL, size_of(image));
 }
+CUDA_API CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path, int *jit, void **jit_values,
+                                        unsigned jit_count, int *options, void **values, unsigned count) {
+    (void)jit, (void)jit_values, (void)jit_count, (void)options, (void)values, (void)count;
+    struct stat file;
+    CUDA_ENTER(library && path);
+    if (stat(path, &file) != 0) return CUDA_ERROR_FILE_NOT_FOUND;
+    return load((CUmodule *)library, loading_mode() == EAGER ? cuda_current() : NULL, (uint64_t)file.st_size);
+}
 CUDA_API CUresult cuLibraryUnload(CUlibrary library) { return cuModuleUnload((CUmodule)library); }
 CUDA_API CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
     return cuModuleGetFunction((CUfunction *)kernel, (CUmodule)library, name);
@@ -181,12 +189,20 @@ CUDA_API CUresult cuLibraryGetModule(CUmodule *module, CUlibrary library) {
     *module = (CUmodule)library;
     return result;
 }
+CUDA_API CUresult cuLibraryGetGlobal(CUdeviceptr *pointer, size_t *size, CUlibrary library,
+                                     const char *name) {
+    return cuModuleGetGlobal_v2(pointer, size, (CUmodule)library, name);
+}
 CUDA_API CUresult cuKernelGetFunction(CUfunction *function, CUkernel kernel) {
     CUDA_ENTER(function && kernel);
     *function = (CUfunction)kernel;
     return CUDA_SUCCESS;
 }
 
+CUDA_API CUresult cuFuncLoad(CUfunction function) {
+    CUDA_ENTER(function);
+    return cuda_code_use(function);
+}
 CUDA_API CUresult cuFuncGetModule(CUmodule *module, CUfunction function) {
     CUDA_ENTER(module && function);
     *module = function->module;

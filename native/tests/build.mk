@@ -2,7 +2,7 @@
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
 POLICY      := src/ledger.c src/ledger_guard.c src/limits.c src/budget.c src/charges.c src/physical.c src/image.c src/code.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments unchanged oracle)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks unchanged oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
@@ -21,6 +21,9 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c src/ledger_guard.c $(TEST_DE
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 
 $(addprefix $(TEST_OUT)/,storm lookup arguments unchanged): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
+$(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) src/hooks.def $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/storm-linked: tests/storm.c $(wildcard src/*.c) $(TEST_DEPS)
