@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.kube.kinds import EVENTS
-from hami_dra.model.errors import DriverError
+from hami_dra.model.errors import DriverError, StateError
 from hami_dra.node import process
 from hami_dra.node.plugin import Config
 from hami_dra.node.process import Process
@@ -169,6 +171,42 @@ def test_a_family_whose_driver_is_late_joins_later_and_keeps_nobody_waiting(
     kubelet_of(GPU)
     until(lambda: len(kube.list(RESOURCE_SLICES)[0]) == 2)
     until(lambda: check(port, "readiness") == "SERVING")
+
+
+def test_a_late_family_whose_checkpoint_is_damaged_waits_for_the_api_server(
+    start_all: StartAll,
+    kubelet_of: KubeletOf,
+    monkeypatch: pytest.MonkeyPatch,
+    kube: FakeKube,
+    config: Config,
+) -> None:
+    monkeypatch.setattr(process, "RETRY_S", 0.1)
+    (config.state / "checkpoint.json").write_text("{")
+    kube.fail_on = ("list", "resourceclaims", 3)
+    start_all(SlowDriver(A10), trees.backend("ascend"))
+    kubelet_of(NPU)
+    kubelet_of(GPU)
+
+
+def test_a_late_family_that_cannot_serve_ends_the_process_for_another_to_come(
+    start_all: StartAll, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
+    monkeypatch.setattr(process, "RETRY_S", 0.1)
+    (config.plugins / GPU).write_text("no folder")
+    one = start_all(SlowDriver(A10), trees.backend("ascend"))
+    with pytest.raises(StateError, match="families"):
+        ThreadPoolExecutor(1).submit(one.wait).result(timeout=30)
+
+
+def test_prepared_claims_are_counted_by_family(start_all: StartAll, kubelet_of: KubeletOf, add: Add) -> None:
+    start_all(CardBackend(A10), trees.backend("ascend"))
+    body = add(claim("half", share()))
+    kubelet_of(GPU).prepare(body)
+
+    def count(driver: str) -> float | None:
+        return REGISTRY.get_sample_value("hami_node_prepared_claims", {"driver": driver})
+
+    assert (count(GPU), count(NPU)) == (1, 0)
 
 
 def test_parameters_for_a_family_that_has_none_are_refused(

@@ -71,10 +71,10 @@ def test_metrics_count_calls_failures_by_cause_and_what_is_prepared(kubelet: Kub
     ):
         kubelet.prepare(good)
         kubelet.prepare(twice, gone)
-        assert REGISTRY.get_sample_value("hami_node_prepared_claims") == 1
+        assert REGISTRY.get_sample_value("hami_node_prepared_claims", {"driver": DRIVER}) == 1
         kubelet.unprepare(good)
         assert (prepares(), unprepares(), over_committed(), missing()) == (2, 1, 1, 1)
-    assert REGISTRY.get_sample_value("hami_node_prepared_claims") == 0
+    assert REGISTRY.get_sample_value("hami_node_prepared_claims", {"driver": DRIVER}) == 0
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_metrics_count_what_is_swept(start: Start, kubelet_of: KubeletOf, kube: 
     with counted("hami_node_swept_total", kind="claim") as claims:
         sweep.sweep(plugin.driver, kube)
         assert claims() == 1
-    assert REGISTRY.get_sample_value("hami_node_prepared_claims") == 0
+    assert REGISTRY.get_sample_value("hami_node_prepared_claims", {"driver": DRIVER}) == 0
 
 
 def test_of_a_claim_that_is_given_back_at_once_nobody_is_told_that_it_is_ready(

@@ -54,14 +54,20 @@ class Checkpoint:
         """Remove what a plugin left that was killed while it saved."""
         tidy(self._path)
 
-    def replace_damaged(self, claims: Mapping[str, PreparedClaim]) -> Path:
-        """As `save`, and keep the damaged file for a person to look at; return where it is now.
+    def is_there(self) -> bool:
+        """Whether there is a file. One without claims stays, so without one nothing was ever prepared."""
+        return self._path.exists()
+
+    def replace_damaged(self, claims: Mapping[str, PreparedClaim]) -> Path | None:
+        """As `save`, and keep the damaged file, if there is one, for a person to look at; return where it is.
 
         It goes only as the new one comes: without a file, whoever loads takes it that nothing is prepared.
         """
-        kept = self._path.with_name(f"{self._path.name}.damaged-{self._path.stat().st_mtime_ns}")
-        with suppress(FileExistsError):  # from the last try, which found the disk full
-            os.link(self._path, kept)
+        kept = None
+        if self.is_there():
+            kept = self._path.with_name(f"{self._path.name}.damaged-{self._path.stat().st_mtime_ns}")
+            with suppress(FileExistsError):  # from the last try, which found the disk full
+                os.link(self._path, kept)
         self.save(claims)
         return kept
 

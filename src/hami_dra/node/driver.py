@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import structlog
 from hami_dra.devices.backend import Backend, ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
-from hami_dra.model.claim import ClaimRef, results, users
+from hami_dra.model.claim import ClaimRef, users
 from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, metrics, prepare, together
+from hami_dra.node import cdi, metrics, prepare, rebuild, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
 from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
@@ -66,16 +66,18 @@ class NodeDriver:
         self._node = node
         self._backend = backend
         self.update(inventory)
+        self._family = self._latest
         self._limiter = limiter
+        self._prepared = metrics.PREPARED.labels(backend.driver)
         self._lock = StateLock(state / "lock")
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
         self.cdi = cdi.CdiFolder(cdi_folder, backend.driver)
 
     def update(self, inventory: Inventory) -> None:
-        """Use another set of devices from now on."""
+        """Use another set of devices from the next call on."""
         devices = {device.name: device for device in inventory.devices}
-        self._family = prepare.Family(self._backend.driver, self._backend.limiter, devices)
+        self._latest = prepare.Family(self._backend.driver, self._backend.limiter, devices)
 
     def prepare(
         self, ref: ClaimRef, within_s: float = PATIENCE_S, wanted: Callable[[], bool] = lambda: True
@@ -90,13 +92,13 @@ class NodeDriver:
         end = time.monotonic() + within_s
         claim = self._claim(ref, within_s)
         beside = self._beside(ref, claim)
-        with self._lock.held(end):
+        with self.locked(end - time.monotonic()):
             if not wanted():
                 raise errors.PrepareError(
                     f"{ref}: kubelet waits no longer; it will ask again", reason="HungUp"
                 )
             claims = self.load()
-            planned = _plan(ref, claim, self._node, self._family, claims)
+            planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_half_told(ref, planned, beside, claims)
             pods = [pod["name"] for pod in users(claim)]
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
@@ -110,7 +112,7 @@ class NodeDriver:
     def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
         """Remove what the claim has here, by its uid; fine when there is nothing."""
         _refuse_odd_names(ref)
-        with self._lock.held(time.monotonic() + within_s):
+        with self.locked(within_s):
             shares = self.forget({ref.uid})
         log.info("unprepared", **ref.fields, shares=shares)
 
@@ -134,7 +136,7 @@ class NodeDriver:
                     without_files -= {claim.uid}
                     text = f"claim {claim.namespace}/{claim.name} is prepared but not rebuilt: {problem}"
                     found.append(Finding("ClaimNotRebuilt", text))
-            metrics.PREPARED.set(len(claims))
+            self._prepared.set(len(claims))
         if without_files:
             text = f"files of {len(without_files)} prepared claims were gone, as after a boot: made anew"
             found.append(Finding("ClaimsRestored", text, bad=False))
@@ -155,26 +157,34 @@ class NodeDriver:
         return shares
 
     def load(self, found: list[Finding] | None = None) -> Claims:
-        """The prepared claims; a damaged checkpoint, or one of a later version, is set aside and made anew
-        from the API. That is added to FOUND."""
+        """The prepared claims; a checkpoint that is damaged, of a later version, or gone while there are CDI
+        files of claims, is made anew from the API. That is added to FOUND."""
         try:
-            return self.checkpoint.load()
+            claims = self.checkpoint.load()
+            if claims or self.checkpoint.is_there() or not self.cdi.uids():
+                return claims
+            raise errors.StateError("the checkpoint is gone, and CDI files of claims are there")
         except errors.StateError as problem:
-            claims = self._from_api()
+            claims = rebuild.claims(self._kube, self._node, self._family, self.cdi, self._beside)
             kept = self.checkpoint.replace_damaged(claims)
             log.error("checkpoint rebuilt", error=str(problem), kept=str(kept), claims=len(claims))
             if found is not None:
-                text = f"{problem}; kept as {kept.name}, {len(claims)} claims taken from the API"
+                where = f"kept as {kept.name}, " if kept else ""
+                text = f"{problem}; {where}{len(claims)} claims taken from the API"
                 found.append(Finding("CheckpointRebuilt", text))
             return claims
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Exclude other threads and processes from the state; the kernel unlocks when we die."""
-        return self._lock.held(time.monotonic() + PATIENCE_S)
+    @contextmanager
+    def locked(self, within_s: float = PATIENCE_S) -> Iterator[None]:
+        """Exclude other threads and processes from the state; the kernel unlocks when we die. StateError when
+        that cannot be had WITHIN_S. As long as it holds, the devices are those of its beginning."""
+        with self._lock.held(time.monotonic() + within_s):
+            self._family = self._latest
+            yield
 
     def _save(self, claims: Claims) -> None:
         self.checkpoint.save(claims)
-        metrics.PREPARED.set(len(claims))
+        self._prepared.set(len(claims))
 
     def _claim(self, ref: ClaimRef, within_s: float) -> dict[str, Any]:
         try:
@@ -248,50 +258,12 @@ class NodeDriver:
         known = {device.name: device.uuid for device in self._family.devices.values()}
         return next((share for share in claim.shares if known.get(share.device) != share.uuid), None)
 
-    def _from_api(self) -> Claims:
-        """All claims allocated on this node: more than were prepared, which only makes the sums stricter."""
-        claims: Claims = {}
-        noted = self.cdi.uids()
-        # Those that containers hold come first: what they were told is theirs, the others get what is left.
-        for item in sorted(
-            self._kube.list(RESOURCE_CLAIMS)[0], key=lambda item: item["metadata"]["uid"] not in noted
-        ):
-            meta = item["metadata"]
-            ref = ClaimRef(meta["namespace"], meta["name"], meta["uid"])
-            if not results(item, self._family.driver, self._node):
-                continue
-            try:
-                planned = prepare.plan(ref, item, self._node, self._family, claims.values())
-                planned = replace(planned, together=self._beside(ref, item).uids)
-                claims[ref.uid] = self._with_noted_units(planned)
-            except errors.PrepareError as problem:
-                log.warning("claim left out of the rebuilt checkpoint", claim=str(ref), error=str(problem))
-        return claims
-
-    def _with_noted_units(self, claim: PreparedClaim) -> PreparedClaim:
-        noted = self.cdi.units(claim.uid)
-        shares = (
-            replace(share, units=noted.get(cdi.device_name(claim.uid, share), share.units))
-            for share in claim.shares
-        )
-        return replace(claim, shares=tuple(shares))
-
 
 def _refuse_odd_names(ref: ClaimRef) -> None:
     """They become names of files and paths of the API."""
     for name in (ref.uid, ref.name, ref.namespace):
         if not _NAME.fullmatch(name):
             raise errors.PrepareError(f"{ref}: {name!r} is no name of an object", reason="BadRequest")
-
-
-def _plan(
-    ref: ClaimRef, claim: dict[str, Any], node: str, family: prepare.Family, claims: Claims
-) -> PreparedClaim:
-    try:
-        return prepare.plan(ref, claim, node, family, claims.values())
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
-        text = f"{ref}: what the API server answers is no claim: {problem!r}"
-        raise errors.PrepareError(text, reason="BadAllocation") from problem
 
 
 def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:

@@ -14,5 +14,7 @@ FAILURES = Counter("hami_node_claim_failures_total", "Claims that failed.", ("op
 PUBLISHES = Counter("hami_node_slice_publishes_total", "Times that the node's ResourceSlices were written.")
 PUBLISH_FAILURES = Counter("hami_node_slice_publish_failures_total", "Times that writing them failed.")
 SICK = Gauge("hami_node_device_sick", "1: no new share lands on the device.", ("device",))
-PREPARED = Gauge("hami_node_prepared_claims", "Claims that are prepared on this node now.")
+PREPARED = Gauge(
+    "hami_node_prepared_claims", "Claims of a driver that are prepared on this node now.", ("driver",)
+)
 SWEPT = Counter("hami_node_swept_total", "Left-overs removed that no live claim owns.", ("kind",))

@@ -36,7 +36,24 @@ def plan(
     family: Family,
     prepared: Iterable[PreparedClaim],
 ) -> PreparedClaim:
-    """Return the shares of FAMILY that CLAIM has on NODE. PREPARED: all claims of the checkpoint."""
+    """Return the shares of FAMILY that CLAIM has on NODE; PrepareError says why it cannot have them.
+
+    PREPARED: all claims of the checkpoint.
+    """
+    try:
+        return _plan(ref, claim, node, family, prepared)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as problem:
+        text = f"{ref}: what the API server answers is no claim: {problem!r}"
+        raise PrepareError(text, reason="BadAllocation") from problem
+
+
+def _plan(
+    ref: ClaimRef,
+    claim: dict[str, Any],
+    node: str,
+    family: Family,
+    prepared: Iterable[PreparedClaim],
+) -> PreparedClaim:
     uid = claim["metadata"]["uid"]
     if uid != ref.uid:
         raise PrepareError(f"{ref} is gone: a claim of that name now has uid {uid}", reason="UidMismatch")

@@ -1,6 +1,7 @@
 """Several families in one process: a plugin for each, with one health service and one port of metrics.
 
-A family whose driver does not answer is tried again, and keeps none of the others from serving.
+A family whose driver does not answer, or whose checkpoint must be made anew while the API server is away, is
+tried again, and keeps none of the others from serving.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
-from hami_dra.model.errors import DriverError
+from hami_dra.model.errors import DriverError, KubeError, StateError
 from hami_dra.node import findings, health, services
 from hami_dra.node.findings import Finding
 from hami_dra.node.plugin import Config, Parts, Plugin
@@ -62,6 +63,7 @@ class Process:
         self._waiting = list(members)
         self._plugins: list[Plugin] = []
         self._ended = threading.Event()
+        self._failed = False
         self._server: grpc.Server | None = None
 
     def start(self) -> None:
@@ -78,8 +80,10 @@ class Process:
             threading.Thread(target=self._retry, name="families", daemon=True).start()
 
     def wait(self) -> None:
-        """Block until `end`; StateError when a part of a plugin died."""
+        """Block until `end`; StateError when a part of a plugin died, or a late family cannot serve."""
         self._ended.wait()
+        if self._failed:
+            raise StateError("starting the families ended by a defect, see the log")
         for plugin in self._plugins:
             plugin.raise_defect()
 
@@ -96,8 +100,13 @@ class Process:
             list(at_once.map(Plugin.stop, self._plugins))
 
     def _retry(self) -> None:
-        while self._waiting and not self._ended.wait(RETRY_S):
-            self._try_all()
+        try:
+            while self._waiting and not self._ended.wait(RETRY_S):
+                self._try_all()
+        except Exception:  # half started: better a new process
+            log.exception("ended by a defect", part="families")
+            self._failed = True
+            self._ended.set()
 
     def _try_all(self) -> None:
         for member in list(self._waiting):
@@ -105,12 +114,12 @@ class Process:
             config = replace(self._config, state=member.state, health_port=0, metrics_port=0)
             try:
                 plugin = Plugin(config, self._kube, member.backend, ended=self._ended, parts=member.parts)
-            except DriverError as problem:
+                plugin.start()
+            except (DriverError, KubeError) as problem:
                 log.error(
                     "family not served, will be tried again", driver=member.backend.driver, error=str(problem)
                 )
                 continue
-            plugin.start()
             self._plugins.append(plugin)
             self._waiting.remove(member)
 

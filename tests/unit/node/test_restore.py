@@ -15,7 +15,7 @@ from hami_dra.devices.backend import ClaimEdits, Grant
 from hami_dra.kube import EVENTS, NODES, RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.device import Device
-from hami_dra.node import checkpoint, findings, together
+from hami_dra.node import checkpoint, findings, sweep, together
 from hami_dra.node.driver import NodeDriver
 from tests.support.cards import A10, DRIVER, NODE, SECOND, CardBackend, card, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
@@ -86,6 +86,19 @@ def test_a_damaged_or_later_checkpoint_is_made_anew_and_told(
     assert reasons(again.restore()) == ["CheckpointRebuilt"]
     assert again.checkpoint.load().keys() == {ref.uid}
     assert len(list(tmp_path.glob("checkpoint.json.damaged-*"))) == 1
+
+
+def test_a_state_folder_that_is_wiped_under_running_containers_is_made_anew_and_told(
+    kube: FakeKube, driver: Driver, tmp_path: Path
+) -> None:
+    ref = prepared(kube, driver(A10), "half", share())
+    (tmp_path / "checkpoint.json").unlink()
+    shutil.rmtree(tmp_path / "shares")
+    again = driver(A10)
+    assert reasons(again.restore()) == ["CheckpointRebuilt"]
+    sweep.sweep(again, kube)
+    assert again.checkpoint.load().keys() == again.cdi.uids() == {ref.uid}
+    assert len(list(tmp_path.glob("shares/*/limits"))) == 1
 
 
 def test_a_checkpoint_of_a_later_version_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""What happens to a claim while other things happen to its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hami_dra.devices.backend import Grant
+from hami_dra.kube import RESOURCE_CLAIMS
+from hami_dra.model.claim import ClaimRef
+from hami_dra.node.inventory import Inventory
+from tests.support.cards import A10, DRIVER, CardBackend, card, card_driver, claim, share
+from tests.support.fake_kube import FakeKube
+
+LATER = card(7, "GPU-later", "0000:65:01.0")
+
+
+def test_a_card_that_is_exchanged_in_the_middle_of_prepare_does_not_give_a_claim_parts_of_two(
+    tmp_path: Path,
+) -> None:
+    class Exchanging(CardBackend):
+        meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+        def settle(self, grants: Sequence[Grant]) -> None:
+            self.meanwhile()
+
+    kube = FakeKube()
+    driver = card_driver(kube, tmp_path, tmp_path / "cdi", A10, backend=Exchanging)
+    exchanged = replace(LATER, name=A10.name)
+    Exchanging.meanwhile = staticmethod(lambda: driver.update(Inventory((exchanged,))))
+    body = kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
+    driver.prepare(ClaimRef("default", "half", body["metadata"]["uid"]))
+    (prepared,) = driver.checkpoint.load().values()
+    assert prepared.shares[0].uuid == A10.uuid
+    assert "/dev/nvidia0" in (tmp_path / "cdi" / f"k8s.{DRIVER}-claim_{prepared.uid}.yaml").read_text()
