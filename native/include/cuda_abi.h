@@ -209,6 +209,10 @@ typedef struct {
     size_t size;
     unsigned long long handleTypes, flags;
 } CUmulticastObjectProp;
+typedef enum {
+    CU_MULTICAST_GRANULARITY_MINIMUM = 0,
+    CU_MULTICAST_GRANULARITY_RECOMMENDED = 1
+} CUmulticastGranularity_flags;
 
 /* Managed memory: cuMemAdvise, in its form before CUDA 13 */
 #define CU_DEVICE_CPU ((CUdevice) - 1)

@@ -133,8 +133,11 @@ static int attribute(const struct sim_gpu *gpu, CUdevice_attribute which) {
     case CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS:
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
         return 1;
+    case CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED:
+        return gpu->cc_major >= 9; /* the cards that have it; whether a switch joins them is not asked */
     default:
         return 0; /* a property that the simulated card does not have */
     }

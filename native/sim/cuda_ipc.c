@@ -1,5 +1,5 @@
-/* What another process opens: memory of cuMemAlloc, and the descriptors for all else. Contents are not
- * shared: each process has its own. */
+/* What another process opens: memory of cuMemAlloc, and the descriptors for pools. Contents are not shared:
+ * each process has its own. */
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -52,8 +52,7 @@ CUresult cuda_memory_import(CUcontext context, const struct sim_piece *piece, ui
 CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds);
 void cuda_memory_free_all(CUcontext context);
 
-/* A descriptor that tells which object of the simulated driver it stands for; -1 when there is none to be
- * had. Unlike the real one it does not keep the object alive. */
+/* A descriptor that tells which pool it stands for; -1 when there is none to be had. */
 int cuda_descriptor_of(const void *object, size_t size);
 bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size);
 

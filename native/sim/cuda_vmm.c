@@ -2,80 +2,99 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "cuda_memory.h"
+#include "cuda_vmm.h"
+#include "exported.h"
 
-enum { GRANULARITY = 2 << 20 };
-
-/* Physical memory lives while its handle or a mapping of it does. */
-struct physical {
-    CUmemAllocationProp prop;
-    uint64_t size;
-    int references;
-    bool shared; /* with other processes: it ends with the hold on `piece` */
-    struct sim_piece piece;
-};
 struct mapping {
     CUdeviceptr start;
     size_t size;
-    struct physical *physical;
+    uint64_t offset;
+    struct cuda_physical *physical;
     struct mapping *next;
 };
-static struct mapping *mappings; /* guarded by mutex, as the counts of references */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct mapping *mappings; /* guarded by cuda_vmm_mutex, as the counts of references */
+pthread_mutex_t cuda_vmm_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static void drop(struct physical *p) {
-    if (--p->references > 0) return;
+static void end(const struct cuda_physical *p) {
     if (p->shared)
         cuda_let_go(p->piece);
     else if (p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE)
         cuda_give(p->prop.location.id, p->size);
+}
+
+static void drop(struct cuda_physical *p) {
+    if (--p->references > 0) return;
+    end(p);
     free(p);
+}
+
+struct cuda_physical *cuda_physical_new(struct cuda_physical what) {
+    struct cuda_physical *p = malloc(sizeof *p);
+    what.references = 1;
+    if (p)
+        *p = what;
+    else
+        end(&what);
+    return p;
+}
+
+bool cuda_physical_share(struct cuda_physical *self) {
+    if (!self->shared) self->shared = cuda_share(self->prop.location.id, self->size, &self->piece);
+    return self->shared;
+}
+
+static const struct mapping *mapping_at(CUdeviceptr address) {
+    const struct mapping *m = mappings;
+    while (m && (address < m->start || address >= m->start + m->size)) m = m->next;
+    return m;
+}
+
+struct cuda_physical *cuda_physical_at(CUdeviceptr address, uint64_t *offset) {
+    const struct mapping *m = mapping_at(address);
+    if (m) *offset = m->offset + (address - m->start);
+    return m ? m->physical : NULL;
 }
 
 CUDA_API CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocationProp *prop,
                                                 int option) {
     (void)option;
     CUDA_ENTER(granularity && prop);
-    *granularity = GRANULARITY;
+    *granularity = CUDA_GRANULARITY;
     return CUDA_SUCCESS;
 }
 
 CUDA_API CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size,
                               const CUmemAllocationProp *prop, unsigned long long flags) {
-    CUDA_ENTER(handle && prop && size && size % GRANULARITY == 0 && flags == 0 &&
+    CUDA_ENTER(handle && prop && size && size % CUDA_GRANULARITY == 0 && flags == 0 &&
                prop->type == CU_MEM_ALLOCATION_TYPE_PINNED);
     bool on_device = prop->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
     if (on_device && !cuda_device(prop->location.id)) return CUDA_ERROR_INVALID_DEVICE;
     if (on_device && cuda_take(prop->location.id, size) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
-    struct physical *p = malloc(sizeof *p);
-    if (!p) {
-        if (on_device) cuda_give(prop->location.id, size);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    *p = (struct physical){.prop = *prop, .size = size, .references = 1};
+    struct cuda_physical *p = cuda_physical_new((struct cuda_physical){.prop = *prop, .size = size});
+    if (!p) return CUDA_ERROR_OUT_OF_MEMORY;
     *handle = (uintptr_t)p;
     return CUDA_SUCCESS;
 }
 
 CUDA_API CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
     CUDA_ENTER(handle);
-    pthread_mutex_lock(&mutex);
-    drop((struct physical *)(uintptr_t)handle);
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_lock(&cuda_vmm_mutex);
+    drop(cuda_physical_of(handle));
+    pthread_mutex_unlock(&cuda_vmm_mutex);
     return CUDA_SUCCESS;
 }
 
 CUDA_API CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop,
                                                          CUmemGenericAllocationHandle handle) {
     CUDA_ENTER(prop && handle);
-    *prop = ((struct physical *)(uintptr_t)handle)->prop;
+    *prop = cuda_physical_of(handle)->prop;
     return CUDA_SUCCESS;
 }
 
 CUDA_API CUresult cuMemAddressReserve(CUdeviceptr *pointer, size_t size, size_t alignment,
                                       CUdeviceptr address, unsigned long long flags) {
     (void)alignment, (void)address, (void)flags;
-    CUDA_ENTER(pointer && size && size % GRANULARITY == 0);
+    CUDA_ENTER(pointer && size && size % CUDA_GRANULARITY == 0);
     void *start =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -91,22 +110,22 @@ CUDA_API CUresult cuMemAddressFree(CUdeviceptr pointer, size_t size) {
  */
 CUDA_API CUresult cuMemMap(CUdeviceptr pointer, size_t size, size_t offset,
                            CUmemGenericAllocationHandle handle, unsigned long long flags) {
-    struct physical *p = (struct physical *)(uintptr_t)handle;
+    struct cuda_physical *p = cuda_physical_of(handle);
     CUDA_ENTER(pointer && p && size && flags == 0 && offset <= p->size && size <= p->size - offset);
     struct mapping *m = malloc(sizeof *m);
     if (!m) return CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&mutex);
-    *m = (struct mapping){pointer, size, p, mappings};
+    pthread_mutex_lock(&cuda_vmm_mutex);
+    *m = (struct mapping){pointer, size, offset, p, mappings};
     mappings = m;
     p->references++;
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&cuda_vmm_mutex);
     return CUDA_SUCCESS;
 }
 
 CUDA_API CUresult cuMemUnmap(CUdeviceptr pointer, size_t size) {
     CUDA_ENTER(pointer && size);
     bool found = false;
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&cuda_vmm_mutex);
     for (struct mapping **at = &mappings; *at;) {
         struct mapping *m = *at;
         if (m->start < pointer || m->start + m->size > pointer + size) {
@@ -118,7 +137,7 @@ CUDA_API CUresult cuMemUnmap(CUdeviceptr pointer, size_t size) {
         free(m);
         found = true;
     }
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&cuda_vmm_mutex);
     return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -130,27 +149,23 @@ CUDA_API CUresult cuMemSetAccess(CUdeviceptr pointer, size_t size, const CUmemAc
 }
 CUDA_API CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address) {
     CUDA_ENTER(handle);
-    CUdeviceptr pointer = (uintptr_t)address;
-    *handle = 0;
-    pthread_mutex_lock(&mutex);
-    for (const struct mapping *m = mappings; m && !*handle; m = m->next)
-        if (pointer >= m->start && pointer < m->start + m->size) {
-            m->physical->references++;
-            *handle = (uintptr_t)m->physical;
-        }
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_lock(&cuda_vmm_mutex);
+    const struct mapping *m = mapping_at((uintptr_t)address);
+    if (m) m->physical->references++;
+    *handle = m ? (uintptr_t)m->physical : 0;
+    pthread_mutex_unlock(&cuda_vmm_mutex);
     return *handle ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUDA_API CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle,
                                                CUmemAllocationHandleType type, unsigned long long flags) {
-    struct physical *p = (struct physical *)(uintptr_t)handle;
+    struct cuda_physical *p = cuda_physical_of(handle);
     CUDA_ENTER(out && p && flags == 0 && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR &&
-               p->prop.requestedHandleTypes & type && p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE);
-    pthread_mutex_lock(&mutex);
-    if (!p->shared) p->shared = cuda_share(p->prop.location.id, p->size, &p->piece);
-    int descriptor = p->shared ? cuda_descriptor_of(&p->piece, sizeof p->piece) : -1;
-    pthread_mutex_unlock(&mutex);
+               p->prop.requestedHandleTypes & type &&
+               (p->multicast || p->prop.location.type == CU_MEM_LOCATION_TYPE_DEVICE));
+    pthread_mutex_lock(&cuda_vmm_mutex);
+    int descriptor = cuda_physical_share(p) ? sim_exported_descriptor(p->piece.place, p->piece.number) : -1;
+    pthread_mutex_unlock(&cuda_vmm_mutex);
     if (descriptor < 0) return CUDA_ERROR_OPERATING_SYSTEM;
     *(int *)out = descriptor;
     return CUDA_SUCCESS;
@@ -159,21 +174,22 @@ CUDA_API CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocation
 CUDA_API CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *from,
                                                  CUmemAllocationHandleType type) {
     CUDA_ENTER(handle && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
-    struct sim_piece piece;
-    uint64_t size;
+    struct cuda_physical what = {
+        .prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .requestedHandleTypes = type}, .shared = true};
     /* The descriptor itself stands in the place of a pointer. */
-    if (!cuda_descriptor_tells((intptr_t)from, &piece, sizeof piece)) return CUDA_ERROR_INVALID_VALUE;
-    CUdevice device = cuda_hold(piece, &size);
-    if (device < 0) return CUDA_ERROR_INVALID_VALUE;
-    struct physical *p = malloc(sizeof *p);
-    if (!p) {
-        cuda_let_go(piece);
-        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!sim_exported_read((int)(intptr_t)from, &what.piece.place, &what.piece.number))
+        return CUDA_ERROR_INVALID_VALUE;
+    what.multicast = sim_multicast_team(cuda.node->state, what.piece) > 0;
+    if (what.multicast) { /* lies on no card */
+        if (!sim_shared_hold(cuda.node->state, cuda.slot, what.piece, &what.prop.location.id, &what.size))
+            return CUDA_ERROR_INVALID_VALUE;
+    } else {
+        CUdevice device = cuda_hold(what.piece, &what.size);
+        if (device < 0) return CUDA_ERROR_INVALID_VALUE;
+        what.prop.location = (CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, device};
     }
-    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                .requestedHandleTypes = type,
-                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
-    *p = (struct physical){.prop = prop, .size = size, .references = 1, .shared = true, .piece = piece};
+    struct cuda_physical *p = cuda_physical_new(what);
+    if (!p) return CUDA_ERROR_OUT_OF_MEMORY;
     *handle = (uintptr_t)p;
     return CUDA_SUCCESS;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "exported.h"
 
 /* Bytes that are only locked, far beyond the data. */
 #define LOCK_SLOTS (1 << 30)
@@ -19,7 +20,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 5 };
+enum { VERSION = 6 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
@@ -142,6 +143,7 @@ struct sim_state *sim_state_open(const char *path, const struct sim_config *conf
         return NULL;
     }
     state_fd = fd;
+    sim_exported_open(path);
     return state;
 }
 
@@ -161,8 +163,10 @@ static bool alive(int slot) { return held(state_fd, LOCK_SLOTS + slot, 1, NULL);
 static void clear(struct sim_state *state, int number) {
     struct sim_slot *slot = &state->slot[number];
     sim_state_begin_change();
-    for (int i = 0; i < SIM_SHARED; i++)
+    for (uint32_t i = 0; i < state->shared_end; i++) {
         state->shared[i].holders[number / 64] &= ~(UINT64_C(1) << number % 64);
+        if (state->shared[i].maker == number) state->shared[i].maker = -1;
+    }
     sim_state_end_change();
     for (int g = 0; g < SIM_MAX_GPUS; g++) {
         atomic_store(&slot->use[g].memory, 0);
@@ -184,31 +188,58 @@ int sim_state_take_slot(struct sim_state *state) {
     return -1;
 }
 
-int sim_state_payer(const struct sim_shared *piece) {
-    bool with_maker = piece->holders[piece->maker / 64] >> piece->maker % 64 & 1;
-    if (with_maker && alive(piece->maker)) return piece->maker;
+/* A living process that holds the piece, its maker first; -1: none. */
+static int holder(const struct sim_shared *piece) {
+    int maker = piece->maker;
+    if (maker >= 0 && piece->holders[maker / 64] >> maker % 64 & 1 && alive(maker)) return maker;
     for (int i = 0; i < SIM_SLOTS; i++)
         if (piece->holders[i / 64] >> i % 64 & 1 && alive(i)) return i;
     return -1;
 }
 
-/* Shared pieces of a card, by the slots that they are counted for. */
-static void add_shared(struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
-    for (const struct sim_shared *each = state->shared; each < state->shared + SIM_SHARED; each++) {
-        int payer = each->bytes && each->gpu == gpu ? sim_state_payer(each) : -1;
-        if (payer >= 0) memory[payer] += each->bytes;
-    }
+static uint32_t place_of(const struct sim_state *state, const struct sim_shared *piece) {
+    return (uint32_t)(piece - state->shared);
 }
 
-/* What each slot's process holds of a card, or held when it died. */
-static void held_by_slot(struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
+/* Whether a multicast object that it is bound to holds it. */
+static bool is_bound(const struct sim_state *state, const struct sim_shared *piece) {
+    for (uint32_t i = 0; i < state->shared_end; i++) {
+        const struct sim_shared *each = &state->shared[i];
+        if (piece->bound_to[i / 64] >> i % 64 & 1 && each->team &&
+            (sim_exported_is_open(i) || holder(each) >= 0))
+            return true;
+    }
+    return false;
+}
+
+int sim_state_payer(const struct sim_state *state, const struct sim_shared *piece) {
+    int by = holder(piece);
+    if (by >= 0 && by == piece->maker) return by;
+    bool kept = sim_exported_is_open(place_of(state, piece)) || is_bound(state, piece);
+    if (kept && piece->maker >= 0 && alive(piece->maker)) return piece->maker;
+    return by >= 0 ? by : kept ? SIM_ORPHAN : SIM_GONE;
+}
+
+/* Shared pieces of a card, by the slots that they are counted for; returns what is no process's. */
+static uint64_t add_shared(const struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
+    uint64_t orphaned = 0;
+    for (const struct sim_shared *each = state->shared; each < state->shared + state->shared_end; each++) {
+        if (!each->bytes || each->team || each->gpu != gpu) continue;
+        int payer = sim_state_payer(state, each);
+        if (payer >= 0) memory[payer] += each->bytes;
+        if (payer == SIM_ORPHAN) orphaned += each->bytes;
+    }
+    return orphaned;
+}
+
+/* What each slot's process holds of a card, or held when it died; returns what is no process's. */
+static uint64_t held_by_slot(struct sim_state *state, int gpu, uint64_t memory[SIM_SLOTS]) {
     for (int i = 0; i < SIM_SLOTS; i++) memory[i] = atomic_load(&state->slot[i].use[gpu].memory);
-    add_shared(state, gpu, memory);
+    return add_shared(state, gpu, memory);
 }
 
 static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
-    uint64_t total = 0, memory[SIM_SLOTS];
-    held_by_slot(state, gpu, memory);
+    uint64_t memory[SIM_SLOTS], total = held_by_slot(state, gpu, memory);
     for (int i = 0; i < SIM_SLOTS; i++)
         if (memory[i] && (!only_living || alive(i))) total += memory[i];
     return total;

@@ -20,7 +20,7 @@
 #define SIM_BUCKET_NS  100000000 /* 100 ms */
 #define SIM_GROUPS     16
 #define SIM_PARTITIONS 7    /* MIG instances of a card */
-#define SIM_SHARED     64   /* pieces of memory that several processes may hold */
+#define SIM_SHARED     256  /* pieces of memory, and multicast objects, that several processes may hold */
 #define SIM_STATE_MODE 0666 /* processes of any user in any container use the file */
 
 struct sim_use {
@@ -34,12 +34,16 @@ struct sim_slot {
     _Atomic unsigned group; /* HAMI_SIM_GROUP of the process: whose memory the oracle adds up */
 };
 
-/* A piece of memory that left the process which made it; changed between begin_change and end_change. */
+/* A piece of memory that left the process which made it, or a multicast object, which takes no memory itself;
+ * changed between begin_change and end_change. */
 struct sim_shared {
-    uint64_t bytes;                   /* 0: no piece */
-    uint32_t number;                  /* of the pieces that were ever at this place */
-    int gpu, maker;                   /* the card; the slot of who made it */
-    uint64_t holders[SIM_SLOTS / 64]; /* a bit for each slot */
+    uint64_t bytes;                     /* 0: no piece */
+    uint32_t number;                    /* of the pieces that were ever at this place */
+    int gpu, maker;                     /* the card; the slot of who made it, -1 when that is another's now */
+    uint64_t holders[SIM_SLOTS / 64];   /* a bit for each slot */
+    uint64_t bound_to[SIM_SHARED / 64]; /* a bit for each multicast object that holds it */
+    uint32_t team;                      /* of a multicast object: the cards it needs; 0: memory */
+    uint32_t added;                     /* and a bit for each that was added */
 };
 
 struct sim_state {
@@ -53,6 +57,7 @@ struct sim_state {
     _Atomic uint32_t partition[SIM_MAX_GPUS][SIM_PARTITIONS];
     struct sim_slot slot[SIM_SLOTS];
     struct sim_shared shared[SIM_SHARED];
+    uint32_t shared_end; /* behind the last place that was ever taken */
     _Atomic uint64_t most[SIM_GROUPS]
                          [SIM_MAX_GPUS]; /* the oracle: the most that a group held at any instant */
 };
@@ -82,9 +87,11 @@ int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out
 /* Bytes of the card that living processes hold. */
 uint64_t sim_state_used(struct sim_state *state, int gpu);
 
-/* The slot that a piece is counted for: its maker's while that one lives and holds it, else another holder's;
- * -1 when nobody who lives holds it. */
-int sim_state_payer(const struct sim_shared *piece);
+/* The slot that a piece is counted for: its maker's while that one lives and holds it, or a descriptor or a
+ * multicast object does; else another holder's. SIM_ORPHAN: kept without a process that could be named, so
+ * only the card counts it. SIM_GONE: there is no such piece any more. */
+enum { SIM_GONE = -1, SIM_ORPHAN = -2 };
+int sim_state_payer(const struct sim_state *state, const struct sim_shared *piece);
 
 /* Between these two no other process, and no other thread, changes partitions or pieces, or allocates. */
 void sim_state_begin_change(void);

@@ -1,13 +1,13 @@
 #include "device_time.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "background.h"
 #include "lanes.h"
 
-enum { STACK_BYTES = 256 * 1024, EXIT_PATIENCE_NS = 2000000 };
+enum { EXIT_PATIENCE_NS = 2000000 };
 static bool thread_started;
 
 bool device_time_capturing(CUstream stream) {
@@ -60,21 +60,9 @@ static void at_exit(void) {
     atomic_store(&lanes_over, true);
 }
 
-/* The program's signals belong to its own threads; a fault is everybody's own (ledger_guard.h). */
 static void start_thread(void) {
-    sigset_t all, before;
-    pthread_t thread;
-    pthread_attr_t attributes;
     atexit(at_exit);
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_started = pthread_create(&thread, &attributes, lanes_poll, NULL) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    thread_started = background_start(lanes_poll);
 }
 
 void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place) {

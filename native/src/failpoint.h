@@ -20,6 +20,8 @@ enum {
     WRONG_REFUND_TWICE,        /* a free gives back twice what it took */
     WRONG_KEEP_REFUSED,        /* what the driver refused stays charged */
     WRONG_REFUND_MAPPED,       /* releasing a handle gives back memory that is still mapped */
+    WRONG_REFUND_BOUND,        /* ... or bound to a multicast object */
+    WRONG_REFUND_EXPORTED,     /* ... or kept by a descriptor */
     WRONG_REFUND_POOLED,       /* freeing into a pool gives back what the pool keeps */
     WRONG_UNROUNDED,           /* bytes are charged as asked for, not in pages */
     WRONG_FREE_CONTEXT,        /* contexts are not counted */

@@ -11,6 +11,7 @@
 #include "hook_host.h"
 #include "hook_pool.h"
 #include "log.h"
+#include "physical.h"
 
 uint64_t in_pages(uint64_t size) {
     uint64_t page = size >= UINT64_C(1) << 20 ? UINT64_C(2) << 20 : 512;
@@ -50,13 +51,18 @@ request request_at(const CUmemLocation *location) {
     return (request){.state = CARD_FREE};
 }
 
+static bool any_given_back(void) {
+    bool ended = physical_settle();
+    return pools_reclaim() || ended;
+}
+
 bool ask(request *self, uint64_t size) {
     if (self->state == CARD_FREE || size == 0) return true;
     if (self->state == CARD_REFUSED) return false;
     if (WRONG(CHARGE_AFTER)) return self->own.taken.bytes[0] = in_pages(size), true;
     int problem = budget_reserve(self->own.card, in_pages(size), &self->own.taken);
     /* As the driver does: what pools keep without using it goes before anything is refused. */
-    if (problem == -ENOMEM && pools_reclaim())
+    if (problem == -ENOMEM && any_given_back())
         problem = budget_reserve(self->own.card, in_pages(size), &self->own.taken);
     static _Atomic int told;
     if (problem && problem != -ENOMEM && told++ == 0)

@@ -1,5 +1,5 @@
-/* Physical memory to be mapped (VMM): counted by the card that it lies on, until its last handle and mapping.
- */
+/* Physical memory to be mapped (VMM): counted by the card that it lies on, until its last handle, mapping and
+ * descriptor. */
 #include "failpoint.h"
 #include "hook_memory.h"
 #include "physical.h"
@@ -13,7 +13,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size, const CU
     CUresult result = real(handle, size, properties, flags);
     if (self.state != CARD_LIMITED || charge_bytes(&self.own.taken) == 0) return result;
     if (result == CUDA_SUCCESS)
-        physical_created(*handle, self.own.card, &self.own.taken);
+        physical_created(*handle, properties->location.id & 0xff, self.own.card, &self.own.taken);
     else
         budget_refund(self.own.card, &self.own.taken);
     return result;
@@ -53,5 +53,30 @@ CUresult cuMemUnmap(CUdeviceptr pointer, size_t size) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     CUresult result = real(pointer, size);
     if (result == CUDA_SUCCESS) physical_unmapped(pointer, size);
+    return result;
+}
+
+/* What a handle of this type is: a descriptor, or -1 and something else. */
+static int descriptor_of(CUmemAllocationHandleType type, int descriptor) {
+    return type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR ? descriptor : -1;
+}
+
+CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle,
+                                      CUmemAllocationHandleType type, unsigned long long flags) {
+    cuMemExportToShareableHandle_type real = REAL(cuMemExportToShareableHandle);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(out, handle, type, flags);
+    if (result == CUDA_SUCCESS && !WRONG(REFUND_EXPORTED))
+        physical_exported(handle, descriptor_of(type, *(int *)out));
+    return result;
+}
+
+/* The descriptor itself stands in the place of a pointer. */
+CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *from,
+                                        CUmemAllocationHandleType type) {
+    cuMemImportFromShareableHandle_type real = REAL(cuMemImportFromShareableHandle);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(handle, from, type);
+    if (result == CUDA_SUCCESS) physical_imported(*handle, descriptor_of(type, (int)(intptr_t)from));
     return result;
 }

@@ -1,14 +1,32 @@
-/* Two trees under one lock; mapping is far slower in the driver than here. */
+/* Two trees and a list under one lock; mapping and binding are far slower in the driver than here. */
 #include "physical.h"
 
 #include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "background.h"
+#include "exported.h"
+
+enum { LOOK_US = 20000 };
 
 struct physical {
-    const budget *card;
+    const budget *card; /* NULL: a multicast object */
     charge taken;
+    int device;
     int references;
+    exported mark;     /* when it left this process */
+    physical *next;    /* of those that did */
+    bool unfollowed;   /* it left in a way that cannot be followed */
+    binding *bindings; /* what a multicast object holds */
+};
+
+struct binding {
+    physical *memory;
+    int device;
+    uint64_t offset, size;
+    binding *next;
 };
 
 /* A handle, or a range of addresses: ranges that overlap compare equal. */
@@ -19,16 +37,23 @@ typedef struct {
 } entry;
 
 static void *handles, *mappings;
+static physical *left; /* this process, some of them without a reference here */
+static bool looking;   /* a thread waits for those to end */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static int compare(const void *a, const void *b) {
-    const entry *left = a, *right = b;
-    return left->end <= right->start ? -1 : left->start >= right->end;
+    const entry *one = a, *other = b;
+    return one->end <= other->start ? -1 : one->start >= other->end;
 }
 
 static entry *find(void *const *tree, uint64_t start, uint64_t end) {
     entry key = {.start = start, .end = end}, **node = tfind(&key, tree, compare);
     return node ? *node : NULL;
+}
+
+static physical *of_handle(uint64_t handle) {
+    entry *known = find(&handles, handle, handle + 1);
+    return known ? known->memory : NULL;
 }
 
 /* Without host memory for the entry the reference stays, and the charge with it: the safe side. */
@@ -44,10 +69,75 @@ static void delete(void **tree, entry *gone) {
     free(gone);
 }
 
+static void drop(physical *self);
+
+static void drop_bound(binding *each) {
+    for (binding *next; each; each = next) {
+        next = each->next;
+        drop(each->memory);
+        free(each);
+    }
+}
+
+/* Nobody holds it any more, here or elsewhere. */
+static void end(physical *self) {
+    for (physical **at = &left; *at; at = &(*at)->next)
+        if (*at == self) {
+            *at = self->next;
+            break;
+        }
+    if (self->card) budget_refund(self->card, &self->taken);
+    drop_bound(self->bindings);
+    free(self);
+}
+
+static bool is_held_elsewhere_alone(const physical *self) {
+    return self->references == 0 && !self->unfollowed;
+}
+
+/* End the first that left this process and is without a holder now; what it held may end with it. */
+static bool end_one(void) {
+    physical *each = left;
+    while (each && !(is_held_elsewhere_alone(each) && !exported_elsewhere(&each->mark))) each = each->next;
+    if (each) end(each);
+    return each;
+}
+
+static bool settle(void) {
+    bool any = false;
+    while (end_one()) any = true;
+    return any;
+}
+
+static bool any_waits(void) {
+    const physical *each = left;
+    while (each && !is_held_elsewhere_alone(each)) each = each->next;
+    return each;
+}
+
+static void *look(void *unused) {
+    for (bool any = true; any;) {
+        usleep(LOOK_US);
+        pthread_mutex_lock(&mutex);
+        settle();
+        looking = any = any_waits();
+        pthread_mutex_unlock(&mutex);
+    }
+    return unused;
+}
+
+/* Others of the share wait for what this process may never ask for again. */
+static void start_to_look(void) { looking = looking || background_start(look); }
+
 static void drop(physical *self) {
     if (--self->references > 0) return;
-    budget_refund(self->card, &self->taken);
-    free(self);
+    bool holds = self->card || self->bindings;
+    if (!self->card && self->mark.number) exported_let_go(&self->mark);
+    if (holds && self->unfollowed) return;
+    if (holds && self->mark.number && exported_elsewhere(&self->mark))
+        start_to_look();
+    else
+        end(self);
 }
 
 static void add_handle(uint64_t handle, physical *memory) {
@@ -58,12 +148,24 @@ static void add_handle(uint64_t handle, physical *memory) {
         insert(&handles, handle, handle + 1, memory);
 }
 
-void physical_created(uint64_t handle, const budget *card, const charge *taken) {
-    physical *memory = malloc(sizeof *memory);
-    if (!memory) return;
-    *memory = (physical){card, *taken, 1};
+static physical *add(uint64_t handle, physical what) {
+    physical *added = malloc(sizeof *added);
+    if (!added) return NULL;
+    *added = what;
+    added->references = 1;
+    add_handle(handle, added);
+    return added;
+}
+
+void physical_created(uint64_t handle, int device, const budget *card, const charge *taken) {
     pthread_mutex_lock(&mutex);
-    insert(&handles, handle, handle + 1, memory);
+    add(handle, (physical){.device = device, .card = card, .taken = *taken});
+    pthread_mutex_unlock(&mutex);
+}
+
+void physical_multicast(uint64_t handle) {
+    pthread_mutex_lock(&mutex);
+    add(handle, (physical){.card = NULL});
     pthread_mutex_unlock(&mutex);
 }
 
@@ -79,10 +181,10 @@ void physical_retained(uint64_t handle, uint64_t address) {
 
 void physical_mapped(uint64_t address, size_t size, uint64_t handle) {
     pthread_mutex_lock(&mutex);
-    entry *known = find(&handles, handle, handle + 1);
-    if (known) {
-        known->memory->references++;
-        insert(&mappings, address, address + size, known->memory);
+    physical *memory = of_handle(handle);
+    if (memory) {
+        memory->references++;
+        insert(&mappings, address, address + size, memory);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -110,6 +212,7 @@ void physical_let_go(physical *self) {
     if (!self) return;
     pthread_mutex_lock(&mutex);
     drop(self);
+    if (looking) settle();
     pthread_mutex_unlock(&mutex);
 }
 
@@ -120,8 +223,119 @@ void physical_put_back(uint64_t handle, physical *self) {
     pthread_mutex_unlock(&mutex);
 }
 
+/* An object that is not known came here in a way that cannot be followed. */
+static void bind(uint64_t handle, int device, uint64_t offset, size_t size, physical *memory) {
+    physical *object = of_handle(handle);
+    if (!object) object = add(handle, (physical){.unfollowed = true});
+    binding *made = memory && memory->card && object ? malloc(sizeof *made) : NULL;
+    if (!made) return;
+    *made = (binding){memory, device < 0 ? memory->device : device, offset, size, object->bindings};
+    object->bindings = made;
+    memory->references++;
+}
+
+void physical_bound(uint64_t object, int device, uint64_t offset, size_t size, uint64_t memory) {
+    pthread_mutex_lock(&mutex);
+    bind(object, device, offset, size, of_handle(memory));
+    pthread_mutex_unlock(&mutex);
+}
+
+void physical_bound_at(uint64_t object, int device, uint64_t offset, size_t size, uint64_t address) {
+    pthread_mutex_lock(&mutex);
+    uint64_t end_address = address + size;
+    for (const entry *each; address < end_address; address = each->end) {
+        each = find(&mappings, address, address + 1);
+        if (!each) break;
+        bind(object, device, offset, size, each->memory);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+binding *physical_unbind(uint64_t object, int device, uint64_t offset, size_t size) {
+    binding *out = NULL;
+    pthread_mutex_lock(&mutex);
+    physical *known = of_handle(object);
+    for (binding **at = known ? &known->bindings : &out; *at;) {
+        binding *each = *at;
+        if (each->device != device || each->offset < offset || each->offset + each->size > offset + size) {
+            at = &each->next;
+            continue;
+        }
+        *at = each->next;
+        each->next = out;
+        out = each;
+    }
+    pthread_mutex_unlock(&mutex);
+    return out;
+}
+
+void physical_unbound(binding *gone) {
+    pthread_mutex_lock(&mutex);
+    drop_bound(gone);
+    pthread_mutex_unlock(&mutex);
+}
+
+void physical_bind_again(uint64_t object, binding *kept) {
+    pthread_mutex_lock(&mutex);
+    physical *known = of_handle(object);
+    for (binding *next; known && kept; kept = next) {
+        next = kept->next;
+        kept->next = known->bindings;
+        known->bindings = kept;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+/* From now on others may hold it. */
+static void leaves(physical *self) {
+    self->next = left;
+    left = self;
+    if (!self->card) exported_hold(&self->mark);
+}
+
+void physical_exported(uint64_t handle, int descriptor) {
+    pthread_mutex_lock(&mutex);
+    physical *self = of_handle(handle);
+    if (self) {
+        bool first = !self->mark.number;
+        if (descriptor < 0 || !exported_mark(descriptor, !self->card, &self->mark))
+            self->unfollowed = !self->card; /* memory that others hold is booked by the node's agent */
+        else if (first)
+            leaves(self);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+void physical_imported(uint64_t handle, int descriptor) {
+    exported mark;
+    bool multicast;
+    pthread_mutex_lock(&mutex);
+    if (descriptor >= 0 && exported_read(descriptor, &multicast, &mark)) {
+        physical *known = left;
+        while (known && known->mark.number != mark.number) known = known->next;
+        if (known) {
+            if (known->references++ == 0 && multicast) exported_hold(&mark);
+            add_handle(handle, known);
+        } else if (multicast) {
+            known = add(handle, (physical){.mark = mark});
+            if (known) leaves(known);
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+bool physical_settle(void) {
+    pthread_mutex_lock(&mutex);
+    bool any = settle();
+    pthread_mutex_unlock(&mutex);
+    return any;
+}
+
 void physical_forked(void) {
     pthread_mutex_init(&mutex, NULL);
     handles = mappings =
         NULL; /* CUDA does not work in the child; what the trees hold is not worth walking them */
+    left = NULL;
+    looking = false;
+    exported_forked();
 }

@@ -1,6 +1,8 @@
 /*
  * Physical memory of the VMM interface. A program usually releases the handle as soon as it has mapped it:
- * the memory lives on, so the charge counts references, from handles and from mappings. Policy only.
+ * the memory lives on, so the charge counts references, from handles, from mappings, and from multicast
+ * objects that it is bound to. Such objects are counted here in the same way, without a charge. What was
+ * exported lives until its last descriptor is closed, wherever that is. Policy only.
  */
 #pragma once
 
@@ -9,8 +11,11 @@
 #include "budget.h"
 
 typedef struct physical physical;
+typedef struct binding binding;
 
-void physical_created(uint64_t handle, const budget *card, const charge *taken);
+/* Memory of a device, charged, or a multicast object. */
+void physical_created(uint64_t handle, int device, const budget *card, const charge *taken);
+void physical_multicast(uint64_t handle);
 
 /* One more handle (or the same once more) for what is mapped at ADDRESS. */
 void physical_retained(uint64_t handle, uint64_t address);
@@ -24,6 +29,25 @@ void physical_unmapped(uint64_t address, size_t size);
 physical *physical_hold(uint64_t handle);
 void physical_let_go(physical *self);
 void physical_put_back(uint64_t handle, physical *self);
+
+/* A multicast object holds memory from now on, that of a handle or all that is mapped in a range; DEVICE -1:
+ * of the card where the memory lies. */
+void physical_bound(uint64_t object, int device, uint64_t offset, size_t size, uint64_t memory);
+void physical_bound_at(uint64_t object, int device, uint64_t offset, size_t size, uint64_t address);
+
+/* What was bound so, taken out before the driver unbinds it; NULL: nothing of ours. */
+binding *physical_unbind(uint64_t object, int device, uint64_t offset, size_t size);
+void physical_unbound(binding *gone);
+void physical_bind_again(uint64_t object, binding *kept);
+
+/* A descriptor of it was made; -1: a handle of another kind, which cannot be followed. */
+void physical_exported(uint64_t handle, int descriptor);
+
+/* A new handle was got from a descriptor, of this process or another; -1: from a handle of another kind. */
+void physical_imported(uint64_t handle, int descriptor);
+
+/* Give back what nobody holds any more; whether that was anything. */
+bool physical_settle(void);
 
 /* In the child of a fork: nothing of this is the child's. */
 void physical_forked(void);

@@ -1,14 +1,14 @@
 # Programs that test the limiter, and the limiter built wrongly on purpose. They are made with the host's compiler, in
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
-POLICY      := src/ledger.c src/ledger_guard.c src/limits.c src/budget.c src/charges.c src/physical.c src/image.c src/code.c
+POLICY      := src/ledger.c src/ledger_guard.c src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks unchanged oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
 # What must be caught where: in the ledger by itself, or by the simulated driver's oracle.
 WRONG_LEDGERS  := CHECK_THEN_TAKE USED_BEFORE_PENDING KEEP_DEAD
-WRONG_LIMITERS := CHARGE_AFTER REFUND_TWICE KEEP_REFUSED REFUND_MAPPED REFUND_POOLED UNROUNDED FREE_CONTEXT FREE_CODE FREE_EXCESS
+WRONG_LIMITERS := CHARGE_AFTER REFUND_TWICE KEEP_REFUSED REFUND_MAPPED REFUND_BOUND REFUND_EXPORTED REFUND_POOLED UNROUNDED FREE_CONTEXT FREE_CODE FREE_EXCESS
 
 $(TEST_OUT)/policy: $(wildcard tests/policy*.c) $(POLICY) $(TEST_DEPS)
 	@mkdir -p $(@D)
@@ -26,11 +26,12 @@ $(addprefix $(TEST_OUT)/,storm lookup arguments unchanged): $(TEST_OUT)/%: tests
 $(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) src/hooks.def $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
-$(TEST_OUT)/storm-linked: tests/storm.c $(wildcard src/*.c) $(TEST_DEPS)
+$(TEST_OUT)/storm: tests/storm_mapped.c
+$(TEST_OUT)/storm-linked: tests/storm.c tests/storm_mapped.c $(wildcard src/*.c) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -Wno-error=format-truncation -DLINKED -fvisibility=hidden \
 	  -rdynamic -o $@ $(filter %.c,$^) $(LDLIBS)
-$(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)
+$(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c exported.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 # Wrong limiters differ in the few files that have failpoints.

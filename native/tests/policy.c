@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
     test_excess();
     test_budget();
     test_charges();
+    test_held();
     test_code();
     printf("policy: as promised\n");
     return 0;

@@ -17,4 +17,5 @@ void test_ledger(void);
 void test_excess(void);
 void test_budget(void);
 void test_charges(void);
+void test_held(void);
 void test_code(void);

@@ -43,7 +43,7 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     CHECK(budget_holders(card, holders, 2) == 1 && holders[0].pid == (uint32_t)getpid());
     CHECK(holders[0].bytes == 10 * MIB); /* of both shares */
 
-    physical_created(1, card, &taken);
+    physical_created(1, 0, card, &taken);
     physical_mapped(0x1000, 0x1000, 1);
     physical_mapped(0x2000, 0x1000, 1);
     physical_mapped(0x9000, 0x1000, 2); /* not ours: imported */
@@ -63,7 +63,7 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     physical_let_go(physical_hold(3));
     CHECK(budget_usage(card) == 0);
     CHECK(budget_reserve(card, MIB, &taken) == 0);
-    physical_created(5, card, &taken);
+    physical_created(5, 0, card, &taken);
     physical_forked();
     CHECK(physical_hold(5) == NULL);
 }

@@ -6,76 +6,9 @@
  */
 #include <dlfcn.h>
 
-#include "../include/cuda_abi.h"
-#include "check.h"
+#include "storm.h"
 
-#define FUNCTIONS                                                                                            \
-    F(cuInit, cuInit, (unsigned))                                                                            \
-    F(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                           \
-    F(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, (CUdevice))                                   \
-    F(cuCtxSetCurrent, cuCtxSetCurrent, (CUcontext))                                                         \
-    F(cuCtxPopCurrent, cuCtxPopCurrent_v2, (CUcontext *))                                                    \
-    F(cuCtxSynchronize, cuCtxSynchronize, (void))                                                            \
-    F(cuCtxCreate, cuCtxCreate_v2, (CUcontext *, unsigned, CUdevice))                                        \
-    F(cuCtxDestroy, cuCtxDestroy_v2, (CUcontext))                                                            \
-    F(cuGreenCtxCreate, cuGreenCtxCreate, (CUgreenCtx *, CUdevResourceDesc, CUdevice, unsigned))             \
-    F(cuGreenCtxDestroy, cuGreenCtxDestroy, (CUgreenCtx))                                                    \
-    F(cuCtxSetLimit, cuCtxSetLimit, (int, size_t))                                                           \
-    F(cuMemAlloc, cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                    \
-    F(cuMemAllocManaged, cuMemAllocManaged, (CUdeviceptr *, size_t, unsigned))                               \
-    F(cuMemAllocPitch, cuMemAllocPitch_v2, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))              \
-    F(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                                \
-    F(cuMemAllocAsync, cuMemAllocAsync, (CUdeviceptr *, size_t, CUstream))                                   \
-    F(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync_ptsz,                                                 \
-      (CUdeviceptr *, size_t, CUmemoryPool, CUstream))                                                       \
-    F(cuMemFreeAsync, cuMemFreeAsync, (CUdeviceptr, CUstream))                                               \
-    F(cuMemPoolCreate, cuMemPoolCreate, (CUmemoryPool *, const CUmemPoolProps *))                            \
-    F(cuMemPoolDestroy, cuMemPoolDestroy, (CUmemoryPool))                                                    \
-    F(cuMemPoolTrimTo, cuMemPoolTrimTo, (CUmemoryPool, size_t))                                              \
-    F(cuMemPoolSetAttribute, cuMemPoolSetAttribute, (CUmemoryPool, CUmemPool_attribute, void *))             \
-    F(cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, (CUmemoryPool *, CUdevice))                      \
-    F(cuStreamCreate, cuStreamCreate, (CUstream *, unsigned))                                                \
-    F(cuStreamSynchronize, cuStreamSynchronize, (CUstream))                                                  \
-    F(cuStreamBeginCapture, cuStreamBeginCapture_v2, (CUstream, CUstreamCaptureMode))                        \
-    F(cuStreamEndCapture, cuStreamEndCapture, (CUstream, CUgraph *))                                         \
-    F(cuMemCreate, cuMemCreate,                                                                              \
-      (CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, unsigned long long))             \
-    F(cuMemRelease, cuMemRelease, (CUmemGenericAllocationHandle))                                            \
-    F(cuMemAddressReserve, cuMemAddressReserve,                                                              \
-      (CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long))                                      \
-    F(cuMemAddressFree, cuMemAddressFree, (CUdeviceptr, size_t))                                             \
-    F(cuMemMap, cuMemMap, (CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long))   \
-    F(cuMemUnmap, cuMemUnmap, (CUdeviceptr, size_t))                                                         \
-    F(cuMemRetainAllocationHandle, cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle *, void *))    \
-    F(cuArray3DCreate, cuArray3DCreate_v2, (CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *))                     \
-    F(cuArrayDestroy, cuArrayDestroy, (CUarray))                                                             \
-    F(cuMipmappedArrayCreate, cuMipmappedArrayCreate,                                                        \
-      (CUmipmappedArray *, const CUDA_ARRAY3D_DESCRIPTOR *, unsigned))                                       \
-    F(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy, (CUmipmappedArray))                                  \
-    F(cuGraphCreate, cuGraphCreate, (CUgraph *, unsigned))                                                   \
-    F(cuGraphDestroy, cuGraphDestroy, (CUgraph))                                                             \
-    F(cuGraphAddMemAllocNode, cuGraphAddMemAllocNode,                                                        \
-      (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *))                   \
-    F(cuGraphInstantiate, cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long))         \
-    F(cuGraphLaunch, cuGraphLaunch, (CUgraphExec, CUstream))                                                 \
-    F(cuGraphExecDestroy, cuGraphExecDestroy, (CUgraphExec))                                                 \
-    F(cuDeviceGraphMemTrim, cuDeviceGraphMemTrim, (CUdevice))                                                \
-    F(cuImportExternalMemory, cuImportExternalMemory,                                                        \
-      (CUexternalMemory *, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *))                                        \
-    F(cuDestroyExternalMemory, cuDestroyExternalMemory, (CUexternalMemory))                                  \
-    F(cuModuleLoadData, cuModuleLoadData, (CUmodule *, const void *))                                        \
-    F(cuModuleGetFunction, cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                      \
-    F(cuModuleUnload, cuModuleUnload, (CUmodule))                                                            \
-    F(cuLibraryLoadData, cuLibraryLoadData,                                                                  \
-      (CUlibrary *, const void *, int *, void **, unsigned, int *, void **, unsigned))                       \
-    F(cuLibraryGetKernel, cuLibraryGetKernel, (CUkernel *, CUlibrary, const char *))                         \
-    F(cuLibraryGetModule, cuLibraryGetModule, (CUmodule *, CUlibrary))                                       \
-    F(cuLibraryUnload, cuLibraryUnload, (CUlibrary))                                                         \
-    F(cuLaunchKernel, cuLaunchKernel,                                                                        \
-      (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void **,  \
-       void **))
-
-#define F(name, symbol, parameters) static CUresult(*name) parameters;
+#define F(name, symbol, parameters) CUresult(*name) parameters;
 FUNCTIONS
 #undef F
 
@@ -94,28 +27,21 @@ static void load(void) {
 }
 
 static unsigned seed;
-static unsigned random_below(unsigned most) { return (unsigned)rand_r(&seed) % most; }
+unsigned random_below(unsigned most) { return (unsigned)rand_r(&seed) % most; }
 static size_t random_size(void) {
     static const size_t scale[] = {512, 64 * KIB, MIB, 16 * MIB};
     return (1 + random_below(64)) * scale[random_below(4)] - random_below(2) * 100;
 }
-static size_t random_pages(void) { return (size_t)(1 + random_below(64)) * 2 * MIB; }
+size_t random_pages(void) { return (size_t)(1 + random_below(64)) * 2 * MIB; }
 
-/* True when it was granted; anything but a clean refusal ends the test. */
-static bool granted(CUresult result) {
+bool granted(CUresult result) {
     CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
     return result == CUDA_SUCCESS;
 }
-static void well(CUresult result) {
+void well(CUresult result) {
     if (result != CUDA_SUCCESS) fprintf(stderr, "CUDA error %d\n", result);
     CHECK(result == CUDA_SUCCESS);
 }
-
-/* One allocation of some kind, and how to free it again. */
-struct held {
-    void (*free)(struct held *);
-    unsigned long long a, b;
-};
 
 static CUcontext primary;
 static CUstream stream;
@@ -165,30 +91,6 @@ static void pool(struct held *h) {
         h->b = (uintptr_t)created, h->free = free_pool;
     else
         well(cuMemPoolDestroy(created));
-}
-
-static void free_mapping(struct held *h) {
-    well(cuMemUnmap(h->a, h->b));
-    well(cuMemAddressFree(h->a, h->b));
-}
-/* As most programs do it: two pieces in one range, each handle released as soon as it is mapped. */
-static void mapping(struct held *h) {
-    CUmemAllocationProp props = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                 .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
-    CUmemGenericAllocationHandle handle, again;
-    size_t size = random_pages(), mapped = 0;
-    well(cuMemAddressReserve(&h->a, 2 * size, 0, 0, 0));
-    for (; mapped < 2 * size && granted(cuMemCreate(&handle, size, &props, 0)); mapped += size) {
-        well(cuMemMap(h->a + mapped, size, 0, handle, 0));
-        well(cuMemRetainAllocationHandle(&again, (void *)(h->a + mapped + size / 2)));
-        well(cuMemRelease(handle));
-        well(cuMemRelease(again));
-    }
-    h->b = 2 * size;
-    h->free = free_mapping;
-    if (mapped) return;
-    well(cuMemAddressFree(h->a, h->b));
-    h->free = NULL;
 }
 
 static CUDA_ARRAY3D_DESCRIPTOR random_shape(void) {
@@ -294,10 +196,10 @@ static void library(struct held *h) {
 static const struct kind {
     const char *name;
     void (*allocate)(struct held *);
-} kinds[] = {{"plain", plain},       {"managed", managed}, {"pitched", pitched}, {"async", async},
-             {"pool", pool},         {"mapping", mapping}, {"array", array},     {"mipmap", mipmap},
-             {"external", external}, {"graph", graph},     {"context", context}, {"green", green},
-             {"module", module},     {"library", library}};
+} kinds[] = {{"plain", plain},     {"managed", managed}, {"pitched", pitched},   {"async", async},
+             {"pool", pool},       {"mapping", mapping}, {"exported", exported}, {"multicast", multicast},
+             {"array", array},     {"mipmap", mipmap},   {"external", external}, {"graph", graph},
+             {"context", context}, {"green", green},     {"module", module},     {"library", library}};
 enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24, LEAST_TRIED = 400 };
 
 static bool wanted(const struct kind *kind, char **names) {
@@ -343,6 +245,7 @@ int main(int argc, char **argv) {
     well(cuCtxSynchronize());
     well(cuMemPoolTrimTo(standard, 0));
     well(cuDeviceGraphMemTrim(0));
+    look_at_descriptors();
     printf("granted %lu, refused %lu\nidle\n", granted_count, refused_count);
     fflush(stdout);
     while (getchar() != EOF) {

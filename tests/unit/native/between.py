@@ -5,7 +5,7 @@ import sys
 from tests.unit.native.in_share import ends
 
 PROGRAM = """
-import ctypes, os, sys
+import contextlib, ctypes, os, socket, sys, threading
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from tests.gpu.cuda import Card, CudaError
 
@@ -32,22 +32,57 @@ class Pointer:
     def free(self):
         card.call("cuMemFree_v2" if self.own else "cuIpcCloseMemHandle", c_uint64(self.at))
 
+class Passed:
+    "A descriptor that other processes get through a socket, until it is closed here."
+
+    def __init__(self, handle):
+        there = c_int()
+        card.call("cuMemExportToShareableHandle", byref(there), handle, FILE_DESCRIPTOR, c_uint64(0))
+        self.descriptor, self.name = there.value, f"hami-{os.getpid()}-{there.value}"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind("\\0" + self.name)
+        self.socket.listen()
+        threading.Thread(target=self.passes_it_on, daemon=True).start()
+
+    def passes_it_on(self):
+        with contextlib.suppress(OSError):
+            while True:
+                with self.socket.accept()[0] as other:
+                    socket.send_fds(other, [b"it"], [self.descriptor])
+
+    def close(self):
+        if self.descriptor is not None:
+            self.socket.shutdown(socket.SHUT_RDWR)
+            os.close(self.descriptor)
+        self.descriptor = None
+
+def receive(name):
+    with socket.socket(socket.AF_UNIX) as maker:
+        maker.connect("\\0" + name)
+        return socket.recv_fds(maker, 2, 1)[1][0]
+
+def imported(name):
+    descriptor, handle = receive(name), c_uint64()
+    card.call("cuMemImportFromShareableHandle", byref(handle), c_void_p(descriptor), FILE_DESCRIPTOR)
+    os.close(descriptor)
+    return handle
+
+def physical(size):
+    handle, wanted = c_uint64(), Properties(1, FILE_DESCRIPTOR, 1, 0)
+    card.call("cuMemCreate", byref(handle), c_size_t(size), byref(wanted), c_uint64(0))
+    return handle
+
 class Mapping:
     "Physical memory that is mapped and its handle released, handed over by a file descriptor."
 
     def __init__(self, size=0, told=None):
-        self.size, handle = size, c_uint64()
+        self.passed = None
         if told is None:
-            wanted = Properties(1, FILE_DESCRIPTOR, 1, 0)
-            card.call("cuMemCreate", byref(handle), c_size_t(size), byref(wanted), c_uint64(0))
-            there = c_int()
-            card.call("cuMemExportToShareableHandle", byref(there), handle, FILE_DESCRIPTOR, c_uint64(0))
-            self.descriptor = there.value
+            self.size, handle = size, physical(size)
+            self.passed = Passed(handle)
         else:
-            path, size = told.split(",")
-            self.size, self.descriptor = int(size), open(path, "rb")
-            number = c_void_p(self.descriptor.fileno())
-            card.call("cuMemImportFromShareableHandle", byref(handle), number, FILE_DESCRIPTOR)
+            name, size = told.split(",")
+            self.size, handle = int(size), imported(name)
         at = c_uint64()
         size = c_size_t(self.size)
         card.call("cuMemAddressReserve", byref(at), size, c_size_t(0), c_uint64(0), c_uint64(0))
@@ -56,10 +91,53 @@ class Mapping:
         self.at = at
 
     def told(self):
-        return f"/proc/{os.getpid()}/fd/{self.descriptor},{self.size}"
+        return f"{self.passed.name},{self.size}"
+
+    def close(self):
+        if self.passed:
+            self.passed.close()
+
+    def unmap(self):
+        card.call("cuMemUnmap", self.at, c_size_t(self.size))
 
     def free(self):
-        card.call("cuMemUnmap", self.at, c_size_t(self.size))
+        self.close()
+        self.unmap()
+
+class TeamProperties(ctypes.Structure):
+    _fields_ = [("cards", ctypes.c_uint), ("size", c_size_t), ("handles", c_uint64), ("flags", c_uint64)]
+
+class Multicast:
+    "A multicast object, to which each process binds memory of its own and then releases that."
+
+    def __init__(self, size=0, told=None):
+        self.passed, self.at, self.object = None, 0, c_uint64()
+        if told is None:
+            self.size, wanted = size, TeamProperties(1, 2 * size, FILE_DESCRIPTOR, 0)
+            card.call("cuMulticastCreate", byref(self.object), byref(wanted))
+            card.call("cuMulticastAddDevice", self.object, 0)
+            self.passed = Passed(self.object)
+        else:
+            name, size = told.split(",")
+            self.at = self.size = int(size)
+            self.object = imported(name)
+        memory, at, size = physical(self.size), c_size_t(self.at), c_size_t(self.size)
+        card.call("cuMulticastBindMem", self.object, at, memory, c_size_t(0), size, c_uint64(0))
+        card.call("cuMemRelease", memory)
+
+    def told(self):
+        return f"{self.passed.name},{self.size}"
+
+    def close(self):
+        self.passed.close()
+
+    def unbind(self):
+        card.call("cuMulticastUnbind", self.object, 0, c_size_t(self.at), c_size_t(self.size))
+
+    def free(self):
+        card.call("cuMemRelease", self.object)
+        if self.passed:
+            self.passed.close()
 
 class PoolProperties(ctypes.Structure):
     _fields_ = [("type", c_int), ("handles", c_int), ("location", c_int), ("id", c_int)]
@@ -108,7 +186,7 @@ def fill(step=16 << 20):
         card.free(each)
     return len(got) * step
 
-kind = {"pointer": Pointer, "mapping": Mapping, "pooled": Pooled}[sys.argv[1]]
+kind = {"pointer": Pointer, "mapping": Mapping, "multicast": Multicast, "pooled": Pooled}[sys.argv[1]]
 held = {}
 for line in sys.stdin:
     verb, *rest = line.split()
@@ -121,7 +199,16 @@ for line in sys.stdin:
             print("has it", flush=True)
         elif verb == "free":
             held.pop(rest[0]).free()
-            print("freed", flush=True)
+            print("done", flush=True)
+        elif verb in ("unmap", "unbind", "close"):
+            getattr(held[rest[0]], verb)()
+            print("done", flush=True)
+        elif verb == "receive":
+            held["descriptor"] = receive(rest[0].split(",")[0])
+            print("done", flush=True)
+        elif verb == "drop":
+            os.close(held.pop("descriptor"))
+            print("done", flush=True)
         elif verb == "fill":
             print(fill(), flush=True)
     except CudaError as error:
@@ -152,7 +239,11 @@ class Partner:
 
     def frees(self, which):
         """Gives up its "own" or "theirs"."""
-        assert self._said("free", which) == "freed"
+        assert self._said("free", which) == "done"
+
+    def does(self, *words):
+        """Unmaps, unbinds or closes its "own" or "theirs"; receives a descriptor, and drops it."""
+        assert self._said(*words) == "done"
 
     def can_have(self):
         """Bytes that it gets until it is refused, and gives back."""

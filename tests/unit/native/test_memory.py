@@ -26,6 +26,7 @@ pytestmark = pytest.mark.native
 
 LIMIT = 4 << 30
 CONTEXT = 256 << 20
+TO_HOPPER = ('computeCapability: "8.6"', 'computeCapability: "9.0"')
 KINDS = (  # as in storm.c
     "plain",
     "managed",
@@ -33,6 +34,8 @@ KINDS = (  # as in storm.c
     "async",
     "pool",
     "mapping",
+    "exported",
+    "multicast",
     "array",
     "mipmap",
     "external",
@@ -75,6 +78,8 @@ def storm(programs: Path, tmp_path: Path):
             f"version=1\nshare=one\ndevice=GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf\nmemory={limit}\n"
         )
         (share / "ledger").write_bytes(bytes(ledger.SIZE))
+        card = folder / "gpus.yaml"  # one that can multicast
+        card.write_text(A10.read_text().replace(*TO_HOPPER))
         started = [
             subprocess.Popen(
                 [str(programs / "storm"), str(seconds), str(seed), *kinds],
@@ -82,7 +87,7 @@ def storm(programs: Path, tmp_path: Path):
                     "PATH": os.environ["PATH"],
                     "LD_LIBRARY_PATH": str(BUILD),
                     "LD_PRELOAD": str(limiter or native_files.find("libvgpu.so")),
-                    "HAMI_SIM_FILE": str(A10),
+                    "HAMI_SIM_FILE": str(card),
                     "HAMI_SIM_STATE": str(folder / "state"),
                     "HAMI_SHARES_DIR": str(folder / "shares"),
                     **environment,
@@ -168,8 +173,9 @@ def test_what_the_driver_refuses_is_given_back(storm) -> None:
     "wrong",
     [
         "CHARGE_AFTER",
-        "REFUND_TWICE",
         "REFUND_MAPPED",
+        "REFUND_BOUND",
+        "REFUND_EXPORTED",
         "REFUND_POOLED",
         "UNROUNDED",
         "FREE_CONTEXT",
@@ -185,6 +191,12 @@ def test_a_wrong_limiter_is_caught_by_the_oracle(storm, programs, wrong) -> None
 def test_a_limiter_that_keeps_what_the_driver_refused_is_caught_by_its_count(storm, programs) -> None:
     outcome = storm(limiter=programs / "KEEP_REFUSED" / "libvgpu.so", HAMI_SIM_FAIL_EVERY="7")
     assert outcome.counted > outcome.held
+
+
+def test_a_limiter_that_gives_back_twice_is_caught_by_its_count(storm, programs) -> None:
+    """It passes the share until a count falls below nothing, and from then on grants nothing."""
+    outcome = storm(limiter=programs / "REFUND_TWICE" / "libvgpu.so")
+    assert outcome.counted != outcome.held
 
 
 LOADS_UNSEEN_AND_FILLS = """

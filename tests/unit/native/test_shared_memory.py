@@ -82,9 +82,8 @@ def test_what_a_container_takes_of_another_is_counted_where_it_was_made(
     assert booked(ours) == by_the_driver()[1] == CONTEXT
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_memory_that_is_gone_can_no_longer_be_taken(share, limited, kind):
-    maker, taker = (Partner(limited, share, kind) for _ in range(2))
+def test_memory_that_is_gone_can_no_longer_be_taken(share, limited):
+    maker, taker = (Partner(limited, share, "pointer") for _ in range(2))
     made = maker.makes(GIB)
     maker.frees("own")
     assert taker.takes(made) == "error 1"
