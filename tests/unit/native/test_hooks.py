@@ -28,7 +28,7 @@ ELSEWHERE = {
     "cuGLCtxCreate_v2",
     "cuVDPAUCtxCreate",
     "cuVDPAUCtxCreate_v2",
-    # test_shared_memory.py
+    # test_shared_memory.py, test_held_memory.py
     "cuMemExportToShareableHandle",
     "cuMemImportFromShareableHandle",
     "cuMulticastCreate",
