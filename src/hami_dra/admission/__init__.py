@@ -10,7 +10,7 @@ Pure, in the order of the data:
 - `metadata`, `patch`: the Pod as it is admitted, and the claims or templates to be made for it
 - `update`: a converted Pod whose manifest is applied again
 - `validate`: native claims and templates; `conflict`: HAMi's traditional mode beside ours
-- `offline`: the same for manifests without a cluster
+- `offline`: the same for manifests without a cluster; `shape`: what an API server would insist on
 - `objects`, `collector`: what the controller makes and collects
 - `authority`: the certificates of mode `self`
 

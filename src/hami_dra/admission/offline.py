@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hami_dra.admission import objects
+from hami_dra.admission import objects, shape
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
 from hami_dra.model.errors import RequestDenied
@@ -42,11 +42,17 @@ def convert_all(
     """Convert DOCUMENTS; those that name no namespace are taken to be applied in NAMESPACE."""
     outcome = Outcome()
     for document in flatten(documents):
+        try:
+            shape.document(document)
+        except RequestDenied as refusal:
+            outcome.refusals.append(f"not a Kubernetes object: {refusal}")
+            continue
         space = (document.get("metadata") or {}).get("namespace") or namespace
         if document.get("kind") != "Pod":
             outcome.items.append(document)
         for pod in _pods(document, space):
             try:
+                shape.pod(pod)
                 made = None if space in excluded else convert(pod, space, settings, surroundings)
             except RequestDenied as refusal:
                 outcome.refusals.append(f"{_title(document)}: {refusal}")
@@ -62,15 +68,17 @@ def convert_all(
 
 
 def flatten(documents: Iterable[Object]) -> Iterator[Object]:
-    """Documents with Lists opened and empty ones left out."""
+    """Documents with Lists opened and empty ones left out; what is no object as it is."""
     for document in documents:
         if not document:
             continue
-        if isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
+        if not isinstance(document, dict):
+            yield document
+        elif isinstance(document.get("items"), list) and str(document.get("kind", "")).endswith("List"):
             # The items of a PodList name no kind of their own.
             kind: str = document["kind"].removesuffix("List")
             stamp: Object = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
-            yield from flatten(stamp | item for item in document["items"])
+            yield from flatten(stamp | item if isinstance(item, dict) else item for item in document["items"])
         else:
             yield document
 
@@ -111,6 +119,9 @@ def _pods(document: Object, namespace: str) -> Iterator[Object]:
             "generateName": f"{name}-",
             "namespace": namespace,
         }
+        for at, container in enumerate(pod["spec"]["containers"]):
+            if isinstance(container, dict):  # Knative's Service, among others, names it later
+                container.setdefault("name", f"container-{at}")
         yield pod
 
 

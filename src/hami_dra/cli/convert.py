@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 import yaml
@@ -14,7 +14,7 @@ import yaml
 from hami_dra.admission import offline
 from hami_dra.admission.families import NVIDIA, of_profiles
 from hami_dra.admission.patch import Settings, Surroundings
-from hami_dra.cli import options
+from hami_dra.cli import manifests, options
 from hami_dra.devices import families
 from hami_dra.model import errors, names, quantity
 from hami_dra.model.published import Card
@@ -25,7 +25,7 @@ from hami_dra.model.published import Card
     "-f",
     "--filename",
     "files",
-    type=click.File(encoding="utf-8"),
+    type=click.File("rb"),
     multiple=True,
     required=True,
     help="Manifests; several documents in a file, several files, or - for standard input.",
@@ -45,13 +45,13 @@ from hami_dra.model.published import Card
 )
 @click.option(
     "--profiles",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with profiles of your own, <family>.yaml; without --live.",
 )
 @click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="With --live.")
 @click.option("--context", help="Context in the kubeconfig, with --live.")
 def convert(
-    files: tuple[TextIO, ...],
+    files: tuple[BinaryIO, ...],
     namespace: str,
     output: str,
     card_memory: tuple[str, ...],
@@ -70,6 +70,8 @@ def convert(
       helm template my-chart | hami convert -f - -o json
       hami convert -f pod.yaml --live
     """
+    if not live and (kubeconfig or context):
+        raise click.UsageError("--kubeconfig and --context name a cluster to ask, which --live does")
     if live:
         settings, surroundings, excluded = _live(kubeconfig, context)
     else:
@@ -78,13 +80,17 @@ def convert(
     items: list[Any] = []
     refused = False
     for file in files:
-        for index, document in enumerate(_documents(file), start=1):
-            outcome = offline.convert_all([document], settings, surroundings, namespace, excluded)
+        where = getattr(file, "name", "<stdin>")
+        for index, document in enumerate(manifests.read(file.read(), where), start=1):
+            try:
+                outcome = offline.convert_all([document], settings, surroundings, namespace, excluded)
+            except RecursionError as problem:
+                raise manifests.endless(where) from problem
             items += outcome.items
             for warning in outcome.warnings:
                 click.echo(f"Warning: {warning}", err=True)
             for refusal in outcome.refusals:
-                click.echo(f"hami: {file.name}, document {index}, {refusal}", err=True)
+                click.echo(f"hami: {where}, document {index}, {refusal}", err=True)
             refused = refused or bool(outcome.refusals)
     _print(offline.without_repeats(items), output)
     sys.exit(1 if refused else 0)
@@ -117,10 +123,10 @@ def _described(card_memory: tuple[str, ...]) -> Surroundings:
 
 def _live(kubeconfig: str | None, context: str | None) -> tuple[Settings, Surroundings, Collection[str]]:
     from hami_dra.admission.watched import snapshot
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.ops import installed
 
-    client = Client.from_environment(kubeconfig, context)
+    client = connect(kubeconfig, context)
     found = installed.webhook(client)
     if found is None:
         click.echo("Warning: no webhook of ours is registered there; shown is what it would do", err=True)
@@ -128,30 +134,11 @@ def _live(kubeconfig: str | None, context: str | None) -> tuple[Settings, Surrou
     return found.settings, snapshot(client), found.excluded
 
 
-def _documents(file: TextIO) -> list[Any]:
-    text = file.read()
-    try:
-        # YAML takes a character beyond the basic plane, as JSON escapes it, for two.
-        documents = [json.loads(text)]
-    except ValueError:
-        documents = _yaml(text, file.name)
-    for index, document in enumerate(documents, start=1):
-        if document is not None and not isinstance(document, dict):
-            raise errors.UserError(
-                f"document {index} is not a Kubernetes object", where=file.name, fix="Give it a kind"
-            )
-    return documents
-
-
-def _yaml(text: str, where: str) -> list[Any]:
-    try:
-        return list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except yaml.YAMLError as problem:
-        raise errors.UserError(f"not YAML: {problem}", where=where) from problem
-
-
 def _bytes(text: str) -> int:
     try:
-        return quantity.parse_int(text)
+        found = quantity.parse_int(text)
     except ValueError as problem:
         raise errors.UserError(str(problem), where="--card-memory") from problem
+    if found < names.MIB:
+        raise errors.UserError(f"{text} is less than 1Mi", where="--card-memory", fix="Write, say, 24Gi")
+    return found
