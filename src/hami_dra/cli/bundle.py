@@ -44,7 +44,7 @@ def bundle(
       hami bundle
       hami bundle -f /tmp/bundle.tar.gz --kubeconfig prod.yaml
     """
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.kube.client import KubeClient
     from hami_dra.model import errors
     from hami_dra.ops import bundle as collected
@@ -55,7 +55,7 @@ def bundle(
     client: KubeClient | None = None
     why_not = ""
     try:
-        client = Client.from_environment(kubeconfig, context)
+        client = connect(kubeconfig, context)
         client.raw("/version")
     except errors.KubeError as problem:
         client, why_not = None, str(problem)

@@ -77,7 +77,7 @@ def exit_code(findings: list[Finding]) -> int:
 
 def _facts(kubeconfig: str | None, context: str | None, where: Places, node_only: bool) -> Facts:
     """The cluster's facts, with this host's own where it is a node."""
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.model import errors
     from hami_dra.ops import facts, node_facts
 
@@ -85,7 +85,7 @@ def _facts(kubeconfig: str | None, context: str | None, where: Places, node_only
         found = facts.Facts()
     else:
         try:
-            found = facts.gather(Client.from_environment(kubeconfig, context))
+            found = facts.gather(connect(kubeconfig, context))
         except errors.KubeError as problem:
             found = facts.unreachable(problem)
     if node_only or where.state.is_dir():

@@ -20,10 +20,11 @@ def in_use(kubeconfig: str | None, context: str | None) -> None:
     Examples:
       hami in-use && helm -n hami-system uninstall hami
     """
-    from hami_dra.kube import RESOURCE_CLAIMS, Client
+    from hami_dra.cli.connect import connect
+    from hami_dra.kube import RESOURCE_CLAIMS
     from hami_dra.ops import in_use
 
-    claims, _ = Client.from_environment(kubeconfig, context).list(RESOURCE_CLAIMS)
+    claims, _ = connect(kubeconfig, context).list(RESOURCE_CLAIMS)
     if problem := in_use.refusal(claims):
         click.echo(problem, err=True)
         sys.exit(1)

@@ -22,7 +22,12 @@ from rich.text import Text
 from hami_dra.model import quantity
 
 PIPE_WIDTH = 400
+LEAST_ROOM = 30
+"""Columns in which a paragraph can be read."""
+NARROW_INDENT = 4
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unknown": "magenta"}
+NARROW = 60
+"""Columns of a terminal below which there are no bars: they would take the room of names."""
 MARKS = {"ok": "✓", "warning": "!", "error": "✗", "unknown": "?"}
 
 
@@ -42,10 +47,14 @@ def show(renderable: RenderableType) -> None:
 
 
 def paragraph(lead: Text, text: str, style: str = "") -> Text:
-    """TEXT behind LEAD; on a terminal its further lines begin below its first."""
-    out, indent = console(), lead.cell_len
-    room = max(out.width - indent, 30)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    """TEXT behind LEAD, its further lines below its first; on a narrow terminal all of it below LEAD."""
+    width, indent = console().width, lead.cell_len
+    beside = width - indent >= LEAST_ROOM
+    if not beside:
+        lead, indent = lead + "\n" + " " * NARROW_INDENT, NARROW_INDENT
+    lines = textwrap.wrap(text, max(width - indent, 1), break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
     return lead + Text(f"\n{' ' * indent}".join(lines), style=style)
 
 

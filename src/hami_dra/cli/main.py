@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 found something wrong or refused the input, 2 could not lo
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; one clear line for every expected failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # signs and bars, where the locale has none
+            stream.reconfigure(errors="replace")
     try:
         # A plugin's program is called kubectl-hami, and people type `kubectl hami`.
         named = Path(sys.argv[0]).name.replace("kubectl-", "kubectl ")
@@ -79,7 +83,7 @@ def main() -> None:
     except errors.UserError as problem:
         click.echo(f"hami: {problem}", err=True)
         sys.exit(1)
-    except errors.HamiError as problem:
+    except (errors.HamiError, OSError) as problem:  # the latter of what is printed: a disk is full
         click.echo(f"hami: {problem}", err=True)
         sys.exit(2)
 

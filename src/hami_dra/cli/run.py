@@ -9,6 +9,7 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +20,8 @@ from hami_dra.model.errors import DriverError, UserError
 from hami_dra.model.share import Share
 
 SHARES_IN_CONTAINER = Path("/run/hami/shares")
+_NOT_THERE = 127
+"""Exit code of `env` for a program that it does not find."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -125,9 +128,12 @@ def _card(gpu: str, environment: dict[str, str]) -> tuple[str, int | None]:
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         # Looked up in the changed PATH, which subprocess itself does not search.
-        done = subprocess.run(["env", *query], env=environment, capture_output=True, text=True, check=False)
+        pipes: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(["env", *query], env=environment, check=False, **pipes)
     except OSError as problem:
         raise DriverError(f"nvidia-smi cannot be run: {problem}") from problem
+    if done.returncode == _NOT_THERE:
+        raise DriverError("there is no nvidia-smi: install NVIDIA's driver, or give --sim a file of GPUs")
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise DriverError(said[0] if said else "nvidia-smi failed; is a driver installed?")

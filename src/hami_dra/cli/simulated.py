@@ -24,9 +24,11 @@ def driver_root(simulation: Path) -> Iterator[Path]:
     try:
         gpus = (yaml.safe_load(simulation.read_text()) or {}).get("gpus") or []
         places = [(gpu["pciBusId"], gpu["pcieRoot"]) for gpu in gpus if gpu.get("pcieRoot")]
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as problem:
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as problem:
         raise UserError(
-            f"not a description of simulated GPUs: {problem!r}", where=str(simulation)
+            "not a description of simulated GPUs",
+            where=str(simulation),
+            fix="Give --sim a file like tests/guide/gpus-a10.yaml",
         ) from problem
     os.environ["HAMI_SIM_FILE"] = str(simulation.resolve())
     with tempfile.TemporaryDirectory(prefix="hami-slice-") as folder:

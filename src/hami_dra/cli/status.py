@@ -34,11 +34,11 @@ def status(kubeconfig: str | None, context: str | None, output: str) -> None:
       hami status
       hami status -o json | jq '.cards[] | [.node, .memory - .memory_allocated]'
     """
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.model import errors
     from hami_dra.ops import facts, overview
 
-    read = facts.gather(Client.from_environment(kubeconfig, context), into_nodes=False)
+    read = facts.gather(connect(kubeconfig, context), into_nodes=False)
     if not read.reachable:
         raise errors.Unavailable(read.unreadable["version"])
     seen = overview.of(read)
@@ -101,7 +101,9 @@ def _nodes(seen: Overview, wide: bool) -> RenderableType:
 
 def _cards(cards: list[Card], wide: bool) -> RenderableType:
     right = ["shares", "memory", "cores"]
-    columns = ["", "node", "card", *(["product"] if wide else []), "shares", "memory", "", "cores", ""]
+    bars = [""] if look.console().width >= look.NARROW else []
+    columns = ["", "node", "card", *(["product"] if wide else []), "shares", "memory", *bars, "cores"]
+    columns += [""] if wide else []
     shown = look.table(*columns, right=right)
     for card in cards:
         shown.add_row(
@@ -111,9 +113,9 @@ def _cards(cards: list[Card], wide: bool) -> RenderableType:
             *([card.product] if wide else []),
             str(card.shares),
             f"{look.size(card.memory_allocated)}/{look.size(card.memory)}",
-            look.bar(card.memory_allocated / card.memory if card.memory else 0.0),
+            *([look.bar(card.memory_allocated / card.memory if card.memory else 0.0)] if bars else []),
             f"{card.cores_allocated}/{card.cores}%",
-            look.bar(card.cores_allocated / card.cores if card.cores else 0.0) if wide else "",
+            *([look.bar(card.cores_allocated / card.cores if card.cores else 0.0)] if wide else []),
         )
     return shown
 

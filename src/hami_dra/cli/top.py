@@ -102,12 +102,12 @@ def top(
 
 
 def _source(kubeconfig: str | None, context: str | None, here: bool, state: Path) -> Source:
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.ops import usage
 
     if here:
         return usage.of_host(state)
-    return usage.of_cluster(Client.from_environment(kubeconfig, context))
+    return usage.of_cluster(connect(kubeconfig, context))
 
 
 def _live(sample: Sample, look_again: Callable[[Sample], Sample], interval: float) -> None:

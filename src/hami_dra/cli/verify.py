@@ -40,7 +40,7 @@ def verify(
     from rich.text import Text
 
     from hami_dra.cli import look
-    from hami_dra.kube import Client
+    from hami_dra.cli.connect import connect
     from hami_dra.ops import verify as promises
 
     end = time.monotonic() + wait
@@ -52,7 +52,7 @@ def verify(
     if answers:
         found = promises.until(lambda: [promises.answers(url) for url in answers], more_time)
     else:
-        client = Client.from_environment(kubeconfig, context)
+        client = connect(kubeconfig, context)
         found = promises.until(lambda: promises.cluster(client), more_time)
     if output == "table":
         for outcome in found:

@@ -7,6 +7,7 @@ and the tests. `tests/support/fake_kube.py` implements the same Protocol in memo
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -124,6 +125,7 @@ class Client:
     def from_environment(cls, kubeconfig: str | None = None, context: str | None = None) -> Client:
         """Use the Pod's service account in a cluster, else KUBECONFIG or ~/.kube/config."""
         # Here, as half a second is much for a command that asks no cluster.
+        import yaml
         from kubernetes import client as official
         from kubernetes import config as official_config
 
@@ -137,6 +139,12 @@ class Client:
             return cls(official_config.new_client_from_config(kubeconfig, context))
         except (official_config.ConfigException, OSError) as problem:
             raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:
+            # The official client takes every file for a good one.
+            file = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+            raise errors.Unavailable(
+                f"no usable cluster configuration: {file} is not a kubeconfig"
+            ) from problem
 
     def get(
         self, kind: Kind, name: str, namespace: str | None = None, *, patience_s: float | None = None

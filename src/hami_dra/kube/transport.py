@@ -78,7 +78,8 @@ class Transport:
                 preload_content=whole,
             )
         except urllib3.exceptions.HTTPError as problem:
-            raise errors.Unavailable(f"{method} {path}: {problem}") from problem
+            where = f"{self._api.configuration.host} ({method} {path})"
+            raise errors.Unavailable(f"no answer from {where}: {_reason(problem)}") from problem
         if response.status == 401:
             self._token_until = 0.0
         if response.status >= 400:
@@ -104,6 +105,14 @@ def error_of(status: int, message: str) -> errors.KubeError:
     }
     default = errors.Unavailable if status >= 500 or status == 0 else errors.Denied
     return kinds.get(status, default)(message, status=status)
+
+
+def _reason(problem: BaseException) -> str:
+    """What the network or TLS said first, without the names that urllib3 puts around it."""
+    cause = problem.__cause__ or problem.__context__ or getattr(problem, "reason", None)
+    if isinstance(cause, BaseException):
+        return _reason(cause)
+    return getattr(problem, "verify_message", "") or getattr(problem, "strerror", "") or str(problem)
 
 
 def _message(data: bytes) -> str:

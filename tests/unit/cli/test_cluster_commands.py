@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from hami_dra.kube import kinds
+from hami_dra.model import errors
 from hami_dra.model.names import DRIVER
 from tests.unit.cli.conftest import METRICS, plain
 from tests.unit.ops import healthy
@@ -36,7 +37,7 @@ def used(kube):
     return kube
 
 
-@pytest.mark.parametrize("columns", [80, 100, 160])
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
 @pytest.mark.parametrize("command", [("doctor",), ("status",), ("top", "--once", "--interval", "0.1")])
 def test_no_line_is_wider_than_the_terminal(hami, used, command, columns):
     shown = plain(hami(*command, columns=columns).output)
@@ -80,6 +81,23 @@ def test_status_shows_what_is_given_and_what_is_free(hami):
         ("gpu-b", 0),
     ]
     assert seen["shares"][0]["pods"] == ["train"]
+
+
+def test_on_a_narrow_terminal_names_and_numbers_stay_and_bars_go(hami):
+    shown = plain(hami("status", columns=44).output)
+    (row,) = [line for line in shown.splitlines() if "gpu-a" in line and "10Gi/22.5Gi" in line]
+    assert "50/100%" in row
+    assert "░" not in shown
+    lines = plain(hami("doctor", columns=40).output).splitlines()
+    assert lines[lines.index("✓ kubernetes-version") + 1].startswith("    1.")
+
+
+def test_explain_takes_the_name_that_status_prints(hami, kube):
+    kube.patch(kinds.PODS, "web", {"status": {"phase": "Pending"}}, "default")
+    assert hami("explain", "default/web", "-n", "elsewhere").output == hami("explain", "web").output
+    done = hami("explain", "nobody", "-n", "ml")
+    assert isinstance(done.exception, errors.NotFound)
+    assert str(done.exception).endswith("not found in namespace ml. Name another with -n")
 
 
 def test_status_of_a_cluster_without_us_says_what_to_do_next(hami, kube):
