@@ -97,6 +97,11 @@ def some(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def node_count(number: int) -> str:
+    """`1 node`, `2 nodes`."""
+    return "1 node" if number == 1 else f"{number} nodes"
+
+
 def told(facts: Facts, say: Callable[[NodeFacts], str]) -> list[str]:
     """`node: what SAY says` for every node of which it says something."""
     return [f"{node}: {text}" for node, seen in sorted(facts.on_nodes.items()) if (text := say(seen))]

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from hami_dra.kube.client import Object
 from hami_dra.model import names
-from hami_dra.ops.checks.base import LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.checks.base import (
+    LOGS,
+    SITE,
+    Check,
+    Verdict,
+    bad,
+    command,
+    doubtful,
+    fine,
+    node_count,
+    some,
+)
 from hami_dra.ops.facts import Facts
 
 LEAST_DRIVER = 440
@@ -19,7 +30,7 @@ def _slices(facts: Facts) -> Verdict:
     published = {item["spec"].get("nodeName") for item in facts.our_slices}
     missing = [node for node in facts.served_nodes if node not in published]
     if not missing:
-        return fine(f"published for {len(published)} nodes")
+        return fine(f"published for {node_count(len(published))}")
     return bad(f"none for {some(missing)}", f"{LOGS}driver (on {missing[0]})")
 
 
@@ -32,7 +43,7 @@ def _cards(facts: Facts) -> Verdict:
     if empty:
         remedy = "is the driver where the chart looks? containerDriver=false for one that is on the host"
         return bad(f"none on {some(empty)}", remedy)
-    return fine(f"{sum(count.values())} on {len(count)} nodes")
+    return fine(f"{sum(count.values())} on {node_count(len(count))}")
 
 
 def _stale_slices(facts: Facts) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from hami_dra.kube.client import Object
-from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, some
+from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, node_count, some
 from hami_dra.ops.facts import Facts
 
 GATE = "DRAConsumableCapacity"
@@ -54,7 +54,7 @@ def _node_clock(facts: Facts) -> Verdict:
             f"{some(wrong)} beside the API server's",
             "start a time service on the node: timedatectl set-ntp true",
         )
-    return fine(f"{len(facts.leases)} nodes agree with the API server")
+    return fine(f"agrees with the API server, on {node_count(len(facts.leases))}")
 
 
 def _skew(lease: Object) -> datetime.timedelta | None:

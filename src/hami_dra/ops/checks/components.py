@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from hami_dra.kube.client import Object
 from hami_dra.model import names
-from hami_dra.ops.checks.base import CHART, LOGS, SITE, Check, Verdict, bad, command, doubtful, fine, some
+from hami_dra.ops.checks.base import (
+    CHART,
+    LOGS,
+    SITE,
+    Check,
+    Verdict,
+    bad,
+    command,
+    doubtful,
+    fine,
+    node_count,
+    some,
+)
 from hami_dra.ops.facts import PLUGINS, Facts, component, is_ours
 
 CLASSIC = ("hami-device-plugin", "hami-vgpu-device-plugin", "hami-scheduler")
@@ -13,7 +25,7 @@ STRICT = ("baseline", "restricted")
 
 def _gpu_label(facts: Facts) -> Verdict:
     if facts.gpu_nodes:
-        return fine(f"{len(facts.gpu_nodes)} nodes: {some(facts.gpu_nodes)}")
+        return fine(f"{node_count(len(facts.gpu_nodes))}: {some(facts.gpu_nodes)}")
     return bad("no node", "kubectl label node NODE gpu=on")
 
 
@@ -37,7 +49,7 @@ def _plugin(facts: Facts) -> Verdict:
         status, name = item.get("status", {}), component(item)
         ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
         of = "" if len(ours) == 1 else f" ({item['metadata']['name']})"
-        found.append(f"ready on {ready} of {wanted} nodes{of}")
+        found.append(f"ready on {ready} of {node_count(wanted)}{of}")
         if ready < wanted:
             return bad(f"{found[-1]}{_because(facts, name)}", _describe(item, name))
     return fine(", ".join(found))

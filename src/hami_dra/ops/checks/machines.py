@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import re
 
-from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, doubtful, fine, some, told
+from hami_dra.ops.checks.base import (
+    SITE,
+    Check,
+    Verdict,
+    bad,
+    command,
+    doubtful,
+    fine,
+    node_count,
+    some,
+    told,
+)
 from hami_dra.ops.facts import Facts
 from hami_dra.ops.node_facts import NodeFacts, cdi_by_version
 
@@ -38,7 +49,7 @@ def _runtime_cdi(facts: Facts) -> Verdict:
             f"off by default in {some(unsure)}, and not to be seen from here",
             f"run `hami doctor` on {unsure[0].split(' ')[0]}; site.yml --tags runtime switches it on",
         )
-    return fine(f"on in {on} nodes")
+    return fine(f"on in {node_count(on)}")
 
 
 def _kernel(facts: Facts) -> Verdict:
@@ -51,7 +62,7 @@ def _kernel(facts: Facts) -> Verdict:
     return (
         bad(some(old), "upgrade the node's kernel")
         if old
-        else fine(f"new enough, on {len(facts.on_nodes)} nodes")
+        else fine(f"new enough, on {node_count(len(facts.on_nodes))}")
     )
 
 
@@ -59,7 +70,7 @@ def _cgroup(facts: Facts) -> Verdict:
     old = told(facts, lambda seen: "" if seen.cgroup2 else "cgroup v1")
     if old:
         return doubtful(some(old), "boot with systemd.unified_cgroup_hierarchy=1")
-    return fine(f"v2, on {len(facts.on_nodes)} nodes")
+    return fine(f"v2, on {node_count(len(facts.on_nodes))}")
 
 
 def _selinux(facts: Facts) -> Verdict:
@@ -75,7 +86,9 @@ def _apparmor(facts: Facts) -> Verdict:
     if wrong:
         return doubtful(some(wrong), "install the package apparmor")
     looked = sum(seen.profiles is not None for seen in facts.on_nodes.values())
-    return fine(f"not in the way, on {looked} nodes" if looked else "to be seen on the node itself alone")
+    return fine(
+        f"not in the way, on {node_count(looked)}" if looked else "to be seen on the node itself alone"
+    )
 
 
 def _disk(facts: Facts) -> Verdict:
@@ -86,7 +99,7 @@ def _disk(facts: Facts) -> Verdict:
     full = told(facts, say)
     if full:
         return bad(some(full), "make room in /var/lib on that node")
-    return fine(f"enough, on {len(facts.on_nodes)} nodes")
+    return fine(f"enough, on {node_count(len(facts.on_nodes))}")
 
 
 CHECKS = (

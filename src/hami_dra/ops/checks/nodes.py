@@ -11,6 +11,7 @@ from hami_dra.ops.checks.base import (
     command,
     doubtful,
     fine,
+    node_count,
     some,
     told,
     told_of_drivers,
@@ -23,7 +24,7 @@ ROLES = {"service", "registration"}
 
 def _open_nodes(facts: Facts) -> Verdict:
     if not facts.closed_nodes:
-        return fine(f"{len(facts.on_nodes)} nodes")
+        return fine(node_count(len(facts.on_nodes)))
     node, why = next(iter(sorted(facts.closed_nodes.items())))
     remedy = f"needs the right pods/exec in {facts.namespace} and a running plugin; on the node: hami doctor"
     return Verdict("unknown", f"{some(sorted(facts.closed_nodes))}; {node}: {why}", remedy)
@@ -43,7 +44,7 @@ def _sockets(facts: Facts) -> Verdict:
             some(wrong),
             f"kubectl -n {facts.namespace} delete the plugin's Pod on {wrong[0].partition(':')[0]}",
         )
-    return fine(f"answers kubelet, on {len(facts.on_nodes)} nodes")
+    return fine(f"answers kubelet, on {node_count(len(facts.on_nodes))}")
 
 
 def _limiter(facts: Facts) -> Verdict:
@@ -53,7 +54,7 @@ def _limiter(facts: Facts) -> Verdict:
             some(wrong),
             "restart the plugin on that node: it installs the limiter anew, and running Pods keep theirs",
         )
-    return fine(f"installed whole, on {len(facts.on_nodes)} nodes")
+    return fine(f"installed whole, on {node_count(len(facts.on_nodes))}")
 
 
 def _checkpoint(facts: Facts) -> Verdict:
@@ -66,7 +67,7 @@ def _checkpoint(facts: Facts) -> Verdict:
             f"rebuilt; the damaged one is kept: {some(kept)}",
             "look at the disk, then delete /var/lib/hami/checkpoint.json.damaged-*",
         )
-    return fine(f"whole, on {len(facts.on_nodes)} nodes")
+    return fine(f"whole, on {node_count(len(facts.on_nodes))}")
 
 
 def _shares(facts: Facts) -> Verdict:
@@ -76,7 +77,7 @@ def _shares(facts: Facts) -> Verdict:
             some(wrong),
             "delete the Pod that uses it; the plugin writes the folder anew when the next one starts",
         )
-    return fine(f"limits and ledger of every share can be used, on {len(facts.on_nodes)} nodes")
+    return fine(f"limits and ledger of every share can be used, on {node_count(len(facts.on_nodes))}")
 
 
 def _orphans(facts: Facts) -> Verdict:
@@ -85,7 +86,7 @@ def _orphans(facts: Facts) -> Verdict:
         return doubtful(
             some(left), "the plugin sweeps at its start and every ten minutes; older ones: restart it there"
         )
-    return fine(f"no folder without its claim, on {len(facts.on_nodes)} nodes")
+    return fine(f"no folder without its claim, on {node_count(len(facts.on_nodes))}")
 
 
 def _profiles(facts: Facts) -> Verdict:
