@@ -9,15 +9,14 @@ from tests.control_plane.test_ownership import workload
 from tests.support import webhook_process
 
 RECORDING = r"""
-import sys
+import os
 from hami_dra.admission import controller
 from hami_dra.cli.main import main
 from hami_dra.kube.transport import Transport
 controller.OTHERS_FIRST_S = 60.0
 ask = Transport.ask
 def recorded(self, method, path, *more, **named):
-    sys.stdout.write(f"CALL {method} {path}\n")
-    sys.stdout.flush()
+    os.write(1, f"\nCALL {method} {path}\n".encode())  # at once, and not behind half a line of the log
     return ask(self, method, path, *more, **named)
 Transport.ask = recorded
 main()
