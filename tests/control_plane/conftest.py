@@ -28,6 +28,14 @@ from tests.support import control_plane, webhook_process
 
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SYSTEM = "hami-system"
+WEBHOOK = "hami-hami-dra-webhook"
+RBAC = [
+    Kind("", "v1", "serviceaccounts", "ServiceAccount"),
+    *(
+        Kind("rbac.authorization.k8s.io", "v1", f"{name.lower()}s", name, namespaced=not name.startswith("C"))
+        for name in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    ),
+]
 GIB = 1024**3
 
 
@@ -66,7 +74,8 @@ def cluster(plane, tmp_path_factory):
     folder = tmp_path_factory.mktemp("webhook")
     families = ("--families", "nvidia,amd,ascend")
     with (
-        webhook_process.running(folder, plane.kubeconfig, *families) as webhook,
+        account(plane) as kubeconfig,
+        webhook_process.running(folder, kubeconfig, *families) as webhook,
         registered(plane, webhook, "hami-dra.drivers.families.enabled={amd,ascend}"),
     ):
         yield Cluster(plane, folder, webhook)
@@ -91,33 +100,48 @@ def registered(plane, webhook, *values):
 
     The Deployment is there too, without Pods: it says how admission is set.
     """
-    extra = [
-        "--kube-version",
-        plane.release.version,
-        *itertools.chain(*(("--set", value) for value in values)),
-    ]
-    rendered = template(INSTALL_LINE, tuple(extra))
-    assert rendered.returncode == 0, rendered.stderr
-    made = []
     wanted = (kinds.DEVICE_CLASSES, kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS, kinds.DEPLOYMENTS)
+    items = rendered(plane, wanted, *values)
+    for _, item in items:
+        for hook in item.get("webhooks", []):
+            path = hook["clientConfig"].pop("service")["path"]
+            hook["clientConfig"] = webhook.client_config(path)
+        if item["kind"] == "Deployment":
+            item["spec"]["replicas"] = 0
+    with installed(plane, items):
+        # API servers read registrations every second.
+        time.sleep(1.5)
+        yield
+
+
+@contextlib.contextmanager
+def account(plane):
+    """The kubeconfig of the webhook's own account, with the rights that the chart gives it."""
+    items = [(kind, item) for kind, item in rendered(plane, RBAC) if item["metadata"]["name"] == WEBHOOK]
+    with installed(plane, items):
+        yield plane.kubeconfig_of(SYSTEM, WEBHOOK)
+
+
+def rendered(plane, wanted, *values):
+    """The chart's objects of the WANTED kinds, each with its kind."""
     by_kind = {kind.kind: kind for kind in wanted}
+    settings = itertools.chain(*(("--set", value) for value in values))
+    shown = template(INSTALL_LINE, ("--kube-version", plane.release.version, *settings))
+    assert shown.returncode == 0, shown.stderr
+    items = [item for item in yaml.safe_load_all(shown.stdout) if item]
+    return [(by_kind[item["kind"]], item) for item in items if item["kind"] in by_kind]
+
+
+@contextlib.contextmanager
+def installed(plane, items):
+    """They are there until the block ends."""
     with contextlib.suppress(errors.Conflict):
         plane.client.create(NAMESPACES, {"metadata": {"name": SYSTEM}})
-    for item in yaml.safe_load_all(rendered.stdout):
-        if item and item["kind"] in by_kind:
-            for hook in item.get("webhooks", []):
-                path = hook["clientConfig"].pop("service")["path"]
-                hook["clientConfig"] = webhook.client_config(path)
-            if item["kind"] == "Deployment":
-                item["spec"]["replicas"] = 0
-            kind, space = by_kind[item["kind"]], item["metadata"].get("namespace")
-            plane.client.create(kind, item, space)
-            made.append((kind, item["metadata"]["name"], space))
-    # API servers read registrations every second.
-    time.sleep(1.5)
+    for kind, item in items:
+        plane.client.create(kind, item, item["metadata"].get("namespace"))
     yield
-    for kind, name, space in made:
-        plane.client.delete(kind, name, space)
+    for kind, item in items:
+        plane.client.delete(kind, item["metadata"]["name"], item["metadata"].get("namespace"))
 
 
 CARDS = {

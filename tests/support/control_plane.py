@@ -47,6 +47,17 @@ class ControlPlane:
     client: Client
     transport: Transport
 
+    def kubeconfig_of(self, namespace: str, account: str) -> Path:
+        """A kubeconfig of a ServiceAccount's, beside the administrator's."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = self.ask("POST", path, body)["status"]["token"]
+        made = yaml.safe_load(self.kubeconfig.read_text())
+        made["users"][0]["user"] = {"token": token}
+        found = self.kubeconfig.with_name(f"{account}.kubeconfig")
+        found.write_text(yaml.safe_dump(made))
+        return found
+
     def ask(
         self,
         method: str,
@@ -111,6 +122,8 @@ def running(folder: Path, minor: str = versions.DEFAULT_KUBERNETES) -> Iterator[
             *("--service-account-key-file", folder / "tls.crt"),
             *("--service-account-signing-key-file", folder / "tls.key"),
             "--disable-admission-plugins=ServiceAccount",
+            # Some clusters have it: who sets blockOwnerDeletion needs a right on the owner.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         )
         client = Client.from_environment(str(kubeconfig))
         _await_ready(client)

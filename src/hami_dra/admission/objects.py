@@ -36,7 +36,11 @@ def wishes(pod: Object, device_classes: Collection[str]) -> Iterator[Wish]:
 
 
 def claim(pod: Object, name: str, spec: Object) -> Object:
-    """A ResourceClaim that goes with its Pod."""
+    """A ResourceClaim that goes with its Pod.
+
+    Without `blockOwnerDeletion`: where OwnerReferencesPermissionEnforcement is on, that takes a right to
+    change Pods' finalizers, and nothing of ours waits for a claim to go before its Pod does.
+    """
     about = pod["metadata"]
     owner = {
         "apiVersion": "v1",
@@ -44,7 +48,6 @@ def claim(pod: Object, name: str, spec: Object) -> Object:
         "name": about["name"],
         "uid": about["uid"],
         "controller": True,
-        "blockOwnerDeletion": True,
     }
     made = bare_claim(about["namespace"], name, spec)
     made["metadata"]["ownerReferences"] = [owner]
