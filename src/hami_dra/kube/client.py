@@ -156,10 +156,14 @@ class Client:
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
         """See KubeClient."""
-        answer = self._call("GET", kind.path(namespace), query=_selectors(labels, fields))
+        path = kind.path(namespace)
+        answer = self._call("GET", path, query=_selectors(labels, fields))
         stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
         items = [stamp | item for item in answer.get("items") or []]
-        return items, answer["metadata"]["resourceVersion"]
+        version = (answer.get("metadata") or {}).get("resourceVersion")
+        if not version:
+            raise self._transport.foreign("GET", path, json.dumps(answer).encode())
+        return items, version
 
     def create(
         self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False
@@ -211,9 +215,13 @@ class Client:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(timeout_s),
         }
-        response = self._transport.open(kind.path(namespace), query, timeout_s + 30.0)
+        path = kind.path(namespace)
+        response = self._transport.open(path, query, timeout_s + 30.0)
         try:
-            for event in _lines(response):
+            for line in _lines(response):
+                event = self._object("GET", path, line)
+                if "type" not in event:
+                    raise self._transport.foreign("GET", path, line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise error_of(int(status.get("code", 0)), str(status.get("message", "watch failed")))
@@ -251,8 +259,7 @@ class Client:
             data = self._transport.ask(
                 method, path, timeout_s, body=text, query=query, content_type=content_type
             )
-            answer: Object = decode(data)
-            return answer
+            return self._object(method, path, data)
 
         with suppress(errors.Unavailable):  # nearly always enough, and stamina costs a quarter of a request
             return once()
@@ -263,17 +270,24 @@ class Client:
                 return once()
         raise AssertionError("unreachable: the retry loop returns or raises")
 
+    def _object(self, method: str, path: str, data: bytes) -> Object:
+        """DATA, decoded; errors.Unavailable when it is none of the API server's objects."""
+        with suppress(ValueError):
+            if isinstance(answer := decode(data), dict):
+                return answer
+        raise self._transport.foreign(method, path, data)
+
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
-def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[Object]:
-    """Decode the newline-separated JSON of a watch as it arrives."""
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The lines of a watch as they arrive; each is an event in JSON."""
     pending = b""
     for chunk in response.stream(65536, decode_content=True):
         pending += chunk
         *whole, pending = pending.split(b"\n")
         for line in whole:
             if line.strip():
-                yield decode(line)
+                yield line

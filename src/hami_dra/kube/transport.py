@@ -56,6 +56,15 @@ class Transport:
         """An answer to GET that is not read yet; errors.KubeError. The caller gives its connection back."""
         return self._request("GET", path, timeout_s, None, query, JSON, whole=False)
 
+    def foreign(self, method: str, path: str, data: bytes) -> errors.Unavailable:
+        """DATA with status 200 that somebody between us and the API server has said: a proxy's page, a load
+        balancer without an API server behind it. It goes away, so it is worth trying again."""
+        said = " ".join(data[:200].decode(errors="replace").split())
+        return errors.Unavailable(f"{self._where(method, path)}: no answer of an API server: {said!r}")
+
+    def _where(self, method: str, path: str) -> str:
+        return f"{self._api.configuration.host} ({method} {path})"
+
     def _request(
         self,
         method: str,
@@ -78,7 +87,7 @@ class Transport:
                 preload_content=whole,
             )
         except urllib3.exceptions.HTTPError as problem:
-            where = f"{self._api.configuration.host} ({method} {path})"
+            where = self._where(method, path)
             raise errors.Unavailable(f"no answer from {where}: {_reason(problem)}") from problem
         if response.status == 401:
             self._token_until = 0.0

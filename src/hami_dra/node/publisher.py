@@ -193,8 +193,11 @@ def _first(item: Slice) -> str:
 
 def _minor_version(kube: KubeClient) -> int:
     """Of the API server: 36 of 1.36."""
-    minor: str = json.loads(kube.raw("/version"))["minor"]
-    return int(minor.rstrip("+"))
+    text = kube.raw("/version")
+    try:
+        return int(json.loads(text)["minor"].rstrip("+"))
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise errors.Unavailable(f"/version tells no version of Kubernetes: {text[:200]!r}") from problem
 
 
 def _generation(item: Slice) -> int:

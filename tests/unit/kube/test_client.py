@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.codes: list[int] = []
+        self.body = b'{"message": "no leader"}'
         self.paths: list[str] = []
         self.tokens: list[str | None] = []
 
@@ -32,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
         self.server.tokens.append(self.headers["Authorization"])
-        body = b'{"message": "no leader"}'
+        body = self.server.body
         self.send_response(self.server.codes.pop(0) if self.server.codes else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -92,6 +93,35 @@ def test_what_trying_again_does_not_mend_is_told_at_once(
     with pytest.raises(error, match="no leader"):
         client(server).get(NODES, "n")
     assert len(server.paths) == 1
+
+
+PAGE = b"<html><body><h1>Sign in to the network</h1>\n"
+
+
+@pytest.mark.parametrize("body", [PAGE, b"", b"[]", b'"\xff"', b"{}"])
+def test_an_answer_that_is_not_the_api_servers_is_told_in_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """A proxy in between, or a load balancer that has no API server yet, says 200 to everything."""
+    monkeypatch.setattr("hami_dra.kube.client.RETRY_FOR_S", 0.1)
+    server.body = body
+    told = rf"127\.0\.0\.1:{server.server_port} .GET /api/v1/nodes.*no answer of an API server"
+    with pytest.raises(errors.Unavailable, match=told) as caught:
+        client(server).list(NODES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [PAGE, b'{"kind": "Status"}\n', b"[]\n"])
+def test_a_watch_that_is_answered_by_somebody_else_ends_with_a_word(server: Server, body: bytes) -> None:
+    server.body = body
+    with pytest.raises(errors.Unavailable, match="no answer of an API server"):
+        list(client(server).watch(NODES, "1"))
+
+
+def test_a_page_that_goes_away_is_no_failure(server: Server) -> None:
+    server.body = PAGE
+    threading.Timer(0.1, lambda: setattr(server, "body", b'{"message": "here"}')).start()
+    assert client(server).get(NODES, "n") == {"message": "here"}
 
 
 def test_a_token_is_looked_up_again_when_it_is_refused(server: Server) -> None:

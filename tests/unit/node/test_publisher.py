@@ -6,23 +6,28 @@ import copy
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from hami_dra.devices.backend import Problem
-from hami_dra.kube import NODES, RESOURCE_SLICES
+from hami_dra.kube import NODES, RESOURCE_SLICES, Client
 from hami_dra.model import errors
 from hami_dra.model.device import Device
 from hami_dra.model.names import DRIVER
 from hami_dra.node import publisher
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
+from tests.support import kube_server
 from tests.support.cards import A10, NODE, SECOND, card
 from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from tests.unit.node.test_slices import without_sharing
+
+FIELDS = f"spec.nodeName={NODE},spec.driver={DRIVER}"
 
 
 @pytest.fixture
@@ -146,6 +151,33 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     kube.end_watches()
     until(lambda: not kube.fail_next and slices(kube))
     until(lambda: running.problem is None)
+
+
+SIGN_IN = "<html><body>Sign in to the network</body></html>"
+
+
+def test_a_page_of_a_proxy_in_place_of_the_api_servers_answer_is_waited_for_to_go(
+    kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
+    monkeypatch.setattr("hami_dra.kube.client.RETRY_FOR_S", 0.1)
+    paths = [f"{RESOURCE_SLICES.path(None)}?{urlencode({'fieldSelector': FIELDS})}", "/version"]
+    stop = threading.Event()
+    with kube_server.serving(kube, tmp_path) as kubeconfig:
+        one = Publisher(Client.from_environment(str(kubeconfig)), NODE, DRIVER, Inventory((A10,)))
+        thread = threading.Thread(target=one.run, args=(stop,))
+        kube.texts |= dict.fromkeys(paths, SIGN_IN)
+        thread.start()
+        try:
+            until(lambda: "no answer of an API server: '<html>" in (one.problem or ""))
+            del kube.texts[paths[0]]
+            until(lambda: "/version" in (one.problem or ""))
+            kube.texts["/version"] = '{"minor": "36"}'
+            until(lambda: one.problem is None)
+            assert devices_of(slices(kube)[0]) == [A10.name]
+        finally:
+            stop.set()
+            until(lambda: kube.end_watches() or not thread.is_alive())
 
 
 def test_an_api_server_that_comes_back_with_our_slices_as_they_were_is_no_problem_any_more(
