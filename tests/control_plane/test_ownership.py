@@ -248,6 +248,16 @@ def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):
     assert "other" in asked(untouched)
 
 
+def test_pods_made_at_once_whose_names_differ_by_a_dot_have_a_claim_each(space):
+    for name in ("train-1", "train.1"):
+        space.create(kinds.PODS, pod(SHARE, name=name))
+    settled(space, 2)
+    space.allocated(2)
+    assert {item["metadata"]["name"] for item in space.claims()} == {
+        f"{space.name}-{name}-cuda" for name in ("train-1", "train.1")
+    }
+
+
 def with_template(space):
     """The Pod, once the webhook has seen the claim that stands in its way."""
     seen = space.create(kinds.PODS, pod(SHARE), dry_run=True)["spec"]["resourceClaims"][0]

@@ -127,16 +127,20 @@ def is_plain(pod: Object, families: Sequence[Family]) -> bool:
 
 
 def claim_name(namespace: str, pod: Object, container: str) -> str | None:
-    """The guide's claim name for a bare Pod; None for a Pod that a controller made."""
+    """The guide's claim name for a bare Pod; None for a Pod that a controller made.
+
+    Dots stay, and the hash of a name that is cut is of all three parts: Pods `a.b` and `a-b` may be made at
+    the same moment.
+    """
     given = pod.get("metadata") or {}
     owned = any(owner.get("controller") for owner in given.get("ownerReferences") or [])
     if owned or not given.get("name") or given.get("generateName"):
         return None
-    name = f"{namespace}-{given['name']}-{container}".replace(".", "-")
+    name = f"{namespace}-{given['name']}-{container}"
     if len(name) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - 9].rstrip('-')}-{digest}"
+    digest = hashlib.sha256(f"{namespace}/{given['name']}/{container}".encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9].rstrip('-.')}-{digest}"
 
 
 def _reference(

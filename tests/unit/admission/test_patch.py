@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import re
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from hami_dra.admission import turns
 from hami_dra.admission.families import NVIDIA, Annotations, ResourceNames
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Settings, Surroundings, claim_name, convert
 from hami_dra.admission.request import requests_of
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
@@ -44,11 +45,22 @@ def test_pods_of_one_shape_share_a_template_and_others_do_not():
     assert set(one).isdisjoint(other)
 
 
-def test_long_names_stay_legal_and_distinct():
-    first = converted(pod(gpu(gpu=1), name="a" * 60 + "1")).claims
-    second = converted(pod(gpu(gpu=1), name="a" * 60 + "2")).claims
-    assert all(len(name) <= 63 for name in [*first, *second])
-    assert set(first) != set(second)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a" * 60 + "1", "cuda"), ("a" * 60 + "2", "cuda")),
+        (("train.1", "cuda"), ("train-1", "cuda")),
+        (("a" * 60, "b-c"), ("a" * 60 + "-b", "c")),
+        ((("a" * 50 + ".") * 3 + "x", "cuda"), (("a" * 50 + ".") * 3 + "y", "cuda")),
+    ],
+    ids=["long", "dots", "long, cut elsewhere", "cut at a dot"],
+)
+def test_names_of_claims_are_legal_and_no_two_pods_want_the_same(one, other):
+    both = {claim_name("ml", {"metadata": {"name": name}}, container) for name, container in (one, other)}
+    assert len(both) == 2
+    for name in both:
+        assert len(name) <= 63
+        assert all(re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", part) for part in name.split("."))
 
 
 def test_a_review_after_another_webhook_added_a_container_keeps_the_first_claims():
