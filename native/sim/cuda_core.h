@@ -16,7 +16,6 @@ struct cuda_device {
     CUcontext primary;
     int primary_users;
     unsigned primary_flags;
-    CUmemoryPool default_pool, current_pool;
     uint64_t graph_reserved, graph_used; /* memory of graphs: taken, and in use by executable ones */
 };
 

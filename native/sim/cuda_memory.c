@@ -252,7 +252,8 @@ CUDA_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribut
         *(size_t *)data = a.size;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned char *)data = a.kind == CUDA_MANAGED || a.kind == CUDA_ON_HOST;
+        *(unsigned char *)data =
+            a.kind == CUDA_MANAGED || a.kind == CUDA_ON_HOST || (a.pool && cuda_pool_is_managed(a.pool));
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = a.context->device;

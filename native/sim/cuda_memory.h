@@ -59,3 +59,4 @@ bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size);
 /* Pools: gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
 void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);
 void cuda_pools_shrink(CUdevice device);
+bool cuda_pool_is_managed(CUmemoryPool pool);

@@ -6,37 +6,75 @@
 static CUmemoryPool pools; /* guarded by mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-CUmemoryPool cuda_pool_new(CUdevice device, uint64_t limit) {
+static CUmemoryPool add(CUmemAllocationType type, CUmemLocation location) {
     CUmemoryPool pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
-    pool->device = device, pool->limit = limit;
+    pool->type = type, pool->location = location;
+    pool->device = location.type == CU_MEM_LOCATION_TYPE_DEVICE ? location.id : -1;
+    pool->next = pools;
+    return pools = pool;
+}
+
+CUmemoryPool cuda_pool_new(CUmemAllocationType type, CUmemLocation location, uint64_t limit) {
     pthread_mutex_lock(&mutex);
-    pool->next = pools, pools = pool;
+    CUmemoryPool pool = add(type, location);
+    if (pool) pool->limit = limit;
     pthread_mutex_unlock(&mutex);
     return pool;
 }
 
-static CUmemoryPool default_pool(CUdevice device) {
-    struct cuda_device *d = cuda_device(device);
-    if (!d) return NULL;
-    pthread_mutex_lock(&cuda.mutex);
-    if (!d->default_pool) d->default_pool = cuda_pool_new(device, 0);
-    if (!d->current_pool) d->current_pool = d->default_pool;
-    pthread_mutex_unlock(&cuda.mutex);
-    return d->default_pool;
+bool cuda_pool_is_managed(CUmemoryPool pool) { return pool->type == CU_MEM_ALLOCATION_TYPE_MANAGED; }
+
+/* Only managed memory may prefer no place. */
+static bool exists(CUmemAllocationType type, CUmemLocation location) {
+    bool managed = type == CU_MEM_ALLOCATION_TYPE_MANAGED;
+    if (type != CU_MEM_ALLOCATION_TYPE_PINNED && !managed) return false;
+    switch (location.type) {
+    case CU_MEM_LOCATION_TYPE_NONE:
+        return managed;
+    case CU_MEM_LOCATION_TYPE_DEVICE:
+        return cuda_device(location.id);
+    case CU_MEM_LOCATION_TYPE_HOST:
+    case CU_MEM_LOCATION_TYPE_HOST_NUMA:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_of(CUmemoryPool pool, CUmemAllocationType type, CUmemLocation location) {
+    bool numbered =
+        location.type == CU_MEM_LOCATION_TYPE_DEVICE || location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+    return pool->type == type && pool->location.type == location.type &&
+           (!numbered || pool->location.id == location.id);
+}
+
+/* The one that is there without being created; NULL where there is none. */
+static CUmemoryPool default_pool(CUmemAllocationType type, CUmemLocation location) {
+    if (!exists(type, location)) return NULL;
+    pthread_mutex_lock(&mutex);
+    CUmemoryPool pool = pools;
+    while (pool && !(pool->current && is_of(pool, type, location))) pool = pool->next;
+    if (!pool && (pool = add(type, location))) pool->current = pool;
+    pthread_mutex_unlock(&mutex);
+    return pool;
+}
+
+static CUmemoryPool default_pool_of(CUdevice device) {
+    return default_pool(CU_MEM_ALLOCATION_TYPE_PINNED, (CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, device});
 }
 
 static void shrink(CUmemoryPool pool, uint64_t keep) {
     if (keep < pool->used) keep = pool->used;
     if (keep >= pool->reserved) return;
-    if (!pool->imported) cuda_give(pool->device, pool->reserved - keep);
+    if (!pool->imported && pool->device >= 0) cuda_give(pool->device, pool->reserved - keep);
     pool->reserved = keep;
 }
 
 void cuda_pools_shrink(CUdevice device) {
     pthread_mutex_lock(&mutex);
     for (CUmemoryPool p = pools; p; p = p->next)
-        if (p->device == device) shrink(p, p->threshold);
+        if (p->device == device || p->device < 0) shrink(p, p->threshold);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -47,16 +85,18 @@ void cuda_pool_return(CUmemoryPool pool, uint64_t bytes) {
     pthread_mutex_unlock(&mutex);
 }
 
-/* Uses `bytes` of the pool, which grows when it has too few. */
-static CUresult use(CUmemoryPool pool, uint64_t bytes) {
+/* Uses `bytes` of the pool, which grows when it has too few. Managed memory lies where it prefers to be; that
+ * which prefers no place lies on the card that first allocated from its pool. */
+static CUresult use(CUmemoryPool pool, CUdevice device, uint64_t bytes) {
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&mutex);
+    if (pool->location.type == CU_MEM_LOCATION_TYPE_NONE && pool->device < 0) pool->device = device;
     uint64_t wanted = pool->used + bytes;
     if (pool->limit && wanted > pool->limit) result = CUDA_ERROR_OUT_OF_MEMORY;
     if (result == CUDA_SUCCESS && wanted > pool->reserved) {
         uint64_t more = cuda_rounded(wanted - pool->reserved);
         if (more < 2 * SIM_MIB) more = 2 * SIM_MIB;
-        result = cuda_take(pool->device, more);
+        if (pool->device >= 0) result = cuda_take(pool->device, more);
         if (result == CUDA_SUCCESS) pool->reserved += more;
     }
     if (result == CUDA_SUCCESS) {
@@ -71,17 +111,19 @@ static CUresult use(CUmemoryPool pool, uint64_t bytes) {
 static CUresult on_cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool pool,
                                            CUstream stream) {
     if (!pointer || !size || !pool || pool->imported) return CUDA_ERROR_INVALID_VALUE;
-    if (stream->capture) return cuda_capture_allocation(stream->capture, pool->device, size, pointer);
-    CUresult result = use(pool, cuda_rounded(size));
+    if (stream->capture && pool->type == CU_MEM_ALLOCATION_TYPE_PINNED && pool->device >= 0)
+        return cuda_capture_allocation(stream->capture, pool->device, size, pointer);
+    if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    CUresult result = use(pool, stream->context->device, cuda_rounded(size));
     if (result != CUDA_SUCCESS) return result;
     result = cuda_memory_new(stream->context, size, CUDA_POOLED, pool, pointer);
     if (result != CUDA_SUCCESS) cuda_pool_return(pool, cuda_rounded(size));
     return result;
 }
 static CUresult on_cuMemAllocAsync(CUdeviceptr *pointer, size_t size, CUstream stream) {
-    if (!default_pool(stream->context->device)) return CUDA_ERROR_OUT_OF_MEMORY;
-    return on_cuMemAllocFromPoolAsync(pointer, size, cuda_device(stream->context->device)->current_pool,
-                                      stream);
+    CUmemoryPool standard = default_pool_of(stream->context->device);
+    if (!standard) return CUDA_ERROR_OUT_OF_MEMORY;
+    return on_cuMemAllocFromPoolAsync(pointer, size, standard->current, stream);
 }
 
 static void free_later(void *pointer, uint64_t time) {
@@ -106,38 +148,71 @@ CUDA_BOTH(cuMemFreeAsync, _ptsz, (CUdeviceptr pointer, CUstream stream), stream,
 
 CUDA_API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device) {
     CUDA_ENTER(pool);
-    *pool = default_pool(device);
+    *pool = default_pool_of(device);
     return *pool ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUDA_API CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) {
     CUDA_ENTER(pool);
-    if (!default_pool(device)) return CUDA_ERROR_INVALID_DEVICE;
-    *pool = cuda_device(device)->current_pool;
+    CUmemoryPool standard = default_pool_of(device);
+    if (!standard) return CUDA_ERROR_INVALID_DEVICE;
+    *pool = standard->current;
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
     CUDA_ENTER(pool);
-    if (!default_pool(device)) return CUDA_ERROR_INVALID_DEVICE;
-    cuda_device(device)->current_pool = pool;
+    CUmemoryPool standard = default_pool_of(device);
+    if (!standard) return CUDA_ERROR_INVALID_DEVICE;
+    if (pool->imported || !is_of(pool, standard->type, standard->location)) return CUDA_ERROR_INVALID_VALUE;
+    standard->current = pool;
     return CUDA_SUCCESS;
 }
 
+/* The same for pools of any kind. */
+CUDA_API CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool, CUmemLocation *location,
+                                         CUmemAllocationType type) {
+    CUDA_ENTER(pool && location && exists(type, *location));
+    *pool = default_pool(type, *location);
+    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+CUDA_API CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) {
+    CUresult result = cuMemGetDefaultMemPool(pool, location, type);
+    if (result == CUDA_SUCCESS) *pool = (*pool)->current;
+    return result;
+}
+CUDA_API CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool) {
+    CUmemoryPool standard;
+    CUDA_ENTER(pool && location && !pool->imported && is_of(pool, type, *location));
+    CUresult result = cuMemGetDefaultMemPool(&standard, location, type);
+    if (result == CUDA_SUCCESS) standard->current = pool;
+    return result;
+}
+
 CUDA_API CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props) {
-    CUDA_ENTER(pool && props && props->location.type == CU_MEM_LOCATION_TYPE_DEVICE);
-    if (!cuda_device(props->location.id)) return CUDA_ERROR_INVALID_DEVICE;
-    *pool = cuda_pool_new(props->location.id, props->maxSize);
+    CUDA_ENTER(pool && props);
+    if (!exists(props->allocType, props->location))
+        return props->location.type == CU_MEM_LOCATION_TYPE_DEVICE ? CUDA_ERROR_INVALID_DEVICE
+                                                                   : CUDA_ERROR_INVALID_VALUE;
+    bool managed = props->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED; /* without a limit, of one process */
+    if (managed && (props->maxSize || props->handleTypes)) return CUDA_ERROR_INVALID_VALUE;
+    *pool = cuda_pool_new(props->allocType, props->location, props->maxSize);
     if (!*pool) return CUDA_ERROR_OUT_OF_MEMORY;
     (*pool)->handle_types = (int)props->handleTypes;
     return CUDA_SUCCESS;
 }
+
+/* So that what was freed is free. */
+static void wait_for_work(void) {
+    for (CUdevice device = 0; device < cuda.devices; device++) {
+        struct sim_engine *engine = cuda.device[device].engine;
+        sim_engine_wait(engine, sim_engine_last(engine));
+    }
+}
 CUDA_API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
-    CUDA_ENTER(pool);
-    struct cuda_device *d = cuda_device(pool->device);
-    if (pool == d->default_pool) return CUDA_ERROR_INVALID_VALUE;
-    struct sim_engine *engine = d->engine;
-    sim_engine_wait(engine, sim_engine_last(engine));
-    if (d->current_pool == pool) d->current_pool = d->default_pool;
+    CUDA_ENTER(pool && !pool->current);
+    wait_for_work();
     pthread_mutex_lock(&mutex); /* the handle stays, for allocations that are still out */
+    for (CUmemoryPool each = pools; each; each = each->next)
+        if (each->current == pool) each->current = each;
     pool->threshold = 0;
     pool->destroyed = true;
     shrink(pool, 0);

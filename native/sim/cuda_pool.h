@@ -1,15 +1,18 @@
-/* A pool holds reserved memory of the card, of which allocations use a part. */
+/* A pool holds reserved memory, of which allocations use a part. */
 #pragma once
 
 #include "cuda_memory.h"
 
 struct CUmemPoolHandle_st {
-    CUdevice device;
+    CUmemAllocationType type;
+    CUmemLocation location;
+    CUdevice device; /* whose memory it takes; -1: none, it is the host's or nothing was allocated yet */
     uint64_t reserved, used, reserved_high, used_high, threshold, limit;
     int handle_types; /* by which other processes may open it */
     bool destroyed;
-    bool imported;     /* another process's: nothing is allocated from it here */
-    CUmemoryPool next; /* list of all pools of the process */
+    CUmemoryPool current; /* of a default pool: what is used in its place; NULL: it is none */
+    bool imported;        /* another process's: nothing is allocated from it here */
+    CUmemoryPool next;    /* list of all pools of the process */
 };
 
-CUmemoryPool cuda_pool_new(CUdevice device, uint64_t limit);
+CUmemoryPool cuda_pool_new(CUmemAllocationType type, CUmemLocation location, uint64_t limit);

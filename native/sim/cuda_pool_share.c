@@ -32,7 +32,8 @@ CUDA_API CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *f
     if (!cuda_descriptor_tells((intptr_t)from, &told, sizeof told)) return CUDA_ERROR_INVALID_VALUE;
     for (CUdevice device = 0; device < cuda.devices; device++) {
         if (cuda.device[device].gpu->card != told.card) continue;
-        *pool = cuda_pool_new(device, 0);
+        *pool = cuda_pool_new(CU_MEM_ALLOCATION_TYPE_PINNED,
+                              (CUmemLocation){CU_MEM_LOCATION_TYPE_DEVICE, device}, 0);
         if (*pool) (*pool)->imported = true;
         return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     }

@@ -23,6 +23,7 @@ enum {
     WRONG_REFUND_BOUND,        /* ... or bound to a multicast object */
     WRONG_REFUND_EXPORTED,     /* ... or kept by a descriptor */
     WRONG_REFUND_POOLED,       /* freeing into a pool gives back what the pool keeps */
+    WRONG_FREE_MANAGED_POOL,   /* pools of managed memory are not counted unless they name a card */
     WRONG_UNROUNDED,           /* bytes are charged as asked for, not in pages */
     WRONG_FREE_CONTEXT,        /* contexts are not counted */
     WRONG_FREE_CODE,           /* modules and libraries are not counted */

@@ -5,8 +5,8 @@
 #include "code.h"
 #include "hook_graph.h"
 #include "hook_launch.h"
-#include "hook_pool.h"
 #include "physical.h"
+#include "pools.h"
 
 void after_fork(void) {
     budget_forked();

@@ -23,6 +23,14 @@ typedef struct {
 static card_memory cards[MOST_DEVICES];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
+/* Managed memory that names no card is the current one's, as it is of pools. */
+static CUdevice device_of_node(const CUmemPoolProps *memory) {
+    CUresult (*current)(CUdevice *) = driver_function("cuCtxGetDevice");
+    CUdevice device = device_at(&memory->location);
+    if (device < 0 && memory->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED && current) current(&device);
+    return device;
+}
+
 /* Bytes that the nodes of a graph and of the graphs within it allocate on each card. */
 static void add_nodes(CUgraph graph, uint64_t bytes[MOST_DEVICES]) {
     CUresult (*get_nodes)(CUgraph, CUgraphNode *, size_t *) = driver_function("cuGraphGetNodes");
@@ -43,9 +51,8 @@ static void add_nodes(CUgraph graph, uint64_t bytes[MOST_DEVICES]) {
             add_nodes(child, bytes);
         if (type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && get_params &&
             get_params(nodes[i], &params) == CUDA_SUCCESS) {
-            const CUmemLocation *at = &params.poolProps.location;
-            if (at->type == CU_MEM_LOCATION_TYPE_DEVICE && at->id >= 0 && at->id < MOST_DEVICES)
-                bytes[at->id] += in_pages(params.bytesize);
+            CUdevice device = device_of_node(&params.poolProps);
+            if (device >= 0 && device < MOST_DEVICES) bytes[device] += in_pages(params.bytesize);
         }
     }
     free(nodes);

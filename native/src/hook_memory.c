@@ -9,9 +9,9 @@
 
 #include "failpoint.h"
 #include "hook_host.h"
-#include "hook_pool.h"
 #include "log.h"
 #include "physical.h"
+#include "pools.h"
 
 uint64_t in_pages(uint64_t size) {
     uint64_t page = size >= UINT64_C(1) << 20 ? UINT64_C(2) << 20 : 512;
@@ -43,12 +43,16 @@ request request_on(CUdevice device) {
     return self;
 }
 
-request request_at(const CUmemLocation *location) {
-    if (location && location->type == CU_MEM_LOCATION_TYPE_DEVICE) return request_on(location->id);
+CUdevice device_at(const CUmemLocation *location) {
+    if (location && location->type == CU_MEM_LOCATION_TYPE_DEVICE) return location->id;
     /* A part of a card's memory (CUDA 13.5): the lowest byte is the card. */
-    if (location && location->type == CU_MEM_LOCATION_TYPE_DEVICE_LOCALITY_DOMAIN)
-        return request_on(location->id & 0xff);
-    return (request){.state = CARD_FREE};
+    if (location && location->type == CU_MEM_LOCATION_TYPE_DEVICE_LOCALITY_DOMAIN) return location->id & 0xff;
+    return -1;
+}
+
+request request_at(const CUmemLocation *location) {
+    CUdevice device = device_at(location);
+    return device >= 0 ? request_on(device) : (request){.state = CARD_FREE};
 }
 
 static bool any_given_back(void) {

@@ -13,6 +13,7 @@ typedef struct {
 request request_in_context(void); /* of the current context's card */
 request request_on(CUdevice device);
 request request_at(const CUmemLocation *location); /* free of limits unless it lies on a card */
+CUdevice device_at(const CUmemLocation *location); /* -1: on none */
 
 /* Whether SIZE bytes could be taken; always without limits or for nothing, never when the card is refused. */
 bool ask(request *self, uint64_t size);

@@ -83,6 +83,17 @@ TAKES(cuMemPoolDestroy, SIZE, kept(), CALL(cuMemPoolDestroy)(pool))
 SEE(cuMemPoolCreate, cuMemPoolDestroy)
 TAKES(cuMemPoolTrimTo, SIZE, kept(), trimmed())
 
+/* The default pool of managed memory, which no card has. */
+static CUmemLocation anywhere = {CU_MEM_LOCATION_TYPE_NONE, 0};
+static CUresult managed_from(cuMemGetMemPool_type get) {
+    CHECK(get(&pool, &anywhere, CU_MEM_ALLOCATION_TYPE_MANAGED) == CUDA_SUCCESS);
+    return CALL(cuMemAllocFromPoolAsync)(&pointer, SIZE, pool, stream);
+}
+TAKES(cuMemGetDefaultMemPool, SIZE, managed_from(CALL(cuMemGetDefaultMemPool)),
+      freed(CALL(cuMemFreeAsync), CALL(cuStreamSynchronize)))
+TAKES(cuMemGetMemPool, SIZE, managed_from(CALL(cuMemGetMemPool)),
+      freed(CALL(cuMemFreeAsync), CALL(cuStreamSynchronize)))
+
 static const CUmemAllocationProp on_card = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                             .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
 static CUresult created(void) { return CALL(cuMemCreate)(&handle, SIZE, &on_card, 0); }

@@ -93,6 +93,31 @@ static void pool(struct held *h) {
         well(cuMemPoolDestroy(created));
 }
 
+/* Of managed memory, wherever it prefers to be: the driver may bring it to the card. */
+static CUmemoryPool managed_default(void) {
+    CUmemoryPool standard;
+    CUmemLocation anywhere = {CU_MEM_LOCATION_TYPE_NONE, 0};
+    well(cuMemGetDefaultMemPool(&standard, &anywhere, CU_MEM_ALLOCATION_TYPE_MANAGED));
+    return standard;
+}
+static void managed_pool(struct held *h) {
+    static const CUmemLocationType preferred[] = {CU_MEM_LOCATION_TYPE_NONE, CU_MEM_LOCATION_TYPE_DEVICE,
+                                                  CU_MEM_LOCATION_TYPE_HOST, CU_MEM_LOCATION_TYPE_HOST_NUMA};
+    CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_MANAGED,
+                            .location = {preferred[random_below(4)], 0}};
+    CUmemoryPool created;
+    if (random_below(2)) {
+        if (granted(cuMemAllocFromPoolAsync(&h->a, random_size(), managed_default(), stream)))
+            h->free = free_async;
+        return;
+    }
+    if (!granted(cuMemPoolCreate(&created, &props))) return;
+    if (granted(cuMemAllocFromPoolAsync(&h->a, random_size(), created, stream)))
+        h->b = (uintptr_t)created, h->free = free_pool;
+    else
+        well(cuMemPoolDestroy(created));
+}
+
 static CUDA_ARRAY3D_DESCRIPTOR random_shape(void) {
     return (CUDA_ARRAY3D_DESCRIPTOR){.Width = 1 + random_below(4000),
                                      .Height = 1 + random_below(1000),
@@ -196,10 +221,12 @@ static void library(struct held *h) {
 static const struct kind {
     const char *name;
     void (*allocate)(struct held *);
-} kinds[] = {{"plain", plain},     {"managed", managed}, {"pitched", pitched},   {"async", async},
-             {"pool", pool},       {"mapping", mapping}, {"exported", exported}, {"multicast", multicast},
-             {"array", array},     {"mipmap", mipmap},   {"external", external}, {"graph", graph},
-             {"context", context}, {"green", green},     {"module", module},     {"library", library}};
+} kinds[] = {{"plain", plain},     {"managed", managed},   {"pitched", pitched},
+             {"async", async},     {"pool", pool},         {"managed_pool", managed_pool},
+             {"mapping", mapping}, {"exported", exported}, {"multicast", multicast},
+             {"array", array},     {"mipmap", mipmap},     {"external", external},
+             {"graph", graph},     {"context", context},   {"green", green},
+             {"module", module},   {"library", library}};
 enum { KINDS = sizeof kinds / sizeof *kinds, HELD = 24, LEAST_TRIED = 400 };
 
 static bool wanted(const struct kind *kind, char **names) {
@@ -244,6 +271,7 @@ int main(int argc, char **argv) {
     well(cuDeviceGetDefaultMemPool(&standard, 0));
     well(cuCtxSynchronize());
     well(cuMemPoolTrimTo(standard, 0));
+    well(cuMemPoolTrimTo(managed_default(), 0));
     well(cuDeviceGraphMemTrim(0));
     look_at_descriptors();
     printf("granted %lu, refused %lu\nidle\n", granted_count, refused_count);

@@ -25,6 +25,8 @@
       (CUdeviceptr *, size_t, CUmemoryPool, CUstream))                                                       \
     F(cuMemFreeAsync, cuMemFreeAsync, (CUdeviceptr, CUstream))                                               \
     F(cuMemPoolCreate, cuMemPoolCreate, (CUmemoryPool *, const CUmemPoolProps *))                            \
+    F(cuMemGetDefaultMemPool, cuMemGetDefaultMemPool,                                                        \
+      (CUmemoryPool *, CUmemLocation *, CUmemAllocationType))                                                \
     F(cuMemPoolDestroy, cuMemPoolDestroy, (CUmemoryPool))                                                    \
     F(cuMemPoolTrimTo, cuMemPoolTrimTo, (CUmemoryPool, size_t))                                              \
     F(cuMemPoolSetAttribute, cuMemPoolSetAttribute, (CUmemoryPool, CUmemPool_attribute, void *))             \
