@@ -72,14 +72,18 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start(config: Config, kube: FakeKube) -> Iterator[Start]:
-    """Start a plugin with the guide's card and a second one; all are stopped at the end."""
+def backend(config: Config) -> CardBackend:
+    """The node's cards: the guide's and a second one."""
+    return CardBackend(A10, SECOND, cdi=[config.cdi.parent / "etc-cdi"])
+
+
+@pytest.fixture
+def start(config: Config, kube: FakeKube, backend: CardBackend) -> Iterator[Start]:
+    """Start a plugin with the node's cards; all are stopped at the end."""
     running: list[Plugin] = []
 
     def run(**options: Any) -> Plugin:
-        plugin = Plugin(
-            replace(config, **options), kube, CardBackend(A10, SECOND, cdi=[config.cdi.parent / "etc-cdi"])
-        )
+        plugin = Plugin(replace(config, **options), kube, backend)
         plugin.start()
         running.append(plugin)
         return plugin

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,7 +17,9 @@ from hami_dra.node import health_stream
 from hami_dra.node.plugin import THREADS, Config, Plugin
 from tests.contract.conftest import Start
 from tests.support.cards import A10, NODE, SECOND, CardBackend
+from tests.support.fake_kube import FakeKube, Gate
 from tests.support.kubelet import Kubelet
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -49,14 +54,13 @@ def said(answer: Any) -> dict[str, tuple[int, str]]:
 
 
 def test_every_device_is_told_at_once_and_a_change_as_it_comes(
-    plugin: Plugin, channel: grpc.Channel, messages: Any
+    plugin: Plugin, backend: CardBackend, channel: grpc.Channel, messages: Any
 ) -> None:
     stream = watch(channel, messages)
     first = next(stream)
     assert said(first) == {A10.name: (messages.HEALTHY, ""), SECOND.name: (messages.HEALTHY, "")}
     assert abs(first.devices[0].last_updated_time - time.time()) < 5
     assert first.devices[0].health_check_timeout_seconds == 30
-    backend: CardBackend = plugin.watch._backend  # type: ignore[assignment]
     backend.problems = [
         Problem(SECOND.name, "xid", "XID 79", "79"),
         Problem(A10.name, "hot", "87 C", "", False),
@@ -67,6 +71,22 @@ def test_every_device_is_told_at_once_and_a_change_as_it_comes(
         SECOND.name: (messages.UNHEALTHY, "XID 79"),
     }
     stream.cancel()
+
+
+def test_an_api_server_that_answers_nothing_holds_up_no_word_to_kubelet(
+    plugin: Plugin, backend: CardBackend, kube: FakeKube, channel: grpc.Channel, messages: Any
+) -> None:
+    gate = kube.gate = Gate("list", "resourceslices", "")
+    stream = watch(channel, messages)
+    assert said(next(stream))
+    for problems in ([Problem(SECOND.name, "xid", "XID 79", "79")], []):
+        backend.problems = problems
+        plugin.watch.poll()
+        told = "".join(each.message for each in problems)
+        assert any(said(answer)[SECOND.name][1] == told for answer in stream)
+        assert gate.reached.wait(60)
+    stream.cancel()
+    gate.opened.set()
 
 
 def test_the_whole_list_is_sent_again_before_kubelet_forgets_it(
@@ -80,14 +100,27 @@ def test_the_whole_list_is_sent_again_before_kubelet_forgets_it(
 
 
 def test_streams_that_nobody_ends_never_take_the_threads_of_prepare(
-    plugin: Plugin, channel: grpc.Channel, messages: Any, config: Config
+    channel: grpc.Channel, messages: Any, config: Config
 ) -> None:
+    """The newest stay, and of the others each is ended."""
     streams = [watch(channel, messages) for _ in range(THREADS + health_stream.MOST_STREAMS + 4)]
-    assert said(next(streams[-1]))
+    ended: list[Any] = []
+
+    def listen(stream: Any) -> None:
+        with suppress(grpc.RpcError):  # cancelled
+            deque(stream, 0)
+            ended.append(stream)
+
+    listeners = [threading.Thread(target=listen, args=(stream,)) for stream in streams]
+    for listener in listeners:
+        listener.start()
+    until(lambda: len(ended) == len(streams) - health_stream.MOST_STREAMS)
     kubelet = Kubelet(config.registry)
     kubelet.register()
     assert dict(kubelet.prepare()) == {}
     kubelet.close()
-    assert len(plugin.health._streams) <= health_stream.MOST_STREAMS
     for stream in streams:
         stream.cancel()
+    for listener in listeners:
+        listener.join()
+    assert len(ended) == len(streams) - health_stream.MOST_STREAMS

@@ -88,9 +88,11 @@ def test_during_a_rolling_update_the_plugin_that_started_last_publishes(start: S
     until(lambda: new.publisher.problem is None)
     before = kube.list(RESOURCE_SLICES)[0]
     old.publisher.update(Inventory((A10,)))
+    old.publisher.sync()
     assert kube.list(RESOURCE_SLICES)[0] == before
     new.stop()
     old.publisher.update(Inventory((A10,)))
+    old.publisher.sync()
     (item,) = kube.list(RESOURCE_SLICES)[0]
     assert [device["name"] for device in item["spec"]["devices"]] == [A10.name]
 

@@ -42,7 +42,8 @@ class Publisher:
         self._kube = kube
         self._node = node
         self._driver = driver
-        self._inventory = inventory
+        self._inventory = self._planned = inventory  # the newest, and the one of the last sync
+        self._news = threading.Event()
         self._quiet = quiet
         self._fields = f"spec.nodeName={node},spec.driver={driver}"
         self._generation = 0
@@ -63,19 +64,28 @@ class Publisher:
                 self._failed(problem)
             stop.wait(PAUSE_S)
 
+    def run_updates(self, stop: threading.Event) -> None:
+        """Publish what `update` brings, at once, until STOP is set; problems are logged and tried again."""
+        while not stop.is_set():
+            if self._news.wait(PAUSE_S):
+                self._news.clear()
+                try:
+                    self.sync()
+                except errors.KubeError as problem:
+                    self._news.set()
+                    self._failed(problem)
+                    stop.wait(PAUSE_S)
+
     def update(self, inventory: Inventory) -> None:
-        """Publish another inventory now; `run` tries again what fails."""
-        with self._lock:
-            self._inventory = inventory
-            self._stored = dict.fromkeys(self._stored)
-        try:
-            self.sync()
-        except errors.KubeError as problem:
-            self._failed(problem)
+        """Have another inventory published. Returns at once: who looks after the devices waits for no API
+        server. `run_updates` does the work."""
+        self._inventory = inventory
+        self._news.set()
 
     def sync(self) -> str:
         """Make the API agree with the plan; return the resource version to watch from."""
         with self._lock:
+            self._take_news()
             found, version = self._kube.list(RESOURCE_SLICES, fields=self._fields)
             self._generation = max([self._generation, *(_generation(item) for item in found)])
             quiet = self._quiet()
@@ -83,6 +93,11 @@ class Publisher:
                 self._publish(found)
             self.problem = None if quiet else self._dropped
             return version
+
+    def _take_news(self) -> None:
+        inventory = self._inventory
+        if inventory is not self._planned:
+            self._planned, self._stored = inventory, dict.fromkeys(self._stored)
 
     def _wait_for_change(self, version: str, stop: threading.Event) -> None:
         for event in self._kube.watch(RESOURCE_SLICES, version, fields=self._fields, timeout_s=WATCH_S):
@@ -132,8 +147,8 @@ class Publisher:
         log.info(
             "slices published",
             slices=list(self._stored),
-            devices=len(self._inventory.devices),
-            sick=sorted(self._inventory.problems),
+            devices=len(self._planned.devices),
+            sick=sorted(self._planned.problems),
             generation=self._generation,
         )
         lost = [
@@ -153,7 +168,7 @@ class Publisher:
             log.error("slice fields dropped", error=self._dropped)
 
     def _plan(self, generation: int) -> list[Slice]:
-        inventory, problems = self._inventory, dict(self._inventory.problems)
+        inventory, problems = self._planned, dict(self._planned.problems)
         devices = inventory.devices
         if not self._taints_kept:
             devices, problems = tuple(each for each in devices if not inventory.fatal(each.name)), {}

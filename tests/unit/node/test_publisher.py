@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +24,7 @@ from hami_dra.node.publisher import Publisher
 from tests.support import kube_server
 from tests.support.cards import A10, NODE, SECOND, card
 from tests.support.counted import counted
-from tests.support.fake_kube import FakeKube
+from tests.support.fake_kube import FakeKube, Gate
 from tests.support.waiting import until
 from tests.unit.node.test_slices import without_sharing
 
@@ -79,7 +80,9 @@ def test_other_cards_replace_the_slice_with_a_higher_generation(kube: FakeKube) 
     assert item["spec"]["pool"]["generation"] == 2
 
 
-def test_writes_are_counted_and_so_are_those_that_fail(kube: FakeKube) -> None:
+def test_writes_are_counted_and_so_are_those_that_fail(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     with (
         counted("hami_node_slice_publishes_total") as publishes,
@@ -90,7 +93,8 @@ def test_writes_are_counted_and_so_are_those_that_fail(kube: FakeKube) -> None:
         assert (publishes(), failures()) == (1, 0)
         kube.fail_next = [errors.Unavailable("connection refused")]
         one.update(Inventory((A10, SECOND)))
-        assert (publishes(), failures()) == (1, 1)
+        with runs(one, kube, monkeypatch):
+            until(lambda: (publishes(), failures()) == (2, 1))
 
 
 def test_other_slices_of_ours_on_this_node_go_and_those_of_others_stay(kube: FakeKube) -> None:
@@ -117,16 +121,27 @@ def test_a_server_that_drops_fields_is_reported_with_the_gate(
     assert slices(kube)[0]["spec"]["pool"]["generation"] == 1, "it is not written over and over"
 
 
+@contextmanager
+def runs(one: Publisher, kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in the plugin, in a hurry."""
+    monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
+    stop = threading.Event()
+    threads = [threading.Thread(target=work, args=(stop,)) for work in (one.run, one.run_updates)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        until(lambda: kube.end_watches() or not any(thread.is_alive() for thread in threads))
+
+
 @pytest.fixture
 def running(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
-    one, stop = Publisher(kube, NODE, DRIVER, Inventory((A10,))), threading.Event()
-    thread = threading.Thread(target=one.run, args=(stop,))
-    thread.start()
-    until(lambda: one.problem is None)
-    yield one
-    stop.set()
-    until(lambda: kube.end_watches() or not thread.is_alive())
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
+    with runs(one, kube, monkeypatch):
+        until(lambda: one.problem is None)
+        yield one
 
 
 def test_a_deleted_slice_comes_back_with_a_higher_generation(kube: FakeKube, running: Publisher) -> None:
@@ -159,25 +174,18 @@ SIGN_IN = "<html><body>Sign in to the network</body></html>"
 def test_a_page_of_a_proxy_in_place_of_the_api_servers_answer_is_waited_for_to_go(
     kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "PAUSE_S", 0.01)
     monkeypatch.setattr("hami_dra.kube.client.RETRY_FOR_S", 0.1)
-    paths = [f"{RESOURCE_SLICES.path(None)}?{urlencode({'fieldSelector': FIELDS})}", "/version"]
-    stop = threading.Event()
+    listing = f"{RESOURCE_SLICES.path(None)}?{urlencode({'fieldSelector': FIELDS})}"
+    kube.texts |= {listing: SIGN_IN, "/version": SIGN_IN}
     with kube_server.serving(kube, tmp_path) as kubeconfig:
         one = Publisher(Client.from_environment(str(kubeconfig)), NODE, DRIVER, Inventory((A10,)))
-        thread = threading.Thread(target=one.run, args=(stop,))
-        kube.texts |= dict.fromkeys(paths, SIGN_IN)
-        thread.start()
-        try:
+        with runs(one, kube, monkeypatch):
             until(lambda: "no answer of an API server: '<html>" in (one.problem or ""))
-            del kube.texts[paths[0]]
+            del kube.texts[listing]
             until(lambda: "/version" in (one.problem or ""))
             kube.texts["/version"] = '{"minor": "36"}'
             until(lambda: one.problem is None)
             assert devices_of(slices(kube)[0]) == [A10.name]
-        finally:
-            stop.set()
-            until(lambda: kube.end_watches() or not thread.is_alive())
 
 
 def test_an_api_server_that_comes_back_with_our_slices_as_they_were_is_no_problem_any_more(
@@ -236,6 +244,7 @@ def test_with_a_taint_among_them_slices_hold_64_and_go_back_when_it_is_gone(kube
     one.sync()
     sick = Problem("hami-gpu-70", "xid", "fallen off the bus", "79")
     one.update(Inventory(many(100), {"hami-gpu-70": (sick,)}))
+    one.sync()
     assert sorted(len(devices_of(item)) for item in slices(kube)) == [36, 64]
     (tainted,) = [device for item in slices(kube) for device in item["spec"]["devices"] if "taints" in device]
     assert tainted["name"] == "hami-gpu-70"
@@ -243,6 +252,7 @@ def test_with_a_taint_among_them_slices_hold_64_and_go_back_when_it_is_gone(kube
         {"key": "hami-core-gpu.project-hami.io/xid", "value": "79", "effect": "NoSchedule"}
     ]
     one.update(Inventory(many(100)))
+    one.sync()
     (item,) = slices(kube)
     assert (len(devices_of(item)), item["spec"]["pool"]["generation"]) == (100, 3)
 
@@ -274,6 +284,7 @@ def test_where_the_cluster_drops_taints_a_sick_device_is_left_out(
     assert devices_of(slices(kube)[0]) == [A10.name]
     assert one.problem is None
     one.update(Inventory((A10, SECOND)))
+    one.sync()
     assert devices_of(slices(kube)[0]) == [A10.name, SECOND.name]
 
 
@@ -312,6 +323,29 @@ def test_a_changed_inventory_is_published_at_once_and_not_taken_for_a_foreign_ch
     kube: FakeKube, running: Publisher
 ) -> None:
     running.update(Inventory((A10, SECOND)))
-    assert len(devices_of(slices(kube)[0])) == 2
+    until(lambda: len(devices_of(slices(kube)[0])) == 2)
     time.sleep(0.1)
     assert slices(kube)[0]["spec"]["pool"]["generation"] == 2
+
+
+def test_an_inventory_that_could_not_be_published_is_published_when_the_api_server_is_back(
+    kube: FakeKube, running: Publisher
+) -> None:
+    kube.fail_next = [errors.Unavailable("connection refused")] * 3
+    running.update(Inventory((A10, SECOND)))
+    until(lambda: not kube.fail_next)
+    until(lambda: len(devices_of(slices(kube)[0])) == 2)
+
+
+def test_who_looks_after_the_devices_never_waits_for_the_api_server(
+    kube: FakeKube, running: Publisher
+) -> None:
+    """One list is on its way for ever; meanwhile a card falls sick and recovers, and another is added."""
+    gate = kube.gate = Gate("list", "resourceslices", "")
+    running.update(Inventory((A10,), {A10.name: (Problem(A10.name, "lost", ""),)}))
+    assert gate.reached.wait(60)
+    for devices in ((A10,), (A10, SECOND)):
+        running.update(Inventory(devices))
+    gate.opened.set()
+    until(lambda: len(devices_of(slices(kube)[0])) == 2)
+    assert "taints" not in slices(kube)[0]["spec"]["devices"][0]
