@@ -43,8 +43,9 @@ class Watched:
     """One share: its open ledger, its limits and the counters of the last round."""
 
     name: str
-    limits_path: str
+    folder: str
     descriptor: int
+    inode: int
     device: str = ""
     limits: Activity = field(default_factory=lambda: Activity(0))
     limits_stamp: tuple[int, int] = (0, 0)
@@ -120,7 +121,9 @@ class Arbiter:
         cards: dict[str, list[Watched]] = defaultdict(list)
         for name in names:
             try:
-                share = self._watched.get(name) or self._open(name)
+                share = self._watched.get(name)
+                if share is None or _replaced(share):
+                    share = self._open(name)
                 _read_limits(share)
             except (OSError, ValueError):  # half made, half removed or unusable: seen again at the next scan
                 self._drop(name)
@@ -145,9 +148,10 @@ class Arbiter:
             ]
 
     def _open(self, name: str) -> Watched:
-        folder = self._folder / name
-        descriptor = os.open(folder / "ledger", os.O_RDWR | os.O_CLOEXEC)
-        share = self._watched[name] = Watched(name, str(folder / "limits"), descriptor)
+        self._drop(name)
+        folder = f"{self._folder}/{name}"
+        descriptor = os.open(f"{folder}/ledger", os.O_RDWR | os.O_CLOEXEC)
+        share = self._watched[name] = Watched(name, folder, descriptor, os.fstat(descriptor).st_ino)
         return share
 
     def _drop(self, name: str) -> None:
@@ -155,6 +159,12 @@ class Arbiter:
         share = self._watched.pop(name, None)
         if share:
             os.close(share.descriptor)
+
+
+def _replaced(share: Watched) -> bool:
+    """Whether its ledger is another file by now: made anew for one that was damaged, or the share itself was.
+    While the old one is open, no new one gets its number."""
+    return os.stat(f"{share.folder}/ledger").st_ino != share.inode
 
 
 def _stirs(share: Watched) -> bool:
@@ -195,11 +205,12 @@ def _names(folder: Path) -> Iterable[str]:
 
 
 def _read_limits(share: Watched) -> None:
-    status = os.stat(share.limits_path)
+    path = f"{share.folder}/limits"
+    status = os.stat(path)
     stamp = (status.st_ino, status.st_mtime_ns)
     if stamp == share.limits_stamp:
         return
-    text = Path(share.limits_path).read_text()
+    text = Path(path).read_text()
     given = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     share.device = given.get("device", "").lower()
     share.limits = Activity(

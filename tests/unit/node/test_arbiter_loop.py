@@ -1,4 +1,8 @@
+import os
 import struct
+from pathlib import Path
+
+import pytest
 
 from hami_dra.model import ledger
 from hami_dra.model.share import Share
@@ -80,4 +84,41 @@ def test_shares_that_come_and_go_are_noticed(tmp_path):
         arbiter.look(turn * ROUND)
     assert said(one).part == 0
     assert not two.exists()
+    arbiter.close()
+
+
+def remade(folders, folder):
+    folders.remove(folder.name)
+    folders.write(share_of(folder.name))
+
+
+def replaced(folders, folder):
+    (folder / "ledger").write_bytes(b"\xff" * 30)
+    folders.write(share_of(folder.name))
+
+
+@pytest.mark.parametrize("anew", [remade, replaced])
+def test_a_ledger_that_is_made_anew_is_the_one_that_is_read_and_written(tmp_path, anew):
+    """By a claim that is unprepared and prepared again between two looks, or in place of a damaged one."""
+    (one, two), arbiter, folders = make(tmp_path, "one", "two")
+    for turn in range(1, 40):
+        if turn == 20:
+            anew(folders, two)
+        compute(one, turn * ROUND)
+        compute(two, turn * ROUND)
+        arbiter.look(turn * ROUND)
+    assert said(one).part < 500
+    assert 39 * ROUND - said(two).at < 500 * MS
+    arbiter.close()
+
+
+def test_ledgers_that_are_made_anew_leave_no_descriptor_behind(tmp_path):
+    (_, two), arbiter, folders = make(tmp_path, "one", "two")
+    for turn in range(1, 10 * SCAN_ROUNDS):
+        if turn % SCAN_ROUNDS == 0:
+            remade(folders, two)
+        arbiter.look(turn * ROUND)
+    links = [Path(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]
+    open_here = [link.readlink() for link in links if link.is_symlink()]
+    assert sorted(path.parent.name for path in open_here if path.is_relative_to(tmp_path)) == ["one", "two"]
     arbiter.close()
