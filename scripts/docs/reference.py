@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -81,24 +82,33 @@ def _stable(text: str) -> str:
 
 def _values() -> str:
     text = (CHART / "charts/hami-dra/values.yaml").read_text()
-    rows = [f"| `{path}` | {_shown(default)} | {about} |" for path, default, about in _leaves(text)]
-    return "\n".join(
-        [
-            "# Chart values",
-            "",
-            "In the chart `hami` all of these are under `hami-dra:`, except `global`; `dra.enabled=true` is "
-            "required. Unknown keys and contradictory values are refused.",
-            "",
-            "| value | default | meaning |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    lines = [
+        "# Chart values",
+        "",
+        "In the chart `hami` all of these are under `hami-dra:`, except `global`; `dra.enabled=true` is "
+        "required. Unknown keys and contradictory values are refused.",
+    ]
+    for title, rows in groupby(_leaves(text), key=lambda leaf: _values_section(leaf[0])):
+        lines += ["", f"## {title}", "", "| value | default | meaning |", "|---|---|---|"]
+        lines += [f"| {_breakable(path)} | {_shown(default)} | {about} |" for path, default, about in rows]
+    return "\n".join([*lines, ""])
+
+
+def _values_section(path: str) -> str:
+    """The heading a value stands under: its component's, or one for what concerns all components."""
+    first, _, rest = path.partition(".")
+    if first == "drivers":
+        return f"{first}.{rest.partition('.')[0]}"
+    return first if rest and first not in ("global", "image") else "All components"
+
+
+def _breakable(path: str) -> str:
+    """A long name may be broken behind a dot, so that the table fits the page."""
+    return f"`{path}`" if len(path) < 36 else f"<code>{path.replace('.', '.<wbr>')}</code>"
 
 
 def _leaves(text: str) -> Iterator[tuple[str, Any, str]]:
-    """Path, default and comment of each value. A value without a comment of its own takes its parent's."""
+    """Path, default and comment of each value. One without a comment takes that of the key right above it."""
     root = yaml.compose(text)
     comments = _comments(text.splitlines())
 
@@ -107,7 +117,7 @@ def _leaves(text: str) -> Iterator[tuple[str, Any, str]]:
             said = comments.get(key.start_mark.line, "")
             inner = (*path, key.value)
             if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
-                yield from walk(value, inner, said or about)
+                yield from walk(value, inner, said)
             else:
                 yield ".".join(inner), yaml.safe_load(yaml.serialize(value)), said or about
 

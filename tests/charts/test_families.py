@@ -137,12 +137,12 @@ def test_a_family_that_nobody_knows_is_refused_by_name(refusal: Any) -> None:
     assert "families" in refusal("--set", f"{VALUE}.enabled={{acme}}")
 
 
-def test_the_containers_variables_are_options_of_the_plugin(both: Objects) -> None:
+def test_every_variable_of_the_containers_is_an_option_of_the_plugin(both: Objects) -> None:
     from hami_dra.cli.plugin import plugin
 
     known = {option.envvar for option in plugin.params if hasattr(option, "envvar")}
-    ignored = {"HAMI_POD_NAME", "HAMI_NAMESPACE"}
-    assert set(variables(both.one(*DAEMON_SET))) - ignored <= known
+    assert set(variables(both.one(*DAEMON_SET))) <= known
+    assert set(variables(both.one("DaemonSet", "hami-dra-driver-kubelet-plugin"))) <= known
 
 
 if __name__ == "__main__":
