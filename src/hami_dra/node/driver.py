@@ -19,7 +19,7 @@ import structlog
 from hami_dra.devices.backend import Backend, ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
-from hami_dra.model.claim import ClaimRef, users
+from hami_dra.model.claim import ClaimRef, results, users
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import cdi, metrics, prepare, rebuild, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
@@ -155,6 +155,11 @@ class NodeDriver:
             self._settle(left)
             self._save(left)
         return shares
+
+    def is_allocated(self, claim: PreparedClaim, found: dict[str, Any]) -> bool:
+        """Whether FOUND, the object of CLAIM, is still allocated here with all that was prepared."""
+        given = {(one.device, one.share_id) for one in results(found, self._family.driver, self._node)}
+        return all((share.device, share.share_id) in given for share in claim.shares)
 
     def load(self, found: list[Finding] | None = None) -> Claims:
         """The prepared claims; a checkpoint that is damaged, of a later version, or gone while there are CDI

@@ -15,6 +15,8 @@ from hami_dra.node.driver import NodeDriver
 log = structlog.get_logger(__name__)
 
 EVERY_S = 600.0
+PATIENCE_S = 1.0
+"""For an answer that kubelet's calls wait for as well."""
 
 
 def run(driver: NodeDriver, kube: KubeClient, stop: threading.Event) -> None:
@@ -31,13 +33,10 @@ def sweep(driver: NodeDriver, kube: KubeClient) -> None:
     """One round. Claims are asked for one by one: a list of a big cluster's claims is no node's business."""
     with driver.locked():
         claims = driver.load()
-    gone = {uid: claim for uid, claim in claims.items() if not _alive(kube, claim)}
+    for claim in claims.values():
+        if not _alive(driver, kube, claim):
+            _forget_dead(driver, kube, claim.uid)
     with driver.locked():
-        # A claim that was allocated anew since then, and prepared, has other shares.
-        dead = {uid for uid, claim in driver.load().items() if claim == gone.get(uid)}
-        if dead:
-            driver.forget(dead)
-            _report("claim", dead)
         claims = driver.load()
         for uid in (stray := driver.cdi.uids() - claims.keys()):
             driver.cdi.remove(uid)
@@ -48,13 +47,25 @@ def sweep(driver: NodeDriver, kube: KubeClient) -> None:
         _report("share", stray)
 
 
-def _alive(kube: KubeClient, claim: PreparedClaim) -> bool:
+def _forget_dead(driver: NodeDriver, kube: KubeClient, uid: str) -> None:
+    """Ask once more while nothing can be prepared: it may have been allocated anew, in the very same way, and
+    prepared, since the first answer."""
+    with driver.locked():
+        claim = driver.load().get(uid)
+        if claim and not _alive(driver, kube, claim, patience_s=PATIENCE_S):
+            driver.forget({uid})
+            _report("claim", {uid})
+
+
+def _alive(
+    driver: NodeDriver, kube: KubeClient, claim: PreparedClaim, *, patience_s: float | None = None
+) -> bool:
+    """Whether CLAIM is allocated as it was prepared."""
     try:
-        found = kube.get(RESOURCE_CLAIMS, claim.name, claim.namespace)
+        found = kube.get(RESOURCE_CLAIMS, claim.name, claim.namespace, patience_s=patience_s)
     except errors.NotFound:
         return False
-    allocated = (found.get("status") or {}).get("allocation")
-    return bool(found["metadata"]["uid"] == claim.uid and allocated)
+    return bool(found["metadata"]["uid"] == claim.uid) and driver.is_allocated(claim, found)
 
 
 def _report(kind: str, names: set[str]) -> None:

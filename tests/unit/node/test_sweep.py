@@ -18,29 +18,41 @@ from tests.support.waiting import until
 
 
 class AllocatedMeanwhile(FakeKube):
-    """Answers that a claim is not allocated; by the time the answer is read it is, and is prepared."""
+    """Answers at first that a claim is not allocated; by the time the answer is read it is given back,
+    allocated with ALLOCATION, and prepared."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, allocation: dict[str, Any]) -> None:
         super().__init__()
         self._node = node
+        self._allocation: dict[str, Any] | None = allocation
 
     def get(self, kind: Kind, name: str, namespace: str | None = None, **options: Any) -> dict[str, Any]:
         answer = self._node.kube.get(kind, name, namespace)
-        allocation = answer["status"].pop("allocation")
-        allocation["devices"]["results"] = [
-            share("2Gi", "5") | {"shareID": f"{'0' * 8}-0000-0000-0000-{'0' * 12}"}
-        ]
-        self._node.kube.patch(kind, name, {"status": {"allocation": allocation}}, namespace)
-        self._node.driver().prepare(self._node.neighbour)
+        if allocation := self._allocation:
+            self._allocation = None
+            del answer["status"]["allocation"]
+            driver = self._node.driver()
+            driver.unprepare(self._node.neighbour)
+            self._node.kube.patch(kind, name, {"status": {"allocation": allocation}}, namespace)
+            driver.prepare(self._node.neighbour)
         return answer
 
 
-def test_a_claim_that_is_allocated_anew_while_the_sweep_looks_keeps_its_new_share(tmp_path: Path) -> None:
+ELSE = {"devices": {"results": [share("2Gi", "5") | {"shareID": f"{'0' * 8}-0000-0000-0000-{'0' * 12}"}]}}
+
+
+@pytest.mark.parametrize("how", ["the same way", "another way"])
+def test_a_claim_that_is_allocated_anew_while_the_sweep_looks_keeps_what_it_has(
+    tmp_path: Path, how: str
+) -> None:
     node = Node(tmp_path)
-    sweep.sweep(node.driver(), AllocatedMeanwhile(node))
+    found = node.kube.get(RESOURCE_CLAIMS, node.neighbour.name, node.neighbour.namespace)
+    allocation = found["status"]["allocation"] if how == "the same way" else ELSE
+    sweep.sweep(node.driver(), AllocatedMeanwhile(node, allocation))
     driver = node.driver()
-    (new,) = driver.checkpoint.load()[node.neighbour.uid].shares
-    assert driver.folders.ids() == {new.share_id}
+    (kept,) = driver.checkpoint.load()[node.neighbour.uid].shares
+    assert kept.share_id == allocation["devices"]["results"][0]["shareID"]
+    assert driver.folders.ids() == {kept.share_id}
     assert driver.cdi.uids() == {node.neighbour.uid}
 
 
@@ -59,12 +71,17 @@ def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
         thread.join()
 
 
-@pytest.mark.parametrize("now", ["gone", "another", "not allocated any more"])
+@pytest.mark.parametrize("now", ["gone", "another", "not allocated", "elsewhere", "other share"])
 def test_a_claim_that_is_no_more_what_was_prepared_is_swept(tmp_path: Path, now: str) -> None:
     node = Node(tmp_path)
     name, namespace = node.neighbour.name, node.neighbour.namespace
-    if now == "not allocated any more":
-        node.kube.patch(RESOURCE_CLAIMS, name, {"status": {"allocation": None}}, namespace)
+    others = {
+        "not allocated": None,
+        "elsewhere": {"devices": {"results": [share() | {"pool": "another-node"}]}},
+        "other share": ELSE,
+    }
+    if now in others:
+        node.kube.patch(RESOURCE_CLAIMS, name, {"status": {"allocation": others[now]}}, namespace)
     else:
         node.kube.delete(RESOURCE_CLAIMS, name, namespace)
     if now == "another":
