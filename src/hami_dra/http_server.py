@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -40,12 +41,11 @@ class Tls:
 
 @dataclass(frozen=True)
 class Listener:
-    """An application on a port, with TLS or without."""
+    """An application on a socket that listens (`listening.listen`), with TLS or without."""
 
     app: ASGIApp
-    port: int
+    socket: socket.socket
     tls: Tls | None = None
-    host: str = field(default="0.0.0.0")
 
 
 def observability(
@@ -102,7 +102,8 @@ async def _serve(listeners: list[Listener]) -> None:
         for server, listener in zip(servers, listeners, strict=True)
         if listener.tls
     ]
-    await asyncio.gather(*(server.serve() for server in servers))
+    pairs = zip(servers, listeners, strict=True)
+    await asyncio.gather(*(server.serve([listener.socket]) for server, listener in pairs))
     for renewal in renewals:
         renewal.cancel()
 
@@ -119,8 +120,6 @@ class _Server(uvicorn.Server):
 def _config(listener: Listener) -> uvicorn.Config:
     config = uvicorn.Config(
         listener.app,
-        host=listener.host,
-        port=listener.port,
         log_config=None,
         access_log=False,
         server_header=False,

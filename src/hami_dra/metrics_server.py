@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
 from typing import Any
 
 import structlog
+
+from hami_dra.listening import listen
 
 log = structlog.get_logger(__name__)
 
@@ -17,23 +18,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def start(port: int, text: Text) -> ThreadingHTTPServer:
-    """Serve what TEXT returns, from a thread of its own. OSError when the port is taken."""
-    server = _listen(port, _handler(text))
+    """Serve what TEXT returns, from a thread of its own. StateError when the port is taken."""
+    listening = listen(port)
+    server = ThreadingHTTPServer(listening.getsockname()[:2], _handler(text), bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
-
-
-def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """On all addresses of both families; of IPv4 alone where the host has no IPv6."""
-
-    class Server(ThreadingHTTPServer):
-        address_family = AF_INET6
-
-    try:
-        return Server(("::", port), handler)
-    except OSError:
-        Server.address_family = AF_INET
-        return Server(("0.0.0.0", port), handler)
 
 
 def _handler(text: Text) -> type[BaseHTTPRequestHandler]:

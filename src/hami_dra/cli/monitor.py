@@ -6,8 +6,10 @@ import click
 
 from hami_dra import http_server, log
 from hami_dra.cli import options
+from hami_dra.http_server import Listener
 from hami_dra.kube import Client, kinds
 from hami_dra.kube.cache import Cache
+from hami_dra.listening import listen
 from hami_dra.model import names
 from hami_dra.observe import allocation_metrics, lean, web
 from hami_dra.observe.cluster import Cluster, describe
@@ -15,8 +17,8 @@ from hami_dra.observe.waiting import Objects
 
 
 @click.command()
-@click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True)
-@click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=8000, show_default=True)
+@options.port("--metrics-port", "METRICS_PORT", 8080)
+@options.port("--health-port", "HEALTH_PORT", 8000)
 @click.option(
     "--legacy-metrics/--no-legacy-metrics",
     envvar="HAMI_LEGACY_METRICS",
@@ -42,6 +44,7 @@ def monitor(
 ) -> None:
     """Serve who holds how much of which card, as metrics and as a page, until SIGTERM."""
     log.configure(log_level, log_format)
+    metrics_socket, health_socket = listen(metrics_port), listen(health_port)
     client = Client.from_environment(kubeconfig)
     converted = frozenset(options.listed(resources))
     caches = {
@@ -66,4 +69,4 @@ def monitor(
 
     page = http_server.observability(ready, more_metrics=metrics, routes=web.routes(cluster))
     health = http_server.observability(ready, more_metrics=metrics)
-    http_server.serve([http_server.Listener(page, metrics_port), http_server.Listener(health, health_port)])
+    http_server.serve([Listener(page, metrics_socket), Listener(health, health_socket)])

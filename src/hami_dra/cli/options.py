@@ -58,6 +58,18 @@ def places(command: Command) -> Command:
     return command
 
 
+def port(name: str, variable: str, default: int, *, may_be_off: bool = False) -> Callable[[Command], Command]:
+    """A port to listen on; with MAY_BE_OFF, 0 listens on none."""
+    return click.option(
+        name,
+        envvar=f"HAMI_{variable}",
+        type=click.IntRange(0 if may_be_off else 1, 65535),
+        default=default,
+        show_default=True,
+        help="0: off." if may_be_off else None,
+    )
+
+
 def families(what: str) -> Callable[[Command], Command]:
     """`--families`, a list of names, and `--profiles-dir`; WHAT is said of the former."""
 

@@ -21,6 +21,7 @@ from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.devices.nvidia_readings import NvidiaReadings
 from hami_dra.kube import Client, KubeClient
+from hami_dra.listening import listen
 from hami_dra.model.errors import StateError, UserError
 from hami_dra.model.names import DRIVER
 from hami_dra.model.share import Share
@@ -92,8 +93,8 @@ _FOLDER = click.Path(path_type=Path)
     default=False,
     help="Cut cards in MIG mode on demand; needs the feature gate DRAPartitionableDevices.",
 )
-@click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=51516, show_default=True, help="0: off.")
-@click.option("--metrics-port", envvar="HAMI_METRICS_PORT", default=8080, show_default=True, help="0: off.")
+@options.port("--health-port", "HEALTH_PORT", 51516, may_be_off=True)
+@options.port("--metrics-port", "METRICS_PORT", 8080, may_be_off=True)
 @click.option(
     "--pod-resources",
     envvar="HAMI_POD_RESOURCES_SOCKET",
@@ -132,6 +133,8 @@ def plugin(**given: Any) -> None:
         health_port=given["health_port"],
         metrics_port=given["metrics_port"],
     )
+    for port in filter(None, (config.health_port, config.metrics_port)):
+        listen(port).close()  # one that is taken is told in our words, before anything is done
     kube = Client.from_environment(given["kubeconfig"])
     wanted: list[str] = given["families"]
     members, refused = _members(wanted, config, given, kube)

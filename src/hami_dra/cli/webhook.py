@@ -20,15 +20,17 @@ from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.tls import tls
 from hami_dra.admission.watched import Cluster
 from hami_dra.cli import options
+from hami_dra.http_server import Listener
 from hami_dra.kube import Client
+from hami_dra.listening import listen
 from hami_dra.model import names
 
 _NAMES = NVIDIA.resources
 
 
 @click.command()
-@click.option("--port", envvar="HAMI_WEBHOOK_PORT", default=8443, show_default=True, help="HTTPS.")
-@click.option("--health-port", envvar="HAMI_HEALTH_PORT", default=8081, show_default=True)
+@options.port("--port", "WEBHOOK_PORT", 8443)
+@options.port("--health-port", "HEALTH_PORT", 8081)
 @click.option("--cert-mode", envvar="HAMI_CERT_MODE", type=click.Choice(["self", "files"]), default="self")
 @click.option("--cert-dir", envvar="HAMI_CERT_DIR", type=click.Path(path_type=Path), default="/certs")
 @click.option("--cert-secret", envvar="HAMI_CERT_SECRET", default="hami-dra-webhook-tls")
@@ -57,6 +59,7 @@ _NAMES = NVIDIA.resources
 def webhook(**given: Any) -> None:
     """Serve admission and make the claims of converted Pods, until SIGTERM."""
     log.configure(given["log_level"], given["log_format"])
+    reviews_socket, health_socket = listen(given["port"]), listen(given["health_port"])
     client = Client.from_environment(given["kubeconfig"])
     settings = _settings(given)
     cluster, admitted = Cluster(client), Admitted()
@@ -68,8 +71,8 @@ def webhook(**given: Any) -> None:
     server = AdmissionServer(settings, cluster.surroundings, cluster.stored(), admitted)
     with tempfile.TemporaryDirectory() as folder:
         listeners = [
-            http_server.Listener(server.app, given["port"], tls(_source(client, given), Path(folder))),
-            http_server.Listener(http_server.observability(cluster.ready), given["health_port"]),
+            Listener(server.app, reviews_socket, tls(_source(client, given), Path(folder))),
+            Listener(http_server.observability(cluster.ready), health_socket),
         ]
         http_server.serve(listeners)
     stopping.set()

@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 import yaml
+
+from tests.support import webhook_process
 
 HAMI = [sys.executable, "-m", "hami_dra.cli.main"]
 
@@ -80,8 +83,9 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path, text):
     assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [["status"], ["explain", "p"], ["top", "--once"], ["in-use"]])
-def test_a_cluster_that_does_not_answer_is_told_once_and_by_its_address(tmp_path, command):
+@pytest.fixture
+def nowhere(tmp_path):
+    """A kubeconfig of a cluster that does not answer."""
     file = tmp_path / "config"
     file.write_text(
         yaml.safe_dump(
@@ -95,12 +99,51 @@ def test_a_cluster_that_does_not_answer_is_told_once_and_by_its_address(tmp_path
             }
         )
     )
-    done = hami(*command, "--kubeconfig", file)
+    return file
+
+
+@pytest.mark.parametrize("command", [["status"], ["explain", "p"], ["top", "--once"], ["in-use"]])
+def test_a_cluster_that_does_not_answer_is_told_once_and_by_its_address(nowhere, command):
+    done = hami(*command, "--kubeconfig", nowhere)
     assert done.returncode == 2
     said = done.stderr.decode()
     assert said.startswith("hami: no answer from http://127.0.0.1:1 (GET ")
     assert said.endswith("): Connection refused\n")
     assert len(said.splitlines()) == 1
+
+
+SERVICES = {
+    "monitor": ("--metrics-port", "--health-port"),
+    "webhook": ("--port", "--health-port"),
+    "plugin": ("--metrics-port", "--health-port"),
+}
+
+
+def serving(command):
+    return [command, "--node-name", "x"] if command == "plugin" else [command]
+
+
+@pytest.mark.parametrize("command", SERVICES)
+def test_a_port_that_is_none_is_refused(command):
+    for option in SERVICES[command]:
+        done = hami(*serving(command), option, "99999999")
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith(
+            f"Error: Invalid value for '{option}': 99999999 is".encode()
+        )
+
+
+@pytest.mark.parametrize("command", SERVICES)
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_is_told_in_one_line(nowhere, command, host):
+    for option in SERVICES[command]:
+        others = [each for each in SERVICES[command] if each != option]
+        with socket.create_server((host, 0)) as taken:
+            port = taken.getsockname()[1]
+            free = [word for each in others for word in (each, webhook_process.free_port())]
+            done = hami(*serving(command), option, port, *free, "--kubeconfig", nowhere)
+        assert done.returncode == 2
+        assert done.stderr.decode() == f"hami: cannot listen on port {port}: Address already in use\n"
 
 
 def test_options_for_a_cluster_without_a_cluster_are_refused():
