@@ -12,6 +12,7 @@ static _Thread_local CUcontext stack[DEPTH];
 static _Thread_local int depth;
 
 CUcontext cuda_current(void) { return depth ? stack[depth - 1] : NULL; }
+CUcontext cuda_owner(CUcontext context) { return context && context->of ? context->of : context; }
 
 CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
     CUresult result = cuda_take(device, cuda.device[device].gpu->context);
@@ -69,7 +70,7 @@ CUDA_API CUresult cuCtxCreate_v4(CUcontext *c, CUctxCreateParams *params, unsign
 }
 
 static CUresult destroy(CUcontext context) {
-    CUDA_ENTER(context && !context->primary);
+    CUDA_ENTER(context && !context->primary && !context->of);
     if (cuda_current() == context) depth--;
     cuda_context_free(context);
     return CUDA_SUCCESS;
@@ -138,7 +139,8 @@ CUDA_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxGetLimit(size_t *value, int limit) {
-    CUDA_ENTER_CONTEXT(context, value);
+    CUDA_ENTER_CONTEXT(current, value);
+    CUcontext context = cuda_owner(current);
     *value = limit >= 0 && limit < 3 ? context->limit[limit] : 0;
     return CUDA_SUCCESS;
 }
@@ -153,7 +155,8 @@ static uint64_t bytes_of_limits(const struct CUctx_st *c) {
 }
 
 CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {
-    CUDA_ENTER_CONTEXT(context, true);
+    CUDA_ENTER_CONTEXT(current, true);
+    CUcontext context = cuda_owner(current);
     if (limit < 0 || limit >= 3) return CUDA_SUCCESS;
     if (value > (size_t)1 << 40) return CUDA_ERROR_INVALID_VALUE;
     struct CUctx_st changed = *context;
@@ -201,26 +204,40 @@ CUDA_API CUresult cuDevicePrimaryCtxReset(CUdevice device) { return drop_primary
 /* Green contexts: of their share of the card's processors nothing is simulated. */
 struct CUgreenCtx_st {
     CUdevice device;
+    struct CUctx_st context;
+    CUgreenCtx next;
 };
+static CUgreenCtx gone; /* kept for the streams that were made in them */
+
 CUDA_API CUresult cuGreenCtxCreate(CUgreenCtx *green, CUdevResourceDesc resources, CUdevice device,
                                    unsigned flags) {
     (void)resources, (void)flags;
     CUDA_ENTER(green);
     CUcontext primary;
-    CUgreenCtx made = malloc(sizeof *made);
+    CUgreenCtx made = calloc(1, sizeof *made);
     if (!made) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = cuDevicePrimaryCtxRetain(&primary, device);
-    made->device = device;
+    made->device = made->context.device = device;
+    made->context.of = primary;
+    made->context.legacy.context = made->context.per_thread.context = &made->context;
     if (result == CUDA_SUCCESS)
         *green = made;
     else
         free(made);
     return result;
 }
+CUDA_API CUresult cuCtxFromGreenCtx(CUcontext *context, CUgreenCtx green) {
+    CUDA_ENTER(context && green);
+    *context = &green->context;
+    return CUDA_SUCCESS;
+}
 CUDA_API CUresult cuGreenCtxDestroy(CUgreenCtx green) {
     CUDA_ENTER(green);
+    if (cuda_current() == &green->context) depth--;
     CUresult result = drop_primary(green->device, false);
-    free(green);
+    pthread_mutex_lock(&cuda.mutex);
+    green->next = gone, gone = green;
+    pthread_mutex_unlock(&cuda.mutex);
     return result;
 }
 

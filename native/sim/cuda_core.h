@@ -38,6 +38,7 @@ struct CUstream_st {
 
 struct CUctx_st {
     CUdevice device;
+    CUcontext of; /* of a green one: the primary, whose memory it uses; NULL: its own */
     unsigned flags;
     bool primary;
     size_t limit[3]; /* stack size, printf buffer, heap: what is above the usual takes memory of the card */
@@ -60,6 +61,7 @@ CUdevice cuda_hold(struct sim_piece piece, uint64_t *bytes);
 void cuda_let_go(struct sim_piece piece);
 
 CUcontext cuda_current(void);
+CUcontext cuda_owner(CUcontext context); /* of what is allocated in it */
 CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out);
 void cuda_context_free(CUcontext context);
 

@@ -53,6 +53,7 @@ static CUdeviceptr record(struct cuda_allocation what) {
         return 0;
     }
     *a = what;
+    a->context = cuda_owner(what.context);
     a->start = (uintptr_t)start;
     pthread_mutex_lock(&mutex);
     tsearch(a, &tree, by_address);

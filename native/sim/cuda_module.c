@@ -40,7 +40,7 @@ static uint64_t size_of(const char *image) {
 static CUresult take(CUmodule module) {
     if (module->taken) return CUDA_SUCCESS;
     uint64_t bytes = cuda_rounded(module->bytes);
-    if (!module->context) module->context = cuda_current();
+    if (!module->context) module->context = cuda_owner(cuda_current());
     if (!module->context) return CUDA_ERROR_INVALID_CONTEXT;
     if (cuda_take(module->context->device, bytes) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
     module->taken = bytes;
@@ -69,7 +69,7 @@ void cuda_code_end(CUcontext context) {
 static CUresult load(CUmodule *module, CUcontext context, uint64_t bytes) {
     CUmodule made = calloc(1, sizeof *made);
     if (!made) return CUDA_ERROR_OUT_OF_MEMORY;
-    *made = (struct CUmod_st){.context = context, .bytes = bytes};
+    *made = (struct CUmod_st){.context = cuda_owner(context), .bytes = bytes};
     pthread_mutex_lock(&cuda.mutex);
     CUresult result = context && loading_mode() == EAGER ? take(made) : CUDA_SUCCESS;
     if (result == CUDA_SUCCESS) made->next = loaded, loaded = made, *module = made;

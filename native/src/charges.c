@@ -112,6 +112,16 @@ bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what) {
     return found;
 }
 
+void charges_hand_over(uint64_t from, uint64_t to) {
+    for (shard *self = shards; from && self < shards + SHARDS; self++) {
+        pthread_mutex_lock(&self->mutex);
+        for (size_t at = 0; at < self->capacity; at++)
+            if (self->entries[at].kind && self->entries[at].what.owner == from)
+                self->entries[at].what.owner = to;
+        pthread_mutex_unlock(&self->mutex);
+    }
+}
+
 void charges_forked(void) {
     for (int i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&shards[i].mutex, NULL);

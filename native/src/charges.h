@@ -32,5 +32,8 @@ bool charges_take(charge_kind kind, uint64_t key, charged *what);
 /* The same for any charge of OWNER, with its key. */
 bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what);
 
+/* What ends with FROM ends with TO from now on. */
+void charges_hand_over(uint64_t from, uint64_t to);
+
 /* In the child of a fork: what the parent holds is not the child's. */
 void charges_forked(void);

@@ -3,6 +3,7 @@
 #include "cards.h"
 #include "charges.h"
 #include "code.h"
+#include "hook_context.h"
 #include "hook_graph.h"
 #include "hook_launch.h"
 #include "physical.h"
@@ -11,6 +12,7 @@
 void after_fork(void) {
     budget_forked();
     charges_forked();
+    contexts_forked();
     physical_forked();
     code_forked();
     pools_forked();

@@ -3,8 +3,10 @@
  * much is known only afterwards. The first context of a share is measured and its cost kept in the ledger;
  * every later one reserves that much first, so a share that is full refuses a context as a full card does.
  */
+#include "hook_context.h"
+
 #include <pthread.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 #include "device_time.h"
 #include "failpoint.h"
@@ -19,7 +21,7 @@ typedef struct {
     nvml_used before; /* by the driver's word, when the cost is not known yet */
 } opening;
 
-/* Contexts are opened one at a time in a process, so that a difference belongs to one of them. */
+/* Contexts are opened and ended one at a time in a process, so that a difference belongs to one of them. */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 /* Reserve what a context is known to cost; false when it does not fit. */
@@ -63,67 +65,155 @@ static void release_primary(CUdevice device) {
     if (release) release(device);
 }
 
-/* What was allocated in a context ends with it, so the primary ones are remembered by their handles. */
-enum { MOST_DEVICES = 64 };
-static CUcontext primaries[MOST_DEVICES];
+/* Contexts that use a primary one's memory: it, and green ones, which keep it open. */
+typedef struct user {
+    CUdevice device;
+    CUcontext context;
+    CUgreenCtx green; /* NULL: the primary one itself */
+    struct user *next;
+} user;
+static user *users; /* guarded by one_at_a_time */
+
+static user **place_of(CUdevice device, CUgreenCtx green) {
+    user **at = &users;
+    while (*at && !((*at)->device == device && (*at)->green == green)) at = &(*at)->next;
+    return at;
+}
+
+static void add_user(CUdevice device, CUcontext context, CUgreenCtx green) {
+    if (*place_of(device, green)) return;
+    user *added = malloc(sizeof *added);
+    if (!added) return;
+    *added = (user){device, context, green, users};
+    users = added;
+}
+
+static void forget(user **at) {
+    user *gone = *at;
+    *at = gone->next;
+    free(gone);
+}
+
+/* What was allocated in any of them ends with the primary one. */
+static void primary_ended(CUdevice device) {
+    held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
+    let_go(CUDA_SUCCESS, &held, CHARGE_PRIMARY, (uint64_t)device);
+    for (user **at = &users; *at;) {
+        if ((*at)->device == device) {
+            owner_ended((uint64_t)(*at)->context);
+            forget(at);
+        } else {
+            at = &(*at)->next;
+        }
+    }
+}
+
+/* Of a call that opens the primary context when nobody has yet. */
+static bool begin_primary(opening *self, CUdevice device) {
+    *self = (opening){.asked.state = CARD_FREE};
+    return primary_is_active(device) || begin(self, device);
+}
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     cuDevicePrimaryCtxRetain_type real = REAL(cuDevicePrimaryCtxRetain);
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    pthread_mutex_lock(&one_at_a_time);
-    CUresult result;
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     opening self;
-    if (primary_is_active(device)) {
-        result = real(context, device);
-    } else if (!begin(&self, device)) {
-        result = CUDA_ERROR_OUT_OF_MEMORY;
-    } else {
+    pthread_mutex_lock(&one_at_a_time);
+    if (begin_primary(&self, device)) {
         result = real(context, device);
         if (result == CUDA_SUCCESS && !measured(&self)) {
             release_primary(device);
             result = CUDA_ERROR_OUT_OF_MEMORY;
         }
-        self.asked.own.owner = 0;
-        result = settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
-        if (result == CUDA_SUCCESS && device >= 0 && device < MOST_DEVICES) primaries[device] = *context;
+        settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
+        if (result == CUDA_SUCCESS) add_user(device, *context, NULL);
     }
     pthread_mutex_unlock(&one_at_a_time);
     return result;
 }
 
-/* The primary context is counted by the driver; its memory goes back when the last user has let go. The
- * events that we measure with end with it, so they are left alone meanwhile. */
-static CUresult let_go_of_primary(CUresult (*let)(CUdevice), CUdevice device) {
-    device_time_closing(NULL, device);
-    CUresult result = let(device);
-    bool ended = result == CUDA_SUCCESS && !primary_is_active(device);
-    device_time_closed(NULL, device, ended);
-    if (ended) {
-        held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
-        let_go(CUDA_SUCCESS, &held, CHARGE_PRIMARY, (uint64_t)device);
-        if (device >= 0 && device < MOST_DEVICES) owner_ended((uint64_t)primaries[device]);
+static void add_green(CUdevice device, CUgreenCtx green) {
+    CUresult (*retain)(CUcontext *, CUdevice) = driver_function("cuDevicePrimaryCtxRetain");
+    CUresult (*from_green)(CUcontext *, CUgreenCtx) = driver_function("cuCtxFromGreenCtx");
+    CUcontext context;
+    if (from_green && from_green(&context, green) == CUDA_SUCCESS) add_user(device, context, green);
+    if (!retain || retain(&context, device) != CUDA_SUCCESS) return;
+    add_user(device, context, NULL);
+    release_primary(device);
+}
+
+CUresult cuGreenCtxCreate(CUgreenCtx *context, CUdevResourceDesc resources, CUdevice device,
+                          unsigned int flags) {
+    cuGreenCtxCreate_type real = REAL(cuGreenCtxCreate);
+    CUresult (*undo)(CUgreenCtx) = driver_function("cuGreenCtxDestroy");
+    if (!real || !undo) return CUDA_ERROR_NOT_FOUND;
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    opening self;
+    pthread_mutex_lock(&one_at_a_time);
+    if (begin_primary(&self, device)) {
+        result = real(context, resources, device, flags);
+        if (result == CUDA_SUCCESS && !measured(&self)) {
+            undo(*context);
+            result = CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
+        if (result == CUDA_SUCCESS) add_green(device, *context);
     }
+    pthread_mutex_unlock(&one_at_a_time);
     return result;
 }
 
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
-    cuDevicePrimaryCtxRelease_v2_type real = REAL(cuDevicePrimaryCtxRelease_v2);
-    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
+/* After a call that may have ended the primary context: its memory goes back when its last user has let go.
+ */
+static CUresult left_primary(CUresult result, CUdevice device) {
+    bool ended = result == CUDA_SUCCESS && !primary_is_active(device);
+    device_time_closed(NULL, device, ended);
+    if (ended) primary_ended(device);
+    return result;
 }
 
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
-    cuDevicePrimaryCtxReset_v2_type real = REAL(cuDevicePrimaryCtxReset_v2);
-    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
+/* The events that we measure with end with the context, so they are left alone meanwhile. */
+#define LEAVE_PRIMARY(symbol)                                                                                \
+    CUresult symbol(CUdevice device) {                                                                       \
+        symbol##_type real = REAL(symbol);                                                                   \
+        if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        pthread_mutex_lock(&one_at_a_time);                                                                  \
+        device_time_closing(NULL, device);                                                                   \
+        CUresult result = left_primary(real(device), device);                                                \
+        pthread_mutex_unlock(&one_at_a_time);                                                                \
+        return result;                                                                                       \
+    }
+LEAVE_PRIMARY(cuDevicePrimaryCtxRelease_v2)
+LEAVE_PRIMARY(cuDevicePrimaryCtxReset_v2)
+LEAVE_PRIMARY(cuDevicePrimaryCtxRelease)
+LEAVE_PRIMARY(cuDevicePrimaryCtxReset)
+
+static CUdevice device_of_green(CUgreenCtx green) {
+    const user *each = users;
+    while (each && each->green != green) each = each->next;
+    return each ? each->device : -1;
 }
 
-CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
-    cuDevicePrimaryCtxRelease_type real = REAL(cuDevicePrimaryCtxRelease);
-    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
+/* What was allocated in a green context outlives it, and its handle may be given out again. */
+static void green_ended(CUdevice device, CUgreenCtx green) {
+    user **gone = place_of(device, green);
+    const user *primary = *place_of(device, NULL);
+    if (!*gone) return;
+    charges_hand_over((uint64_t)(*gone)->context, primary ? (uint64_t)primary->context : 0);
+    forget(gone);
 }
 
-CUresult cuDevicePrimaryCtxReset(CUdevice device) {
-    cuDevicePrimaryCtxReset_type real = REAL(cuDevicePrimaryCtxReset);
-    return real ? let_go_of_primary(real, device) : CUDA_ERROR_NOT_FOUND;
+CUresult cuGreenCtxDestroy(CUgreenCtx context) {
+    cuGreenCtxDestroy_type real = REAL(cuGreenCtxDestroy);
+    if (!real) return CUDA_ERROR_NOT_FOUND;
+    pthread_mutex_lock(&one_at_a_time);
+    CUdevice device = device_of_green(context);
+    device_time_closing(NULL, device);
+    CUresult result = left_primary(real(context), device);
+    if (result == CUDA_SUCCESS) green_ended(device, context);
+    pthread_mutex_unlock(&one_at_a_time);
+    return result;
 }
 
 static CUresult opened(opening *self, CUresult result, CUcontext *context) {
@@ -186,48 +276,23 @@ CUresult cuVDPAUCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice de
     OPEN(cuVDPAUCtxCreate_v2, context, flags, device, video, get_function);
 }
 
-/* A green context keeps the primary one, and opens it when nobody has yet. */
-CUresult cuGreenCtxCreate(CUgreenCtx *context, CUdevResourceDesc resources, CUdevice device,
-                          unsigned int flags) {
-    cuGreenCtxCreate_type real = REAL(cuGreenCtxCreate);
-    if (!real) return CUDA_ERROR_NOT_FOUND;
-    pthread_mutex_lock(&one_at_a_time);
-    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
-    opening self;
-    if (primary_is_active(device)) {
-        result = real(context, resources, device, flags);
-    } else if (begin(&self, device)) {
-        result = real(context, resources, device, flags);
-        settle(&self.asked, result, CHARGE_PRIMARY, (uint64_t)device);
-    }
-    pthread_mutex_unlock(&one_at_a_time);
-    return result;
-}
-
-CUresult cuGreenCtxDestroy(CUgreenCtx context) {
-    cuGreenCtxDestroy_type real = REAL(cuGreenCtxDestroy);
-    if (!real) return CUDA_ERROR_NOT_FOUND;
-    CUresult result = real(context);
-    for (CUdevice device = 0; result == CUDA_SUCCESS && device < MOST_DEVICES; device++) {
-        held_charge held = hold(CHARGE_PRIMARY, (uint64_t)device);
-        bool ended = held.found && !primary_is_active(device);
-        let_go(ended ? CUDA_SUCCESS : CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE, &held, CHARGE_PRIMARY,
-               (uint64_t)device);
-        if (ended) owner_ended((uint64_t)primaries[device]);
-    }
-    return result;
-}
-
 static CUresult destroy(int hook, CUcontext context) {
     cuCtxDestroy_v2_type real = (cuCtxDestroy_v2_type)real_function(hook);
     if (!real) return CUDA_ERROR_NOT_FOUND;
+    pthread_mutex_lock(&one_at_a_time); /* nobody gets its handle before all that it owned is given back */
     held_charge held = hold(CHARGE_CONTEXT, (uint64_t)context);
     device_time_closing(context, 0);
     CUresult result = let_go(real(context), &held, CHARGE_CONTEXT, (uint64_t)context);
     device_time_closed(context, 0, result == CUDA_SUCCESS);
     if (result == CUDA_SUCCESS) owner_ended((uint64_t)context);
+    pthread_mutex_unlock(&one_at_a_time);
     return result;
 }
 
 CUresult cuCtxDestroy_v2(CUcontext context) { return destroy(HOOK_cuCtxDestroy_v2, context); }
 CUresult cuCtxDestroy(CUcontext context) { return destroy(HOOK_cuCtxDestroy, context); }
+
+void contexts_forked(void) {
+    pthread_mutex_init(&one_at_a_time, NULL);
+    users = NULL; /* CUDA does not work in the child of a process that used it */
+}

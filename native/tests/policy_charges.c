@@ -18,6 +18,9 @@ static void charges_come_back_once_and_as_they_were_put(void) {
     }
     CHECK(charges_take(CHARGE_CONTEXT, 512, &got) && got.taken.bytes[0] == 77);
     CHECK(!charges_take(CHARGE_ARRAY, 1024, &got));
+    charges_hand_over(2, 5);
+    CHECK(!charges_take_owned(2, &owned_key, &got));
+    charges_hand_over(5, 2);
     uint64_t owned = 0;
     while (charges_take_owned(1, &owned_key, &got)) owned++;
     CHECK(owned == 833); /* of the even keys those that leave 1 when divided by 3 */

@@ -1,0 +1,134 @@
+"""Green contexts keep a card's primary context, and open it when nobody has: what was allocated ends with it.
+
+All on the simulated driver. What a green context's share of the processors does is not simulated.
+"""
+
+import sys
+
+import pytest
+
+from hami_dra.model import ledger
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, ends
+from tests.unit.native.simulated import A10
+
+pytestmark = pytest.mark.native
+
+PROGRAM = """
+import ctypes, sys
+from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
+
+cuda = ctypes.CDLL("libcuda.so.1")
+
+def call(name, *arguments):
+    code = getattr(cuda, name)(*arguments)
+    assert code == 0, (name, code)
+
+def made(name, *arguments):
+    handle = c_void_p()
+    call(name, byref(handle), *arguments)
+    return handle
+
+def take(size):
+    call("cuMemAlloc_v2", byref(c_uint64()), c_size_t(size))
+
+def tell():
+    print("told", flush=True)
+    input()
+
+call("cuInit", 0)
+"""
+
+
+@pytest.fixture
+def booked(limited):
+    """What the share's ledger holds, in MiB, each time that the program tells; it must end well."""
+
+    def run(shares, program, **environment):
+        process = limited(shares, sys.executable, "-c", PROGRAM + program, **environment)
+        found = []
+        while process.stdout.readline() == "told\n":
+            found.append(ledger.used((shares / "one" / "ledger").read_bytes()) >> 20)
+            process.stdin.write("\n")
+            process.stdin.flush()
+        code, _, err = ends(process)
+        assert code == 0, err
+        return found
+
+    return run
+
+
+def test_what_was_allocated_in_a_primary_context_that_a_green_one_opened_ends_with_the_green_one(
+    share, booked
+):
+    program = """
+green = made("cuGreenCtxCreate", None, 0, 1)
+call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
+take(1 << 30)
+call("cuDevicePrimaryCtxRelease_v2", 0)
+tell()
+call("cuGreenCtxDestroy", green)
+tell()
+"""
+    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+
+
+def test_what_was_allocated_in_a_green_context_lives_until_the_primary_one_ends(share, booked):
+    program = """
+green = made("cuGreenCtxCreate", None, 0, 1)
+made("cuDevicePrimaryCtxRetain", 0)
+call("cuCtxSetCurrent", made("cuCtxFromGreenCtx", green))
+take(1 << 30)
+call("cuGreenCtxDestroy", green)
+tell()
+call("cuDevicePrimaryCtxRelease_v2", 0)
+tell()
+"""
+    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+
+
+def test_the_end_of_a_green_context_gives_back_nothing_of_another_context(share, booked):
+    """The driver may give a context the handle that an earlier primary one had."""
+    program = """
+for _ in range(100):
+    first = made("cuDevicePrimaryCtxRetain", 0)
+    call("cuDevicePrimaryCtxRelease_v2", 0)
+    other = made("cuCtxCreate_v2", 0, 0)
+    if other.value == first.value:
+        break
+    call("cuCtxDestroy_v2", other)
+assert other.value == first.value
+take(1 << 30)
+green = made("cuGreenCtxCreate", None, 0, 1)
+call("cuGreenCtxDestroy", green)
+tell()
+call("cuCtxDestroy_v2", other)
+tell()
+"""
+    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+
+
+def test_a_green_context_that_opens_the_primary_one_is_charged_what_that_costs(tmp_path, share, booked):
+    """It is the first of its share, whose cost nobody knows yet."""
+    cards = tmp_path / "gpus.yaml"
+    cards.write_text(A10.read_text().rstrip() + "\n  contextMiB: 500\n")
+    program = """
+green = made("cuGreenCtxCreate", None, 0, 1)
+tell()
+call("cuGreenCtxDestroy", green)
+tell()
+"""
+    assert booked(share, program, HAMI_SIM_FILE=str(cards)) == [500, 0]
+
+
+def test_a_green_context_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path, booked):
+    cards = tmp_path / "gpus.yaml"
+    cards.write_text(A10.read_text().rstrip() + "\n  contextMiB: 500\n")
+    shares = add_share(tmp_path / "shares", "one", GIB * 2 // 5)
+    program = """
+assert cuda.cuGreenCtxCreate(byref(c_void_p()), None, 0, 1) == 2
+tell()
+flags, active = c_int(), c_int(1)
+call("cuDevicePrimaryCtxGetState", 0, byref(flags), byref(active))
+assert active.value == 0
+"""
+    assert booked(shares, program, HAMI_SIM_FILE=str(cards)) == [0]
