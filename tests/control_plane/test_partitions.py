@@ -2,14 +2,7 @@
 way of an instance from a plugin over the scheduler to kubelet's DRA manager and back (NVML is simulated).
 """
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -19,9 +12,9 @@ from hami_dra.model import names
 from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
 from tests.cluster import versions
+from tests.control_plane import live_node
 from tests.control_plane.conftest import GIB, RELEASES, eventually, pod, publish, results
 from tests.support import mig_host
-from tests.support.real_kubelet import RealKubelet
 
 NODE = "cut"
 PATIENCE_S = 60.0
@@ -113,73 +106,16 @@ def test_the_server_keeps_every_field_that_we_publish(stored, planned, plane):
         assert slices.dropped_fields(sent["spec"], kept["spec"]) == []
 
 
-class LiveNode:
-    """kubelet's DRA manager below FOLDER, where `hami plugin` cuts cards on demand. Its Node is an object."""
-
-    def __init__(self, folder, space):
-        self.folder, self.space = folder, space
-        self.kubelet = RealKubelet(folder, NODE)
-
-    def prepare(self, name):
-        """The CDI name, and the device nodes behind it, that the container of Pod NAME would get."""
-        (cdi,) = self.kubelet.does("prepare", name, self.space.name)
-        uid = self.space.client.get(kinds.RESOURCE_CLAIMS, name, self.space.name)["metadata"]["uid"]
-        (path,) = (self.folder / "cdi").glob(f"*{uid}*")
-        (device,) = json.loads(path.read_text())["devices"]
-        return cdi, [node["path"] for node in device["containerEdits"]["deviceNodes"]]
-
-    def end(self, name):
-        """As kubelet ends a Pod: its claim is given back first."""
-        self.kubelet.does("unprepare", name, self.space.name)
-        self.space.delete_pod(name)
-
-    def cut(self):
-        """First slice of each instance that the plugin has made."""
-        return sorted(
-            start for _, _, start in json.loads((self.folder / "state/mig-instances.json").read_text())
-        )
-
-
-@contextlib.contextmanager
-def plugin(folder, variables):
-    options = {
-        "--node-name": NODE,
-        "--driver-root": folder / "root",
-        "--state-dir": folder / "state",
-        "--cdi-dir": folder / "cdi",
-        "--cdi-static-dir": folder / "no-toolkit",
-        "--plugins-dir": folder / "plugins",
-        "--registry-dir": folder / "registry",
-        "--limiter": folder / "libvgpu.so",
-        "--kubeconfig": folder / "kubeconfig",
-        "--health-port": 0,
-        "--metrics-port": 0,
-    }
-    listed = [str(part) for option in options.items() for part in option]
-    command = [sys.executable, "-m", "hami_dra.cli.main", "plugin", "--dynamic-mig", *listed]
-    with (folder / "plugin.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-
 @pytest.fixture
-def live(space, plane):
-    publish(space.client, NODE, [])
-    with tempfile.TemporaryDirectory(prefix="hami", dir="/tmp") as name:  # names of sockets are short
-        folder = Path(name)
-        variables = mig_host.make(folder)
-        shutil.copy(plane.kubeconfig, folder / "kubeconfig")
-        with plugin(folder, variables):
-            found = LiveNode(folder, space)
-            yield found
-            found.kubelet.end()
-    for item in space.client.list(kinds.RESOURCE_SLICES, fields=f"spec.nodeName={NODE}")[0]:
-        space.client.delete(kinds.RESOURCE_SLICES, item["metadata"]["name"])
-    space.client.delete(kinds.NODES, NODE)
+def live(space):
+    with live_node.running(space, NODE, mig_host.make, "--dynamic-mig") as found:
+        yield found
+
+
+def cut(live):
+    """First slice of each instance that the plugin has made."""
+    made = json.loads((live.folder / "state/mig-instances.json").read_text())
+    return sorted(start for _, _, start in made)
 
 
 @OF_OUR_KUBELET
@@ -188,19 +124,20 @@ def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_a
         wants(space, name, "2g.12gb")
     eventually(lambda: len(given(space)) == 2, "two halves", PATIENCE_S)
     for name in ("first", "second"):
-        cdi, nodes = live.prepare(name)
+        (cdi,) = live.prepare(name)
+        nodes = live.device_nodes(name)
         assert given(space)[name] in cdi
         assert nodes[0] == "/dev/nvidia1"
         assert len([node for node in nodes if node.startswith("/dev/nvidia-caps/")]) == 2
-    assert live.cut() == [0, 2]
+    assert cut(live) == [0, 2]
     wants(space, "whole", "4g.24gb")
     eventually(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal", PATIENCE_S)
     for name in ("first", "second"):
         live.end(name)
-    assert live.cut() == []
+    assert cut(live) == []
     eventually(lambda: "whole" in given(space), "the whole card, once nobody has a half", PATIENCE_S)
     live.prepare("whole")
-    assert live.cut() == [0]
+    assert cut(live) == [0]
     live.end("whole")
-    assert live.cut() == []
+    assert cut(live) == []
     assert list((live.folder / "cdi").iterdir()) == []

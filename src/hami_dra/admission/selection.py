@@ -22,6 +22,11 @@ LONGEST_EXPRESSION = 10 * 1024
 
 GPU_POLICY = "hami.io/gpu-scheduler-policy"
 NODE_POLICY = "hami.io/node-scheduler-policy"
+INSTEAD = {
+    GPU_POLICY: "the order of a node's cards is the same for all Pods, set by the chart's drivers.cardPolicy",
+    NODE_POLICY: "nodes are chosen by kube-scheduler's own scores",
+}
+"""Why binpack and spread of one Pod come to nothing, by annotation."""
 
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 
@@ -124,10 +129,9 @@ def _numa(given: Object, family: Family, cards: Sequence[Card]) -> tuple[str, tu
 
 
 def _without_effect(given: Object, family: Family) -> Iterator[str]:
-    for annotation in (GPU_POLICY, NODE_POLICY):
+    for annotation, instead in INSTEAD.items():
         if given.get(annotation) in ("binpack", "spread"):
-            policy = f"{annotation}: {given[annotation]}"
-            yield f"{policy} has no effect: the scheduler takes the first card that fits"
+            yield f"{annotation}: {given[annotation]} has no effect: {instead}"
     mode = family.annotations.mode
     if mode in given and given[mode] != "hami-core":
         yield f"{mode}: {given[mode]} has no effect: the share is one of memory and cores"

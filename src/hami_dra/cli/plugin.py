@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import gc
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from hami_dra.devices.nvidia_health import IGNORED_XIDS
 from hami_dra.devices.nvidia_readings import NvidiaReadings
 from hami_dra.kube import Client, KubeClient
 from hami_dra.listening import listen
-from hami_dra.model.errors import StateError, UserError
+from hami_dra.model.errors import UserError
 from hami_dra.model.names import DRIVER
-from hami_dra.model.share import Share
+from hami_dra.node import order
 from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.plugin import Config, Plugin
 from hami_dra.node.process import Member, Process
@@ -93,6 +92,14 @@ _FOLDER = click.Path(path_type=Path)
     default=False,
     help="Cut cards in MIG mode on demand; needs the feature gate DRAPartitionableDevices.",
 )
+@click.option(
+    "--card-policy",
+    envvar="HAMI_CARD_POLICY",
+    type=click.Choice(order.POLICIES),
+    default=order.FIRST,
+    show_default=True,
+    help="Card that the scheduler tries first: by number, the fullest, or the emptiest.",
+)
 @options.port("--health-port", "HEALTH_PORT", 51516, may_be_off=True)
 @options.port("--metrics-port", "METRICS_PORT", 8080, may_be_off=True)
 @click.option(
@@ -130,6 +137,7 @@ def plugin(**given: Any) -> None:
         cdi=given["cdi_dir"],
         plugins=given["plugins_dir"],
         registry=given["registry_dir"],
+        card_policy=given["card_policy"],
         health_port=given["health_port"],
         metrics_port=given["metrics_port"],
     )
@@ -146,7 +154,7 @@ def plugin(**given: Any) -> None:
         usage = DeviceUsage(
             config.node,
             [each.backend for each in others],
-            [partial(_shares, Checkpoint(each.state / "checkpoint.json")) for each in others],
+            [Checkpoint(each.state / "checkpoint.json").shares for each in others],
             PodResources(given["pod_resources"]).grants,
         )
         serve(Process(config, kube, members, usage.text, refused))
@@ -187,14 +195,6 @@ def _nvidia(config: Config, given: dict[str, Any], kube: KubeClient) -> Member:
         return usage.text() + "".join(auditor.text())
 
     return Member(backend, config.state, metrics, {"audit": auditor.run})
-
-
-def _shares(checkpoint: Checkpoint) -> list[Share]:
-    """Those that are prepared; none while the checkpoint cannot be read."""
-    try:
-        return [share for claim in checkpoint.load().values() for share in claim.shares]
-    except StateError:
-        return []
 
 
 def _host(given: dict[str, Any]) -> Host:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hami_dra.model.errors import StateError
-from hami_dra.model.share import PreparedClaim
+from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node.files import rewrite_whole, tidy
 
 VERSION = 1
@@ -43,6 +43,13 @@ class Checkpoint:
             return {}
         except StateError as problem:
             raise StateError(f"{self._path}: {problem}") from problem
+
+    def shares(self) -> list[Share]:
+        """All that is prepared, for whoever only looks; none while the file cannot be read."""
+        try:
+            return [share for claim in self.load().values() for share in claim.shares]
+        except StateError:
+            return []
 
     def save(self, claims: Mapping[str, PreparedClaim]) -> None:
         """Write all of them, whole for whoever reads after a crash of ours; see `files` for power cuts."""

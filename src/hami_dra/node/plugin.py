@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,9 @@ import structlog
 from hami_dra import metrics_server
 from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
+from hami_dra.model.device import Device
 from hami_dra.model.errors import StateError
-from hami_dra.node import findings, health, limiter_files, services, sockets, sweep
+from hami_dra.node import findings, health, limiter_files, order, services, sockets, sweep
 from hami_dra.node.arbiter_loop import Arbiter
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.health_stream import MOST_STREAMS, HealthFeed
@@ -46,6 +47,7 @@ class Config:
     plugins: Path
     registry: Path
     pod_uid: str = ""
+    card_policy: str = order.FIRST
     health_port: int = 0
     metrics_port: int = 0
 
@@ -77,7 +79,10 @@ class Plugin:
             "devices found", driver=backend.driver, devices=[device.name for device in inventory.devices]
         )
         self._newest = Newest(config.state, self.sockets)
-        self.publisher = Publisher(kube, config.node, backend.driver, inventory, self._newest.is_another)
+        in_order = tuple if config.card_policy == order.FIRST else self._in_order
+        self.publisher = Publisher(
+            kube, config.node, backend.driver, inventory, self._newest.is_another, in_order
+        )
         self.health = HealthFeed(config.node, inventory)
         self.reporter = Reporter(kube, backend.driver)
         self.driver = NodeDriver(
@@ -158,6 +163,9 @@ class Plugin:
         for path in (self.sockets.registration, self.sockets.service):
             path.unlink(missing_ok=True)
         log.info("stopped")
+
+    def _in_order(self, devices: Sequence[Device]) -> Sequence[Device]:
+        return order.ordered(self._config.card_policy, devices, self.driver.checkpoint.shares())
 
     def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler], extra_threads: int = 0) -> None:
         self._servers.append(services.serve(address, handlers, THREADS + extra_threads))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from hami_dra.kube import NODES, RESOURCE_SLICES, KubeClient
 from hami_dra.model import errors
+from hami_dra.model.device import Device
 from hami_dra.node import metrics, slices
 from hami_dra.node.inventory import Inventory
 
@@ -22,13 +24,14 @@ WATCH_S = 60
 PAUSE_S = 1.0
 
 Slice = dict[str, Any]
+Order = Callable[[Sequence[Device]], Sequence[Device]]
 
 
 class Publisher:
     """Owns our slices of this node. `problem` says why they are not usable, None if they are.
 
     QUIET says that another plugin (of a newer Pod, during a rolling update) publishes: two versions that put
-    back each other's slices would never come to rest.
+    back each other's slices would never come to rest. ORDER: which device the scheduler tries first.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Publisher:
         driver: str,
         inventory: Inventory,
         quiet: Callable[[], bool] = lambda: False,
+        order: Order = tuple,
     ) -> None:
         self._kube = kube
         self._node = node
@@ -45,6 +49,7 @@ class Publisher:
         self._inventory = self._planned = inventory  # the newest, and the one of the last sync
         self._news = threading.Event()
         self._quiet = quiet
+        self._order = order
         self._fields = f"spec.nodeName={node},spec.driver={driver}"
         self._generation = 0
         self._stored: dict[str, Any] = {}  # spec by name, as the server answered it; None: outdated
@@ -65,9 +70,12 @@ class Publisher:
             stop.wait(PAUSE_S)
 
     def run_updates(self, stop: threading.Event) -> None:
-        """Publish what `update` brings, at once, until STOP is set; problems are logged and tried again."""
+        """Publish what `update` brings, at once, and another order, at most once in PAUSE_S, until STOP.
+
+        Problems are logged and tried again.
+        """
         while not stop.is_set():
-            if self._news.wait(PAUSE_S):
+            if self._news.wait(PAUSE_S) or self._in_order() != self._planned:
                 self._news.clear()
                 try:
                     self.sync()
@@ -95,9 +103,13 @@ class Publisher:
             return version
 
     def _take_news(self) -> None:
-        inventory = self._inventory
-        if inventory is not self._planned:
+        inventory = self._in_order()
+        if inventory != self._planned:
             self._planned, self._stored = inventory, dict.fromkeys(self._stored)
+
+    def _in_order(self) -> Inventory:
+        newest = self._inventory
+        return replace(newest, devices=tuple(self._order(newest.devices)))
 
     def _wait_for_change(self, version: str, stop: threading.Event) -> None:
         for event in self._kube.watch(RESOURCE_SLICES, version, fields=self._fields, timeout_s=WATCH_S):
