@@ -64,7 +64,7 @@ def test_a_claim_with_anything_in_any_place_is_granted_within_its_card_or_refuse
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took the place away
     kube = FakeKube()
-    kube._objects[RESOURCE_CLAIMS.plural, "default", "c"] = body
+    kube.put(RESOURCE_CLAIMS, "default", "c", body)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         driver = card_driver(kube, folder, folder / "cdi", A10, SECOND)

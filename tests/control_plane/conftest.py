@@ -109,9 +109,41 @@ def registered(plane, webhook, *values):
         if item["kind"] == "Deployment":
             item["spec"]["replicas"] = 0
     with installed(plane, items):
-        # API servers read registrations every second.
-        time.sleep(1.5)
+        await_known(plane)
         yield
+
+
+def await_known(plane):
+    """Wait until the API server goes by all that is registered so far: until it goes by something later."""
+    for kind in (kinds.MUTATING_WEBHOOKS, kinds.VALIDATING_WEBHOOKS):
+        name = f"later-{secrets.token_hex(3)}.example.com"
+        hook = {
+            "name": name,
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "clientConfig": {"url": "https://localhost:1/"},
+            "objectSelector": {"matchLabels": {"of": name}},
+            "rules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+            ],
+        }
+        plane.client.create(kind, {"metadata": {"name": name}, "webhooks": [hook]})
+        body = pod(name="unheard")
+        body["metadata"]["labels"] = {"of": name}
+        try:
+            eventually(lambda body=body, name=name: name in _refusal(plane, body), "the registration")
+        finally:
+            plane.client.delete(kind, name)
+
+
+def _refusal(plane, body):
+    """Why a Pod would not be made in the namespace `default`; empty when it would."""
+    try:
+        plane.ask("POST", kinds.PODS.path("default"), body, query={"dryRun": "All"})
+    except errors.KubeError as refusal:
+        return str(refusal)
+    return ""
 
 
 @contextlib.contextmanager

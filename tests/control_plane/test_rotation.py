@@ -7,7 +7,6 @@ import datetime
 import socket
 import ssl
 import threading
-import time
 
 import pytest
 from cryptography import x509
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hami_dra.admission import authority, certs
 from hami_dra.admission.authority import Bundle, Pair
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import eventually, pod, registered
+from tests.control_plane.conftest import await_known, eventually, pod, registered
 from tests.support import webhook_process
 
 REGISTRATION = "hami-hami-dra-webhook"
@@ -309,8 +308,7 @@ def test_a_secret_that_is_replaced_is_served_without_a_failed_call(fresh, tmp_pa
         takes_up(operator.bundle)
         new = authority.renew(None, ["localhost"], now())
         trust(fresh, former.certificate + new.ca.certificate)
-        # API servers learn of a registration within a second.
-        time.sleep(2)
+        await_known(fresh.cluster.plane)
         flow.goes_on()
         operator.replace(new)
         takes_up(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.cluster.cluster import Cluster
 from tests.e2e import faults
 from tests.e2e.claimed import add, identity, phase, restarts
 from tests.e2e.kubectl import Kubectl, eventually, on_node
+from tests.support.checkpoints import rewritten
 
 CHECKPOINT = "/var/lib/hami/checkpoint.json"
 PATIENCE_S = 360.0
@@ -21,13 +23,13 @@ PATIENCE_S = 360.0
 
 def of_the_version_before(text: str) -> str:
     """Without what was added since: opaque parameters, numbered units."""
-    outer = json.loads(text)
-    claims = json.loads(outer["payload"])
-    for share in (share for each in claims for share in each["shares"]):
-        share.pop("parameters", None)
-        share.pop("units", None)
-    payload = json.dumps(claims)
-    return json.dumps(outer | {"payload": payload, "checksum": checkpoint._checksum(payload)})
+
+    def without(claim: dict[str, Any]) -> None:
+        for share in claim["shares"]:
+            share.pop("parameters", None)
+            share.pop("units", None)
+
+    return rewritten(text, without)
 
 
 def of_the_version_after(text: str) -> str:

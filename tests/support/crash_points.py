@@ -84,7 +84,7 @@ def break_at(point: int, after: bool, how: str, seen: Path) -> None:
 
     for name in CALLS:
         setattr(os, name, wrapped(name, getattr(os, name)))
-    files._exchange = wrapped("exchange", files._exchange)
+    files.exchange = wrapped("exchange", files.exchange)
 
 
 def no_more(name: str, how: str) -> None:

@@ -162,6 +162,15 @@ class FakeKube:
             raise said
         return said
 
+    def put(self, kind: Kind, namespace: str, name: str, item: Object) -> None:
+        """Have ITEM there as it is, whatever it is."""
+        self._objects[kind.plural, namespace, name] = item
+
+    def lose(self, kind: Kind) -> None:
+        """Be without objects of a kind, and without a word: a backup was restored."""
+        with self._lock:
+            self._objects = {key: item for key, item in self._objects.items() if key[0] != kind.plural}
+
     def forget_history(self) -> None:
         """Keep no events but the last: a watch cannot begin before it any more."""
         with self._lock:

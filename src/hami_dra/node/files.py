@@ -53,7 +53,7 @@ def rewrite_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     on a busy disk. It does not when the two exchange their names.
     """
     temporary = _written(path, data, mode)
-    if _exchange(temporary, path):
+    if exchange(temporary, path):
         os.unlink(temporary)
     else:  # the first time, or on a file system that cannot
         os.rename(temporary, path)
@@ -68,8 +68,8 @@ def _written(path: Path, data: bytes, mode: int) -> Path:
     return temporary
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """renameat2(2)."""
+def exchange(one: Path, other: Path) -> bool:
+    """Have two files swap names (renameat2(2)); False when one is missing, or the file system cannot."""
     names = os.fsencode(one), os.fsencode(other)
     failed: int = _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
     return not failed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import checkpoint, files
+from tests.support.checkpoints import rewritten
 
 CONSUMED = {"cores": 50, "memory": 10 << 30}
 SHARE = Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", CONSUMED, {"cores": (0, 1)})
@@ -21,12 +22,12 @@ CLAIM = PreparedClaim("uid", "default", "half", (SHARE,))
 
 
 @pytest.mark.parametrize(
-    "exchange", [files._exchange, lambda *_: False], ids=["", "a file system that cannot exchange names"]
+    "exchange", [files.exchange, lambda *_: False], ids=["", "a file system that cannot exchange names"]
 )
 def test_what_is_saved_last_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Callable[..., bool]
 ) -> None:
-    monkeypatch.setattr(files, "_exchange", exchange)
+    monkeypatch.setattr(files, "exchange", exchange)
     file = checkpoint.Checkpoint(tmp_path / "checkpoint.json")
     assert file.load() == {}
     for claims in ({"uid": CLAIM}, {}, {"uid": CLAIM}):
@@ -37,12 +38,11 @@ def test_what_is_saved_last_is_loaded(
 
 
 def test_fields_of_a_later_release_do_no_harm() -> None:
-    outer = json.loads(checkpoint.encode({"uid": CLAIM}))
-    claims = json.loads(outer["payload"])
-    claims[0]["added"] = claims[0]["shares"][0]["added"] = "later"
-    payload = json.dumps(claims)
-    later = outer | {"payload": payload, "checksum": checkpoint._checksum(payload), "more": 1}
-    assert checkpoint.decode(json.dumps(later).encode()) == {"uid": CLAIM}
+    def add(claim: dict[str, Any]) -> None:
+        claim["added"] = claim["shares"][0]["added"] = "later"
+
+    later = rewritten(checkpoint.encode({"uid": CLAIM}), add, more=1)
+    assert checkpoint.decode(later.encode()) == {"uid": CLAIM}
 
 
 def test_a_damaged_file_is_told_apart_and_set_aside(tmp_path: Path) -> None:
@@ -91,9 +91,5 @@ def test_a_file_with_one_byte_changed_never_yields_other_claims(data: st.DataObj
 
 
 def test_a_file_of_the_release_without_parameters_is_read() -> None:
-    outer = json.loads(checkpoint.encode({"uid": CLAIM}))
-    claims = json.loads(outer["payload"])
-    del claims[0]["shares"][0]["parameters"]
-    payload = json.dumps(claims)
-    before = outer | {"payload": payload, "checksum": checkpoint._checksum(payload)}
-    assert checkpoint.decode(json.dumps(before).encode()) == {"uid": CLAIM}
+    before = rewritten(checkpoint.encode({"uid": CLAIM}), lambda claim: claim["shares"][0].pop("parameters"))
+    assert checkpoint.decode(before.encode()) == {"uid": CLAIM}

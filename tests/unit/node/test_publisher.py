@@ -162,7 +162,7 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     kube: FakeKube, running: Publisher
 ) -> None:
     kube.fail_next = [errors.Unavailable("connection refused")] * 5
-    kube._objects = {key: item for key, item in kube._objects.items() if key[0] != "resourceslices"}
+    kube.lose(RESOURCE_SLICES)
     kube.end_watches()
     until(lambda: not kube.fail_next and slices(kube))
     until(lambda: running.problem is None)
