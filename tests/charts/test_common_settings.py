@@ -72,6 +72,13 @@ def test_a_label_that_is_no_text_is_refused_with_its_place(refusal: Callable[...
     assert "at '/global/commonLabels/cost': got number, want string" in said
 
 
+def test_a_global_value_of_another_kind_is_refused_although_helm_would_keep_the_default(
+    refusal: Callable[..., str],
+) -> None:
+    said = refusal("--set", "global.imageRegistry.name=registry.example.com")
+    assert "at '/global/imageRegistry': got object, want string" in said
+
+
 def test_without_asking_there_is_no_network_policy(objects: Objects) -> None:
     assert objects.kind("NetworkPolicy") == []
 
