@@ -124,7 +124,10 @@ class Process:
             self._waiting.remove(member)
 
     def _metrics(self) -> bytes:
-        return prometheus_client.generate_latest() + "".join(text() for text in self._texts).encode()
+        return prometheus_client.generate_latest() + self._told().encode()
+
+    def _told(self) -> str:
+        return metrics_server.together(text() for text in self._texts)
 
     def _sockets(self) -> Sequence[Sockets]:
         return [plugin.sockets for plugin in self._plugins]

@@ -18,8 +18,9 @@ from hami_dra.observe.shares import NodeShare
 SLACK = 512 * MIB
 """What a process may hold beyond its booking: code of modules and the driver's own buffers."""
 
-Kind = Literal["without-limiter", "beyond-ledger", "without-share"]
-"""No slot in the ledger; more than its slot says; a Pod without a share of the card."""
+Kind = Literal["without-limiter", "beyond-ledger", "without-ledger", "without-share"]
+"""No slot in the ledger; more than its slot says; a ledger that cannot be read; a Pod without a share of the
+card."""
 
 
 Key = tuple[int, int, str, Kind]
@@ -52,13 +53,14 @@ class Place:
 class Group:
     """Processes of a Pod on one card that have the same number inside: those of two containers may.
 
-    SHARED: whether the Pod has a share of the card; TRUSTED: one that asks for no limiter. SLOTS: those of
-    that number in the Pod's ledgers.
+    SHARED: whether the Pod has a share of the card; DAMAGED: one whose ledger cannot be read; TRUSTED: one
+    that asks for no limiter. SLOTS: those of that number in the Pod's ledgers.
     """
 
     device_uuid: str
     processes: tuple[TenantProcess, ...]
     shared: bool
+    damaged: bool
     trusted: bool
     slots: tuple[Place, ...]
 
@@ -86,7 +88,8 @@ def grouped(
             if slot.pid == inner_pid
         ]
         trusted = any(share.trusted for share in shares.values())
-        groups.append(Group(uuid, tuple(found), bool(shares), trusted, tuple(slots)))
+        damaged = any(share.ledger.damaged for share in shares.values())
+        groups.append(Group(uuid, tuple(found), bool(shares), damaged, trusted, tuple(slots)))
     return groups
 
 
@@ -97,7 +100,7 @@ def judge(groups: Iterable[Group]) -> list[Finding]:
         if group.trusted:
             continue
         if not group.slots:
-            kind: Kind = "without-limiter" if group.shared else "without-share"
+            kind = _kind(group)
             findings += [Finding(each, kind, each.memory) for each in group.processes if each.memory]
             continue
         excess = sum(process.memory for process in group.processes) - group.booked
@@ -105,6 +108,13 @@ def judge(groups: Iterable[Group]) -> list[Finding]:
             worst = max(group.processes, key=lambda process: process.memory)
             findings.append(Finding(worst, "beyond-ledger", excess))
     return findings
+
+
+def _kind(group: Group) -> Kind:
+    """Of a group that no slot vouches for."""
+    if not group.shared:
+        return "without-share"
+    return "without-ledger" if group.damaged else "without-limiter"
 
 
 class Confirmation:

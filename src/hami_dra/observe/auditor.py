@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,8 +39,13 @@ Policy = Literal["none", "warn", "stop"]
 SAID = {
     "without-limiter": "holds {memory} of card {uuid} without the limiter",
     "beyond-ledger": "holds {memory} of card {uuid} more than it was granted",
+    "without-ledger": "holds {memory} of card {uuid}, and the ledger of its share cannot be read",
     "without-share": "holds {memory} of card {uuid}, of which its Pod has no share",
 }
+
+
+SPARED = ("without-share", "without-ledger")
+"""Not ours to stop: such a Pod may be a monitor of the cards, and such a ledger one of another release."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,12 @@ class Auditor:
         for finding in self._confirmation.round(findings):
             self._report(finding)
         standing = {finding.key: finding for finding in self._confirmation.standing}
-        self._reported = {key: each for key, each in self._reported.items() if key in standing}
+        # What it holds now: a process may grow after it was reported.
+        self._reported = {
+            key: replace(each, finding=standing[key])
+            for key, each in self._reported.items()
+            if key in standing
+        }
         self.counts.rounds += 1
 
     def text(self) -> Iterator[str]:
@@ -181,8 +191,7 @@ class Auditor:
         )
         self.counts.reported += 1
         said = SAID[finding.kind].format(memory=format_bytes(finding.memory), uuid=process.device_uuid)
-        # A Pod without a share of ours is not ours to stop: it may be a monitor of the cards.
-        stopped = self._policy == "stop" and finding.kind != "without-share" and self._stop(finding)
+        stopped = self._policy == "stop" and finding.kind not in SPARED and self._stop(finding)
         message = f"Process {process.inner_pid} of container {container or process.container_id[:12]} {said}"
         message += "; it was stopped." if stopped else "."
         log.warning("limiter bypassed", pod=f"{name.namespace}/{name.name}", pid=process.pid, said=message)

@@ -24,7 +24,7 @@ class Reading:
     """A ledger at one moment. SLOTS: all that were ever taken; LIVING: those of the living, by number.
 
     EXCESS: all entries of the agent's table, those of the dead as well. `compute_ns` and `throttled_ns` only
-    grow, whatever becomes of the processes.
+    grow, whatever becomes of the processes. DAMAGED: it cannot be read, and nothing else here means anything.
     """
 
     compute_ns: int
@@ -32,6 +32,7 @@ class Reading:
     slots: tuple[ledger.Slot, ...] = ()
     living: Mapping[int, ledger.Slot] = field(default_factory=dict)
     excess: tuple[ledger.Excess, ...] = ()
+    damaged: bool = False
 
     @property
     def used(self) -> int:
@@ -51,8 +52,8 @@ def read(path: Path) -> Reading:
         head = os.pread(descriptor, ledger.HEAD_BYTES, 0)
         header = ledger.header(head)
         taken = os.pread(descriptor, header.high * ledger.SLOT_BYTES, ledger.HEADER)
-        if len(taken) != header.high * ledger.SLOT_BYTES:
-            raise ValueError(f"{path} is shorter than a ledger")
+        if os.fstat(descriptor).st_size != ledger.SIZE:
+            raise ValueError(f"{path} is not as long as a ledger")
         slots = ledger.taken(taken)
         living = {index: slot for index, slot in enumerate(slots) if slot.pid and _locked(descriptor, index)}
         table = _table(descriptor, ledger.excess_count(head))

@@ -42,7 +42,7 @@ class NodeShare:
 
 
 def read(state: Path) -> Iterator[NodeShare]:
-    """Every share that has a folder below STATE. One that goes away or is damaged meanwhile is left out."""
+    """Every share that has a folder below STATE. One that goes away meanwhile is left out."""
     folder = state / "shares"
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -54,10 +54,18 @@ def read(state: Path) -> Iterator[NodeShare]:
                 cores=int(limits["cores"]),
                 trusted=limits.get("enforcement") == "none",
                 soft=limits.get("cores_policy") == "soft",
-                ledger=ledgers.read(entry / "ledger"),
+                ledger=_ledger(entry / "ledger"),
             )
         except (OSError, ValueError, KeyError):
             continue
+
+
+def _ledger(path: Path) -> Reading:
+    """A container can write anything into its ledger, or cut it short: its share is told all the same."""
+    try:
+        return ledgers.read(path)
+    except ValueError:
+        return Reading(0, 0, damaged=True)
 
 
 def ledger_of(state: Path, share_id: str) -> Path:

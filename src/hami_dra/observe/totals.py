@@ -44,12 +44,16 @@ class Totals:
 
 
 def _one(account: _Account, share: NodeShare, now: float) -> Total:
+    if share.ledger.damaged:
+        return Total(account.refused)
     for index, slot in enumerate(share.ledger.slots):
         before = account.seen.get(index, 0)
         # Less than before: the count of another process that has the slot now.
         account.refused += slot.refused - (before if slot.refused >= before else 0)
         account.seen[index] = slot.refused
     compute_ns = share.ledger.compute_ns
+    if account.history and compute_ns < account.history[-1][1]:
+        account.history.clear()  # the ledger was made anew
     account.history.append((now, compute_ns))
     while len(account.history) > 2 and account.history[1][0] <= now - WINDOW_S:
         account.history.popleft()

@@ -63,6 +63,11 @@ class DeviceShareUse:
     utilization: float | None
 
 
+def _from_ledger(value: Callable[[ShareUse], float | None]) -> Callable[[ShareUse], float | None]:
+    """VALUE, while the share's ledger can be read."""
+    return lambda use: None if use.share.ledger.damaged else value(use)
+
+
 SHARES: Table[ShareUse] = Table(
     subject="a share of a card, on its node",
     labels=("namespace", "pod", "container", "vdevice_index", "device_uuid", "node", "share"),
@@ -77,13 +82,15 @@ SHARES: Table[ShareUse] = Table(
     ),
     families=(
         Family(
-            "hami_vgpu_memory_used_bytes", "Memory that the share's processes hold.", lambda u: u.share.used
+            "hami_vgpu_memory_used_bytes",
+            "Memory that the share's processes hold.",
+            _from_ledger(lambda u: u.share.used),
         ),
         Family("hami_vgpu_memory_limit_bytes", "Memory that the share may hold.", lambda u: u.share.memory),
         Family(
             "hami_container_device_memory_bytes",
             "The same as hami_vgpu_memory_used_bytes, under upstream's second name.",
-            lambda u: u.share.used,
+            _from_ledger(lambda u: u.share.used),
         ),
         Family(
             "hami_vgpu_core_limit_ratio",
@@ -93,32 +100,41 @@ SHARES: Table[ShareUse] = Table(
         Family(
             "hami_container_device_utilization_ratio",
             "Compute that the share used in the last 10 seconds.",
-            lambda u: u.total.utilization,
+            _from_ledger(lambda u: u.total.utilization),
         ),
         Family(
             "hami_container_last_kernel_elapsed_seconds",
             "Time since the share last computed; no sample before it did.",
-            lambda u: u.idle_s,
+            _from_ledger(lambda u: u.idle_s),
         ),
         Family(
             "hami_vgpu_compute_seconds_total",
             "Device time that the share used; its rate is the compute in use.",
-            lambda u: u.share.ledger.compute_ns / 1e9,
+            _from_ledger(lambda u: u.share.ledger.compute_ns / 1e9),
             "counter",
         ),
         Family(
             "hami_vgpu_throttled_seconds_total",
             "Time for which the share's launches were held back to keep its compute limit.",
-            lambda u: u.share.ledger.throttled_ns / 1e9,
+            _from_ledger(lambda u: u.share.ledger.throttled_ns / 1e9),
             "counter",
         ),
         Family(
             "hami_vgpu_allocations_refused_total",
             "Allocations that did not fit into the share's memory.",
-            lambda u: u.total.refused,
+            _from_ledger(lambda u: u.total.refused),
             "counter",
         ),
-        Family("hami_vgpu_processes", "Processes that use the share.", lambda u: len(u.share.ledger.living)),
+        Family(
+            "hami_vgpu_processes",
+            "Processes that use the share.",
+            _from_ledger(lambda u: len(u.share.ledger.living)),
+        ),
+        Family(
+            "hami_vgpu_ledger_damaged",
+            "1 while the share's ledger cannot be read: its use is not known, and it gets no more memory.",
+            lambda u: int(u.share.ledger.damaged),
+        ),
     ),
 )
 
@@ -183,14 +199,22 @@ LEGACY_SHARES: Table[ShareUse] = Table(
     labels=("podnamespace", "podname", "ctrname", "vdeviceid", "deviceuuid"),
     row=lambda u: (u.holder.namespace, u.holder.pod, u.holder.container, u.holder.index, u.share.device_uuid),
     families=(
-        Family("vGPU_device_memory_usage_in_bytes", "Memory in use, in bytes.", lambda u: u.share.used),
+        Family(
+            "vGPU_device_memory_usage_in_bytes",
+            "Memory in use, in bytes.",
+            _from_ledger(lambda u: u.share.used),
+        ),
         Family("vGPU_device_memory_limit_in_bytes", "Memory limit, in bytes.", lambda u: u.share.memory),
         Family(
             "Device_utilization_desc_of_container",
             "Compute used in the last 10 seconds, in percent.",
-            lambda u: _percent(u.total.utilization),
+            _from_ledger(lambda u: _percent(u.total.utilization)),
         ),
-        Family("Device_last_kernel_of_container", "Seconds since it last computed.", lambda u: u.idle_s),
+        Family(
+            "Device_last_kernel_of_container",
+            "Seconds since it last computed.",
+            _from_ledger(lambda u: u.idle_s),
+        ),
     ),
 )
 

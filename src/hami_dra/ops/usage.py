@@ -153,7 +153,7 @@ def _of_share(node: str, share: NodeShare, run: str) -> Usage:
         pod=run,
         container="",
         share=share.share_id,
-        memory=share.used,
+        memory=None if share.ledger.damaged else share.used,
         memory_limit=share.memory,
         core_limit=share.core_limit,
         utilization=None,

@@ -85,6 +85,11 @@ def test_a_pod_without_a_share_of_the_card_is_told_as_such():
     assert kinds([process(pod="other")], share((7, GIB))) == ["without-share"]
 
 
+def test_a_share_whose_ledger_cannot_be_read_is_told_as_such():
+    damaged = NodeShare("one", A10, GIB, 50, False, False, Reading(0, 0, damaged=True))
+    assert kinds([process()], damaged) == ["without-ledger"]
+
+
 def test_a_finding_is_reported_once_and_only_after_two_rounds():
     confirmation = Confirmation()
     findings = judge(grouped([process()], lambda uid: [share()]))
@@ -131,6 +136,30 @@ def test_a_hidden_process_is_told_in_a_metric_and_an_event_on_its_pod(tmp_path, 
     assert hidden.poll() is None, "the policy is to warn"
     audited.rounds(3)
     assert len(audited.events()) == 1, "told once"
+
+
+@pytest.mark.native
+def test_a_hidden_process_that_grows_is_told_as_it_is_now(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube)
+    hidden = node.hide("1Gi")
+    audited.sees(hidden.pid, GIB)
+    audited.rounds()
+    audited.driver.found.clear()
+    audited.sees(hidden.pid, 8 * GIB)
+    assert f'kind="without-limiter"}} {8 * GIB}\n' in audited.rounds()
+    assert len(audited.events()) == 1
+
+
+@pytest.mark.native
+def test_who_damages_the_ledger_is_told_and_not_taken_for_a_stranger(tmp_path, node, kube):
+    audited = Audited(tmp_path, node, kube, "stop")
+    hidden = node.hide("1Gi")
+    audited.sees(hidden.pid, GIB)
+    (node.state / "shares" / "one" / "ledger").write_bytes(b"\xff" * 100)
+    assert 'kind="without-ledger"' in audited.rounds()
+    (said,) = audited.events()
+    assert said.endswith(f"of card {A10}, and the ledger of its share cannot be read.")
+    assert hidden.poll() is None
 
 
 @pytest.mark.native

@@ -115,6 +115,26 @@ def test_a_damaged_share_does_not_hide_the_others(node):
     assert len(of(scrape(node), "hami_vgpu_memory_used_bytes")) == 1
 
 
+def test_a_damaged_ledger_is_told_and_its_numbers_are_not_invented(node):
+    ledger = node.add("one") / "ledger"
+    usage = NodeUsage("n1", node.state, Driver(CARD), lambda: [grant()], legacy=True)
+    assert of(samples(usage.text()), "hami_vgpu_ledger_damaged") == [0]
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[:100])
+    series = samples(usage.text())
+    assert of(series, "hami_vgpu_ledger_damaged") == [1]
+    assert of(series, "hami_vgpu_memory_limit_bytes") == [10 * GIB]
+    told = {name.partition("{")[0] for name in series if 'share="one"' in name or "podname" in name}
+    assert told == {
+        "hami_vgpu_ledger_damaged",
+        "hami_vgpu_memory_limit_bytes",
+        "hami_vgpu_core_limit_ratio",
+        "vGPU_device_memory_limit_in_bytes",
+    }
+    ledger.write_bytes(whole)
+    assert of(samples(usage.text()), "hami_vgpu_memory_used_bytes") == [0]
+
+
 def test_a_share_of_two_containers_is_counted_once(node):
     node.add("one")
     node.hold("one", "1Gi")

@@ -33,6 +33,14 @@ def test_compute_in_use_is_that_of_the_last_ten_seconds():
     assert found.utilization == 0
 
 
+def test_a_ledger_that_is_made_anew_used_no_less_than_nothing():
+    totals = Totals()
+    for second in range(20):
+        totals.update([share(compute_ns=second * S)], second)
+    assert totals.update([share(compute_ns=0)], 20)["one"].utilization == 0
+    assert totals.update([share(compute_ns=S)], 22)["one"].utilization == 0.5
+
+
 def test_a_share_that_is_gone_is_forgotten():
     totals = Totals()
     totals.update([share(5)], 0)

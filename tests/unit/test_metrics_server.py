@@ -1,4 +1,4 @@
-"""Ports of the long-running commands: clusters are IPv4, IPv6 or both."""
+"""Ports of the long-running commands, and `/metrics` of a node: clusters are IPv4, IPv6 or both."""
 
 import socket
 import urllib.request
@@ -28,3 +28,12 @@ def test_without_ipv6_ipv4_is_served(monkeypatch):
         assert listening.family == socket.AF_INET
         with pytest.raises(StateError, match="Address already in use"):
             listen(listening.getsockname()[1])
+
+
+def test_what_several_families_tell_is_told_once_by_metric():
+    """Prometheus' own tool and other readers refuse a type that is told twice."""
+    one = "# HELP a A.\n# TYPE a gauge\na 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
+    two = '# HELP a A.\n# TYPE a gauge\na{x="1"} 3\n'
+    assert metrics_server.together([one, two]) == (
+        '# HELP a A.\n# TYPE a gauge\na 1\na{x="1"} 3\n# HELP b B.\n# TYPE b gauge\nb 2\n'
+    )
