@@ -41,12 +41,14 @@ static int visible(const struct sim_gpu *gpu, struct sim_process out[SIM_SLOTS])
     return kept;
 }
 
-/* Fills an array of structures of one SIZE: all begin like the longest. */
-static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void *infos, size_t size) {
+/* Fills an array of structures of one SIZE with the processes of a KIND: all begin like the longest. */
+static nvmlReturn_t processes(nvmlDevice_t device, unsigned kind, unsigned *count, void *infos, size_t size) {
     NVML_ENTER(device, count);
     struct sim_process list[SIM_SLOTS];
-    unsigned room = *count;
-    *count = (unsigned)visible(gpu, list);
+    unsigned room = *count, all = (unsigned)visible(gpu, list);
+    *count = 0;
+    for (unsigned i = 0; i < all; i++)
+        if (list[i].kinds >> kind & 1) list[(*count)++] = list[i];
     if (*count > room || (*count && !infos)) return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < *count; i++) {
         nvmlProcessDetail_v1_t longest = {(unsigned)list[i].pid, list[i].memory, NVML_NO_INSTANCE,
@@ -56,44 +58,27 @@ static nvmlReturn_t compute_processes(nvmlDevice_t device, unsigned *count, void
     return NVML_SUCCESS;
 }
 
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned *count,
-                                                           nvmlProcessInfo_v1_t *infos) {
-    return compute_processes(device, count, infos, sizeof *infos);
-}
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned *count,
-                                                              nvmlProcessInfo_v2_t *infos) {
-    return compute_processes(device, count, infos, sizeof *infos);
-}
-NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count,
-                                                              nvmlProcessInfo_v3_t *infos) {
-    return compute_processes(device, count, infos, sizeof *infos);
-}
-
-/* No graphics and no MPS on a simulated card. */
-#define NO_PROCESSES(name)                                                                                   \
-    NVML_API nvmlReturn_t name(nvmlDevice_t device, unsigned *count, void *infos) {                          \
-        (void)infos;                                                                                         \
-        NVML_ENTER(device, count);                                                                           \
-        *count = 0;                                                                                          \
-        return NVML_SUCCESS;                                                                                 \
+#define PROCESSES(name, kind, type)                                                                          \
+    NVML_API nvmlReturn_t name(nvmlDevice_t device, unsigned *count, type *infos) {                          \
+        return processes(device, kind, count, infos, sizeof *infos);                                         \
     }
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses)
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2)
-NO_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2)
-NO_PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3)
+PROCESSES(nvmlDeviceGetComputeRunningProcesses, NVML_PROCESSES_COMPUTE, nvmlProcessInfo_v1_t)
+PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, NVML_PROCESSES_COMPUTE, nvmlProcessInfo_v2_t)
+PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, NVML_PROCESSES_COMPUTE, nvmlProcessInfo_v3_t)
+PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, NVML_PROCESSES_GRAPHICS, nvmlProcessInfo_v1_t)
+PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2, NVML_PROCESSES_GRAPHICS, nvmlProcessInfo_v2_t)
+PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3, NVML_PROCESSES_GRAPHICS, nvmlProcessInfo_v3_t)
+PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses, NVML_PROCESSES_MPS, nvmlProcessInfo_v1_t)
+PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v2, NVML_PROCESSES_MPS, nvmlProcessInfo_v2_t)
+PROCESSES(nvmlDeviceGetMPSComputeRunningProcesses_v3, NVML_PROCESSES_MPS, nvmlProcessInfo_v3_t)
 
 NVML_API nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device,
                                                             nvmlProcessDetailList_v1_t *list) {
     NVML_ENTER(device, list);
     if (list->version != NVML_PROCESS_DETAIL_LIST_V1) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     if (list->mode > NVML_PROCESSES_MPS) return NVML_ERROR_INVALID_ARGUMENT;
-    if (list->mode == NVML_PROCESSES_COMPUTE)
-        return compute_processes(device, &list->numProcArrayEntries, list->procArray,
-                                 sizeof *list->procArray);
-    list->numProcArrayEntries = 0;
-    return NVML_SUCCESS;
+    return processes(device, list->mode, &list->numProcArrayEntries, list->procArray,
+                     sizeof *list->procArray);
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {

@@ -13,6 +13,7 @@
 
 #include "error.h"
 #include "exported.h"
+#include "nvml_abi.h"
 
 /* Bytes that are only locked, far beyond the data. */
 #define LOCK_SLOTS (1 << 30)
@@ -20,7 +21,7 @@
 #define LOCK_SUM   (LOCK_SLOTS - 1)
 
 static const char magic[8] = "hamisim";
-enum { VERSION = 6 };
+enum { VERSION = 7 };
 
 static int state_fd = -1;
 static pthread_mutex_t sum_mutex = PTHREAD_MUTEX_INITIALIZER; /* record locks do not hold between threads */
@@ -175,6 +176,14 @@ static void clear(struct sim_state *state, int number) {
     }
 }
 
+/* By HAMI_SIM_PROCESS: `graphics` is one that computes, too; `mps` a client of MPS. */
+static unsigned kinds_of_this_process(void) {
+    const char *kind = getenv("HAMI_SIM_PROCESS");
+    if (kind && strcmp(kind, "graphics") == 0)
+        return 1u << NVML_PROCESSES_COMPUTE | 1u << NVML_PROCESSES_GRAPHICS;
+    return kind && strcmp(kind, "mps") == 0 ? 1u << NVML_PROCESSES_MPS : 1u << NVML_PROCESSES_COMPUTE;
+}
+
 int sim_state_take_slot(struct sim_state *state) {
     for (int i = 0; i < SIM_SLOTS; i++) {
         pid_t pid;
@@ -182,6 +191,7 @@ int sim_state_take_slot(struct sim_state *state) {
         clear(state, i);
         const char *group = getenv("HAMI_SIM_GROUP");
         atomic_store(&state->slot[i].group, group ? (unsigned)strtoul(group, NULL, 10) % SIM_GROUPS : 0);
+        atomic_store(&state->slot[i].kinds, kinds_of_this_process());
         return i;
     }
     sim_complain("all %d places for processes of this simulated node are taken; end some", SIM_SLOTS);
@@ -307,6 +317,7 @@ int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out
         struct sim_process p = {.slot = i, .memory = memory[i], .busy_ns = atomic_load(&use->busy_ns)};
         if ((p.memory || p.busy_ns) && held(state_fd, LOCK_SLOTS + i, 1, &p.pid)) {
             p.busy_percent = busy_percent(use);
+            p.kinds = atomic_load(&state->slot[i].kinds);
             out[count++] = p;
         }
     }

@@ -32,6 +32,7 @@ struct sim_use {
 struct sim_slot {
     struct sim_use use[SIM_MAX_GPUS];
     _Atomic unsigned group; /* HAMI_SIM_GROUP of the process: whose memory the oracle adds up */
+    _Atomic unsigned kinds; /* HAMI_SIM_PROCESS of the process: a bit for each list of NVML that names it */
 };
 
 /* A piece of memory that left the process which made it, or a multicast object, which takes no memory itself;
@@ -67,6 +68,7 @@ struct sim_process {
     pid_t pid; /* in the caller's PID namespace, 0 when not visible there */
     uint64_t memory, busy_ns;
     unsigned busy_percent; /* of the last second */
+    unsigned kinds;        /* a bit for each list of NVML that names it */
 };
 
 /* Maps the file, which whoever comes first creates. NULL with a complaint on stderr when it cannot be used.

@@ -78,10 +78,11 @@ static process_list *find_processes(const budget *card) {
     return found;
 }
 
-static bool lists(const process_list *processes, unsigned int pid) {
+/* NULL: none of ours. */
+static const ledger_holder *holder_of(const process_list *processes, unsigned int pid) {
     for (int i = 0; i < processes->count; i++)
-        if (processes->each[i].pid == pid) return true;
-    return false;
+        if (processes->each[i].pid == pid) return &processes->each[i];
+    return NULL;
 }
 
 /* Fills an array of entries of one SIZE: each form begins like the longest. */
@@ -113,21 +114,30 @@ COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses, nvmlProcessInfo_v1_t)
 COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, nvmlProcessInfo_v2_t)
 COMPUTE_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, nvmlProcessInfo_v3_t)
 
-/* Graphics, MPS clients and samples of use: of the COUNT entries that the driver lists, what is ours. */
-static void keep_ours(const budget *card, void *entries, unsigned int *count, size_t size, size_t pid_at) {
+/* Graphics, MPS clients and samples of use: of the COUNT entries that the driver lists, what is ours. Where
+ * they tell bytes (BYTES_AT; 0: they do not), those are what the process holds of the share, as in the list
+ * of all. */
+static void keep_ours(const budget *card, void *entries, unsigned int *count, size_t size, size_t pid_at,
+                      size_t bytes_at) {
     process_list *processes = find_processes(card);
     unsigned int kept = 0;
     for (unsigned int i = 0; processes && entries && i < *count; i++) {
         char *entry = (char *)entries + i * size;
         unsigned int pid;
         memcpy(&pid, entry + pid_at, sizeof pid);
-        if (lists(processes, pid)) memmove((char *)entries + kept++ * size, entry, size);
+        const ledger_holder *holder = holder_of(processes, pid);
+        if (!holder) continue;
+        unsigned long long bytes = holder->bytes;
+        if (bytes_at) memcpy(entry + bytes_at, &bytes, sizeof bytes);
+        memmove((char *)entries + kept++ * size, entry, size);
     }
     free(processes);
     *count = kept;
 }
-#define KEEP_OURS(card, entries, count, type)                                                                \
-    keep_ours(card, entries, count, sizeof(type), offsetof(type, pid))
+#define KEEP_SAMPLES(card, entries, count, type)                                                             \
+    keep_ours(card, entries, count, sizeof(type), offsetof(type, pid), 0)
+#define KEEP_PROCESSES(card, entries, count, type)                                                           \
+    keep_ours(card, entries, count, sizeof(type), offsetof(type, pid), offsetof(type, usedGpuMemory))
 
 #define OTHER_PROCESSES(symbol, type)                                                                        \
     nvmlReturn_t symbol(nvmlDevice_t device, unsigned int *count, type *infos) {                             \
@@ -135,7 +145,7 @@ static void keep_ours(const budget *card, void *entries, unsigned int *count, si
         if (!real) return NVML_ERROR_FUNCTION_NOT_FOUND;                                                     \
         nvmlReturn_t result = real(device, count, infos);                                                    \
         budget *card = NULL;                                                                                 \
-        if (is_ours(result, device, &card)) KEEP_OURS(card, infos, count, type);                             \
+        if (is_ours(result, device, &card)) KEEP_PROCESSES(card, infos, count, type);                        \
         return result;                                                                                       \
     }
 OTHER_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, nvmlProcessInfo_v1_t)
@@ -155,7 +165,7 @@ nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProc
         return tell_processes(card, &list->numProcArrayEntries, list->procArray, sizeof *list->procArray);
     nvmlReturn_t result = real(device, list);
     if (is_ours(result, device, &card))
-        KEEP_OURS(card, list->procArray, &list->numProcArrayEntries, nvmlProcessDetail_v1_t);
+        KEEP_PROCESSES(card, list->procArray, &list->numProcArrayEntries, nvmlProcessDetail_v1_t);
     return result;
 }
 
@@ -166,7 +176,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUti
     nvmlReturn_t result = real(device, samples, count, last_seen);
     budget *card = NULL;
     if (!samples || !is_ours(result, device, &card)) return result;
-    KEEP_OURS(card, samples, count, nvmlProcessUtilizationSample_t);
+    KEEP_SAMPLES(card, samples, count, nvmlProcessUtilizationSample_t);
     return *count ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }
 
@@ -177,7 +187,7 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
     nvmlReturn_t result = real(device, infos);
     budget *card = NULL;
     if (!is_ours(result, device, &card)) return result;
-    KEEP_OURS(card, infos->procUtilArray, &infos->processSamplesCount, nvmlProcessUtilizationInfo_v1_t);
+    KEEP_SAMPLES(card, infos->procUtilArray, &infos->processSamplesCount, nvmlProcessUtilizationInfo_v1_t);
     return infos->processSamplesCount ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
 }
 

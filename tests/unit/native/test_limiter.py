@@ -9,6 +9,7 @@ import pytest
 
 from hami_dra import native_files
 from hami_dra.model import ledger, quantity
+from hami_dra.observe import ledgers
 from tests.unit.native.in_share import CONTEXT_MIB, GIB, UUID, add_share, ends
 
 pytestmark = pytest.mark.native
@@ -257,6 +258,48 @@ def test_every_question_about_processes_is_answered_with_those_of_the_share(shar
     for process in (ours, theirs):
         process.kill()
         process.communicate()
+
+
+ASK_FOR_MEMORY = """
+import pynvml as n
+n.nvmlInit()
+card = n.nvmlDeviceGetHandleByIndex(0)
+
+def told(processes):
+    return [(each.pid, each.usedGpuMemory >> 20) for each in processes]
+
+for kind in ("Compute", "Graphics", "MPSCompute"):
+    for version in ("_v3", "_v2", ""):
+        list_of = getattr(n, f"nvmlDeviceGet{kind}RunningProcesses{version}", None)
+        print(kind, told(list_of(card)) if list_of else "")
+for mode in range(3):
+    print(mode, told(n.nvmlDeviceGetRunningProcessDetailList(card, n.nvmlProcessDetailList_v1, mode)))
+"""
+
+
+@pytest.mark.parametrize(("kind", "list_of", "mode"), [("graphics", "Graphics", 1), ("mps", "MPSCompute", 2)])
+def test_processes_that_draw_and_clients_of_mps_are_listed_with_what_they_hold_of_the_share(
+    share, tmp_path, limited, kind, list_of, mode
+):
+    """The driver counts what the limiter does not see, too; a share's lists all tell the share's count."""
+    other = add_share(tmp_path / "elsewhere", "other", 10 * GIB)
+    ours = limited(share, "hami-fill", "--total", "1Gi", "--hold", 30, HAMI_SIM_PROCESS=kind)
+    theirs = limited(other, "hami-fill", "--total", "2Gi", "--hold", 30, HAMI_SIM_PROCESS=kind)
+    waits_for(ours, "OK")
+    waits_for(theirs, "OK")
+    ledgers.book(share / "one" / "ledger", [ledger.Excess(0, ours.pid, 100 << 20)])
+
+    def answers(shares):
+        code, out, err = ends(limited(shares, sys.executable, "-c", ASK_FOR_MEMORY))
+        assert code == 0, err
+        return dict(line.split(" ", 1) for line in out.splitlines())
+
+    seen = answers(share)
+    assert seen[list_of] == seen[str(mode)] == str([(ours.pid, 1024 + CONTEXT_MIB + 100)])
+    everything = answers(tmp_path / "none")
+    assert f"({ours.pid}, {1024 + CONTEXT_MIB})" in everything[list_of]
+    assert f"({theirs.pid}, {2048 + CONTEXT_MIB})" in everything[list_of]
+    assert everything[list_of] == everything[str(mode)]
 
 
 def test_an_oversubscribed_share_serves_from_host_memory_what_does_not_fit(tmp_path, limited):
