@@ -14,7 +14,7 @@ import pytest
 
 from hami_dra.devices.backend import Problem
 from hami_dra.node import health_stream
-from hami_dra.node.plugin import THREADS, Config, Plugin
+from hami_dra.node.plugin import Config, Plugin
 from tests.contract.conftest import Start
 from tests.support.cards import A10, NODE, SECOND, CardBackend
 from tests.support.fake_kube import FakeKube, Gate
@@ -103,7 +103,7 @@ def test_streams_that_nobody_ends_never_take_the_threads_of_prepare(
     channel: grpc.Channel, messages: Any, config: Config
 ) -> None:
     """The newest stay, and of the others each is ended."""
-    streams = [watch(channel, messages) for _ in range(THREADS + health_stream.MOST_STREAMS + 4)]
+    streams = [watch(channel, messages) for _ in range(4 * health_stream.MOST_STREAMS)]
     ended: list[Any] = []
 
     def listen(stream: Any) -> None:

@@ -18,15 +18,20 @@ Key = tuple[str, str, str]
 
 
 class Gate:
-    """Calls with VERB of one object wait here until it is opened; `reached` is set by the first of them."""
+    """Calls with VERB of one object wait here until it is opened; `reached` is set by the first of them,
+    `waiting` is how many there are."""
 
     def __init__(self, verb: str, plural: str, name: str) -> None:
         self._for = (verb, plural, name)
         self.reached = threading.Event()
         self.opened = threading.Event()
+        self.waiting = 0
+        self._lock = threading.Lock()
 
     def passes(self, call: tuple[str, str, str]) -> None:
         if call == self._for:
+            with self._lock:
+                self.waiting += 1
             self.reached.set()
             self.opened.wait(60)
 

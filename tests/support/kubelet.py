@@ -67,9 +67,9 @@ class Kubelet:
         """NodePrepareResources; returns the map by uid, with an entry for each claim."""
         return self._ask("NodePrepareResources", "NodePrepareResourcesRe{}", claims, timeout_s)
 
-    def unprepare(self, *claims: dict[str, Any]) -> Any:
+    def unprepare(self, *claims: dict[str, Any], timeout_s: float | None = None) -> Any:
         """NodeUnprepareResources, as `prepare`."""
-        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims)
+        return self._ask("NodeUnprepareResources", "NodeUnprepareResourcesRe{}", claims, timeout_s)
 
     def health(self, timeout_s: float) -> Iterator[Any]:
         """Messages of the newest DRAResourceHealth that is offered, until TIMEOUT_S have passed."""

@@ -7,6 +7,7 @@ a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Un
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 PATIENCE_S = 30.0
 """For what may mend itself; a gRPC call ends earlier when kubelet's 45 s are near."""
+MOST_ASKERS = 8
+"""Calls that ask the API server at once. More would not be answered sooner, and each needs a connection."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class NodeDriver:
         self._limiter = limiter
         self._prepared = metrics.PREPARED.labels(backend.driver)
         self._lock = StateLock(state / "lock")
+        self._askers = threading.BoundedSemaphore(MOST_ASKERS)
         self.checkpoint = Checkpoint(state / "checkpoint.json")
         self.folders = ShareFolders(state)
         self.cdi = cdi.CdiFolder(cdi_folder, backend.driver)
@@ -90,8 +94,9 @@ class NodeDriver:
         """
         _refuse_odd_names(ref)
         end = time.monotonic() + within_s
-        claim = self._claim(ref, within_s)
-        beside = self._beside(ref, claim)
+        with self._asking(within_s):
+            claim = self._claim(ref, end - time.monotonic())
+            beside = self._beside(ref, claim)
         with self.locked(end - time.monotonic()):
             if not wanted():
                 raise errors.PrepareError(
@@ -186,6 +191,16 @@ class NodeDriver:
         with self._lock.held(time.monotonic() + within_s):
             self._family = self._latest
             yield
+
+    @contextmanager
+    def _asking(self, within_s: float) -> Iterator[None]:
+        """Be one of the few that ask the API server; errors.Unavailable when WITHIN_S is over before."""
+        if not self._askers.acquire(timeout=within_s):
+            raise errors.Unavailable("too many claims wait for an answer of the API server")
+        try:
+            yield
+        finally:
+            self._askers.release()
 
     def _save(self, claims: Claims) -> None:
         self.checkpoint.save(claims)

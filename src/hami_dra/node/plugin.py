@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 GRACE_S = services.KUBELETS_DEADLINE_S
 """kubelet waits no longer for a call. The chart's termination grace period leaves room for it."""
 THREADS = 8
+"""For registration, and for the health service."""
+CALLS = 256
+"""Threads for kubelet's calls, started as they are needed: one for each Pod that a node may have. While the
+API server is silent each new Pod's call waits for it, and neither unprepare nor the liveness probe may."""
 
 Parts = Mapping[str, Callable[[threading.Event], None]]
 
@@ -115,7 +119,7 @@ class Plugin:
         self._newest.claim()
         found = self.driver.restore()
         calls = [*services.dra(self.driver, self.reporter), *self.health.handlers()]
-        self._serve(f"unix:{self.sockets.service}", calls, extra_threads=MOST_STREAMS)
+        self._serve(f"unix:{self.sockets.service}", calls, CALLS + MOST_STREAMS)
         registration = services.registration(self.sockets.driver, self.sockets.service, self._registered)
         self._serve(f"unix:{self.sockets.registration}", [registration])
         if config.health_port:
@@ -167,8 +171,8 @@ class Plugin:
     def _in_order(self, devices: Sequence[Device]) -> Sequence[Device]:
         return order.ordered(self._config.card_policy, devices, self.driver.checkpoint.shares())
 
-    def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler], extra_threads: int = 0) -> None:
-        self._servers.append(services.serve(address, handlers, THREADS + extra_threads))
+    def _serve(self, address: str, handlers: list[grpc.GenericRpcHandler], threads: int = THREADS) -> None:
+        self._servers.append(services.serve(address, handlers, threads))
 
     def _background(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:
