@@ -2,7 +2,7 @@
 SIM_OUT    := $(OUT)/sim
 SIM_COMMON := config fields paths state exported node error
 SIM_CUDA   := $(SIM_COMMON) engine shared $(patsubst sim/%.c,%,$(wildcard sim/cuda_*.c))
-SIM_NVML   := $(SIM_COMMON) $(patsubst sim/%.c,%,$(wildcard sim/nvml_*.c))
+SIM_NVML   := $(SIM_COMMON) $(patsubst sim/%.c,%,$(wildcard sim/nvml_*.c sim/mig_*.c))
 SIM_SMI    := $(patsubst sim/%.c,%,$(wildcard sim/smi_*.c))
 SIM_WORK   := work_driver
 SIM_BINS   := $(addprefix $(SIM_OUT)/,libcuda.so.1 libnvidia-ml.so.1 nvidia-smi hami-fill hami-burn)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mig_instances.h"
+
 static _Atomic int users;
 
 struct sim_node *nvml_node(void) { return users > 0 ? sim_node() : NULL; }
@@ -14,7 +16,7 @@ struct sim_gpu *nvml_gpu(nvmlDevice_t device) {
     struct sim_gpu *gpu = (struct sim_gpu *)(void *)device;
     for (int i = 0; node && i < node->config.gpus; i++)
         if (gpu == &node->config.gpu[i]) return gpu;
-    return node ? nvml_instance(device) : NULL;
+    return node && mig_is_instance(gpu) ? gpu : NULL;
 }
 
 nvmlReturn_t nvml_bad_device(void) {

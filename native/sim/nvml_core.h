@@ -12,9 +12,6 @@ struct sim_node *nvml_node(void);
 
 /* The card (or MIG instance) behind a handle, or NULL; what to return then is nvml_bad_device(). */
 struct sim_gpu *nvml_gpu(nvmlDevice_t device);
-/* The MIG instance behind a handle, or with that UUID, else NULL. */
-struct sim_gpu *nvml_instance(nvmlDevice_t device);
-struct sim_gpu *nvml_instance_of_uuid(const char *uuid);
 nvmlReturn_t nvml_bad_device(void);
 
 /* Copies a string with its end, or says INSUFFICIENT_SIZE. */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "mig_instances.h"
 #include "nvml_core.h"
 
 static nvmlReturn_t handle_of(struct sim_gpu *gpu, nvmlDevice_t *device) {
@@ -43,7 +44,7 @@ static nvmlReturn_t by_text(const char *text, size_t offset, nvmlDevice_t *devic
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
-    struct sim_gpu *instance = nvml_node() && uuid ? nvml_instance_of_uuid(uuid) : NULL;
+    struct sim_gpu *instance = nvml_node() && uuid ? mig_instance_of_uuid(uuid) : NULL;
     if (instance && device) return handle_of(instance, device);
     return by_text(uuid, offsetof(struct sim_gpu, uuid), device);
 }
