@@ -24,6 +24,8 @@ bool device_time_idle(CUstream stream) {
     return idle;
 }
 
+bool device_time_running(void) { return atomic_load(&lanes_running) > 0; }
+
 static bool make_event(CUevent *event) {
     return *event || lane_driver.cuEventCreate(event, CU_EVENT_DEFAULT) == CUDA_SUCCESS;
 }

@@ -34,5 +34,8 @@ bool device_time_capturing(CUstream stream);
 /* Whether all work on STREAM, which does not capture, has ended. */
 bool device_time_idle(CUstream stream);
 
+/* Whether any of the work that is measured has not been seen to end. */
+bool device_time_running(void);
+
 /* In the child of a fork. */
 void device_time_forked(void);

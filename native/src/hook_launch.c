@@ -112,6 +112,8 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
     bool idle = device_time_idle(self->stream), later = counted && put_off(self, idle);
     if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);
     meter_bill(self->meter, later);
+    /* Of work that is only counted nobody hears when it ends; a queue that is empty holds nobody back. */
+    if (idle && !device_time_running()) meter_caught_up(self->meter);
     if (later) return;
     self->prepaid = known;
     self->place = meter_prepay(self->meter, known);

@@ -148,12 +148,18 @@ uint64_t meter_prepay(meter *self, uint64_t ns) {
     return atomic_fetch_add(&self->submitted, ns) + ns;
 }
 
-void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
-    uint64_t now = meter_now();
-    bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
+static void has_finished(meter *self, uint64_t place) {
     uint64_t finished = atomic_load(&self->finished);
     while (finished < place && !atomic_compare_exchange_weak(&self->finished, &finished, place)) {
     }
+}
+
+void meter_caught_up(meter *self) { has_finished(self, atomic_load(&self->submitted)); }
+
+void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
+    uint64_t now = meter_now();
+    bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
+    has_finished(self, place);
     tell(self, own, counted ? own : 0, 0, now);
 }
 
@@ -170,4 +176,11 @@ unsigned meter_part(const meter *self) {
     return book ? throttle_part(&book->file->hint, meter_now()) : LEDGER_WHOLE_CARD;
 }
 
-void meter_forked(void) { memset(meters, 0, sizeof meters); }
+/* Launches know their meter already, so it stays that card's. */
+void meter_forked(void) {
+    for (meter *each = meters; each < meters + MOST_SHARES; each++) {
+        budget *card = each->card;
+        memset(each, 0, sizeof *each);
+        each->card = card;
+    }
+}

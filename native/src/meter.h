@@ -36,6 +36,9 @@ void meter_bill(meter *self, bool soon);
 /* Bill NS in advance for work that is measured. Returns its place in the order of submission. */
 uint64_t meter_prepay(meter *self, uint64_t ns);
 
+/* All that was submitted so far has ended. */
+void meter_caught_up(meter *self);
+
 /* Work whose PREPAID ns were billed has ended: it took OWN ns. COUNTED: it was known to be all its own. */
 void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place);
 

@@ -63,3 +63,14 @@ static inline void kill_and_wait(pid_t child) {
     kill(child, SIGKILL);
     CHECK(waitpid(child, NULL, 0) == child);
 }
+
+/* Run in a process of its own: what the limiter knows of a process it learns once. */
+static inline void alone(void (*test)(void)) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        test();
+        exit(0);
+    }
+    ends_well(child);
+}

@@ -1,13 +1,8 @@
 /* computing: the account of a share, what a measurement says, and what work costs, from the headers'
  * promises. */
-#include "../src/throttle.h"
+#include "computing.h"
 
 #include <stdatomic.h>
-
-#include "../src/costs.h"
-#include "check.h"
-
-static const uint64_t MS = 1000000, LATER = UINT64_C(1000000000000);
 
 static ledger_file *fresh_book(void) {
     static ledger_file book;
@@ -159,7 +154,7 @@ static void recent_use_is_that_of_about_half_a_second(void) {
 }
 
 static void costs_are_learnt_and_follow_a_change(void) {
-    int a, b;
+    int a = 0, b = 0;
     cost *one = cost_of(&a, 1);
     CHECK(cost_of(&a, 1) == one && cost_of(&a, 2) != one && cost_of(&b, 1) != one && one->ns == 0);
     for (int i = 0; i < 200; i++) cost_learn(one, i % 2 ? 900 : 1100);
@@ -198,6 +193,9 @@ int main(void) {
     recent_use_is_that_of_about_half_a_second();
     costs_are_learnt_and_follow_a_change();
     more_kinds_of_work_than_places_are_served_all_the_same();
+    test_launches();
+    test_contexts();
+    test_captures();
     puts("computing: as promised");
     return 0;
 }

@@ -23,15 +23,6 @@ void add_share(const char *shares, const char *name, const char *device, uint64_
     new_ledger(path);
 }
 
-void alone(void (*test)(void)) {
-    pid_t child = fork();
-    if (child == 0) {
-        test();
-        exit(0);
-    }
-    ends_well(child);
-}
-
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     folder = argv[1];

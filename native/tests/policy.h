@@ -6,9 +6,6 @@
 /* A path in the folder that the program was given; good for the next three calls. */
 const char *in_folder(const char *name);
 
-/* Run in a process of its own: shares are read once. */
-void alone(void (*test)(void));
-
 /* Make a share in the folder SHARES; MORE are further lines of its limits. */
 void add_share(const char *shares, const char *name, const char *device, uint64_t memory, const char *more);
 

@@ -1,0 +1,125 @@
+/* What is measured while contexts end, processes fork, and programs exit. */
+#include <pthread.h>
+
+#include "../src/lanes.h"
+#include "computing.h"
+
+static struct CUfunc_st lengthy = {40000000};
+static struct CUstream_st stream;
+
+static uint64_t charged(void) { return atomic_load(&account.compute_ns); }
+static void start(void) { CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); }
+
+static void a_context_that_ends_takes_its_events_along(void) {
+    start();
+    CHECK(atomic_load(&lanes_running) == 1);
+    device_time_closing(gpu.context, 0);
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); /* of another thread meanwhile: it is not measured */
+    CHECK(atomic_load(&lanes_running) == 1);
+    uint64_t before = charged();
+    synchronize(&stream);
+    CHECK(charged() == before);
+    device_time_closed(gpu.context, 0, true);
+    CHECK(atomic_load(&lanes_running) == 0);
+    start();
+    synchronize(&stream);
+    CHECK(charged() > before);
+}
+static void a_context_that_did_not_end_goes_on(void) {
+    start();
+    device_time_closing(NULL, 0); /* all of the card */
+    device_time_closed(NULL, 0, false);
+    synchronize(&stream);
+    CHECK(charged() > 0 && atomic_load(&lanes_running) == 0);
+}
+static void contexts_of_other_cards_are_left_alone(void) {
+    start();
+    device_time_closing(NULL, 1);
+    device_time_closed(NULL, 1, true);
+    synchronize(&stream);
+    CHECK(charged() > 0);
+}
+
+/* What does not fit into the tables is billed as it is known. */
+static void more_contexts_than_places(void) {
+    static char contexts[2 * MOST_LANES];
+    for (int i = 0; i < 2 * MOST_LANES; i++) {
+        gpu.context = (CUcontext)&contexts[i];
+        start();
+        synchronize(&stream);
+        CHECK(charged() > (uint64_t)i * (lengthy.ns - 1000));
+    }
+}
+static void more_work_at_once_than_places(void) {
+    static struct CUstream_st streams[2 * MOST_BRACKETS];
+    for (int i = 0; i < 2 * MOST_BRACKETS; i++) CHECK(launch(&lengthy, &streams[i]) == CUDA_SUCCESS);
+    CHECK(atomic_load(&lanes_running) == MOST_BRACKETS);
+    synchronize(&streams[0]);
+    synchronize(&streams[MOST_BRACKETS - 1]);
+    CHECK(atomic_load(&lanes_running) == 0);
+}
+
+static void hours_of_work_are_measured_as_exactly_as_seconds(void) {
+    struct CUfunc_st minute = {1000000000};
+    for (int i = 0; i < 3600; i++) {
+        uint64_t before = charged();
+        CHECK(launch(&minute, &stream) == CUDA_SUCCESS);
+        synchronize(&stream);
+        CHECK(charged() - before > minute.ns - 10000 && charged() - before < minute.ns + 10000);
+    }
+}
+
+static void the_child_of_a_fork_begins_anew(void) {
+    start();
+    launches_forked();
+    CHECK(atomic_load(&lanes_running) == 0);
+    start();
+    synchronize(&stream);
+    CHECK(charged() > 0);
+}
+
+/* The thread that reads: it says that it may look while streams capture, and sleeps between two looks. */
+static void end_of_thread(void) {
+    if (atomic_load(&lanes_running) == 0) pthread_exit(NULL);
+}
+static void the_thread_reads_what_has_ended(void) {
+    pthread_t thread;
+    start();
+    gpu.slept = end_of_thread;
+    CHECK(pthread_create(&thread, NULL, lanes_poll, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(charged() > 0 && gpu.now >= stream.free_at);
+}
+
+static void see_the_bill(void) {
+    CHECK(charged() > 0 && atomic_load(&lanes_over));
+    _exit(0);
+}
+static void what_has_ended_at_the_exit_is_billed(void) {
+    atexit(see_the_bill); /* runs after the limiter's handler, which is registered later */
+    start();
+    gpu.now = stream.free_at;
+}
+static void look_again(void) {
+    lanes_look();
+    CHECK(charged() == 0);
+    _exit(0);
+}
+static void the_exit_does_not_wait_for_who_looks(void) {
+    atexit(look_again);
+    start();
+    gpu.now = stream.free_at;
+    pthread_mutex_lock(&lanes_looking);
+}
+
+void test_contexts(void) {
+    with_cores(100, a_context_that_ends_takes_its_events_along);
+    with_cores(100, a_context_that_did_not_end_goes_on);
+    with_cores(100, contexts_of_other_cards_are_left_alone);
+    with_cores(100, more_contexts_than_places);
+    with_cores(100, more_work_at_once_than_places);
+    with_cores(100, hours_of_work_are_measured_as_exactly_as_seconds);
+    with_cores(100, the_child_of_a_fork_begins_anew);
+    with_cores(100, the_thread_reads_what_has_ended);
+    with_cores(100, what_has_ended_at_the_exit_is_billed);
+    with_cores(100, the_exit_does_not_wait_for_who_looks);
+}
