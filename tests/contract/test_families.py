@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def test_half_an_npu_gets_its_nodes_mounts_and_environment(
     assert not (config.state / "shares").exists(), "our limiter has no part in this family"
     assert npus.unprepare(body)[body["metadata"]["uid"]].error == ""
     assert not list(config.cdi.iterdir())
+
+
+def test_a_whole_device_is_told_to_kubelet_without_a_share(
+    start_all: StartAll, kubelet_of: KubeletOf, add: Add
+) -> None:
+    start_all(CardBackend(replace(A10, shared=False)))
+    result = {key: value for key, value in share().items() if key not in ("shareID", "consumedCapacity")}
+    body = add(claim("whole", result))
+    (device,) = kubelet_of(GPU).prepare(body)[body["metadata"]["uid"]].devices
+    assert (device.device_name, device.HasField("share_id")) == (A10.name, False)
 
 
 def test_one_claim_over_two_families_is_prepared_by_each_for_its_part(

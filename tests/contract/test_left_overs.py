@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -78,6 +82,34 @@ def test_a_damaged_checkpoint_is_kept_aside_and_made_anew_from_the_api(
     assert "given away more than once" in error
     assert len(list(config.state.glob("checkpoint.json.damaged-*"))) == 1
     assert len(list((config.state / "shares").iterdir())) == 1
+    kubelet.close()
+
+
+def test_on_a_disk_that_is_full_a_plugin_starts_and_knows_its_claims(
+    start: Start, config: Config, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They can be unprepared then, which makes space."""
+    first = start()
+    body = add(claim("half", share()))
+    kubelet = registered(config)
+    before = kubelet.prepare(body)
+    kubelet.close()
+    first.stop()
+
+    def full(path: Any, flags: int, *mode: int, **options: Any) -> int:
+        if flags & os.O_CREAT and Path(path).is_relative_to(config.state):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, flags, *mode, **options)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", full)
+    start()
+    kubelet = registered(config)
+    assert kubelet.prepare(body) == before
+    new = add(claim("new", share()))
+    assert "No space left on device" in kubelet.prepare(new)[new["metadata"]["uid"]].error
+    monkeypatch.undo()
+    assert not kubelet.unprepare(body)[body["metadata"]["uid"]].error
     kubelet.close()
 
 

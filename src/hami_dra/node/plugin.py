@@ -100,6 +100,7 @@ class Plugin:
         )
         for listener in (self.driver.update, self.health.update, self.publisher.update):
             self.watch.on_change(listener)
+        self._limited = backend.limiter
         self._ended = ended or threading.Event()
         self._servers: list[grpc.Server] = []
         self._is_registered = False
@@ -135,7 +136,8 @@ class Plugin:
         self._background("devices", lambda: self.watch.run(self._ended))
         self._background("reporter", lambda: self.reporter.run(self._ended))
         self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
-        self._background("arbiter", lambda: Arbiter(config.state / "shares").run(self._ended))
+        if self._limited:
+            self._background("arbiter", lambda: Arbiter(config.state / "shares").run(self._ended))
         for name, part in self._parts.items():
             self._background(name, partial(part, self._ended))
         log.info("serving", socket=str(self.sockets.service))

@@ -150,7 +150,7 @@ def _device(messages: Any, granted: Granted) -> Any:
         device_name=granted.device,
         cdi_device_ids=granted.cdi_ids,
     )
-    if "share_id" in messages.Device.DESCRIPTOR.fields_by_name:
+    if granted.share_id and "share_id" in messages.Device.DESCRIPTOR.fields_by_name:
         device.share_id = granted.share_id
     return device
 
