@@ -98,6 +98,10 @@ def test_scrapes_keep_the_names_of_the_pods_that_hold_the_shares(render: Render)
     ]
     assert len(endpoints) == 3
     assert all(endpoint["honorLabels"] for endpoint in endpoints)
+    # What the plugin tells of itself names no node.
+    [plugin] = [item for item in rendered.kind("PodMonitor") if "plugin" in item["metadata"]["name"]]
+    [relabeling] = plugin["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    assert relabeling == {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}
     assert render().kind("ServiceMonitor") == render().kind("PodMonitor") == []
 
 
