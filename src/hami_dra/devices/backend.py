@@ -34,6 +34,10 @@ class ClaimEdits:
     vendor: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+LOST = "lost"
+"""Key of the problem that a device cannot be had at all."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a device now. `key` is one word for a taint and metrics (`lost`, `xid`); `fatal`:

@@ -17,7 +17,7 @@ import pynvml
 import structlog
 
 from hami_dra.devices import nvml
-from hami_dra.devices.backend import Problem
+from hami_dra.devices.backend import LOST, Problem
 from hami_dra.model.device import Device
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class NvidiaHealth:
             handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
             pynvml.nvmlDeviceGetMemoryInfo(handle)
         except pynvml.NVMLError as problem:
-            return [Problem(device.name, "lost", f"NVML: {problem}")]
+            return [Problem(device.name, LOST, f"NVML: {problem}")]
         card = _card(handle)
         uuid = nvml.text(pynvml.nvmlDeviceGetUUID(card))
         self._reached.add(uuid)

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from hami_dra.devices.backend import Backend, ClaimEdits
+from hami_dra.devices.backend import LOST, Backend, ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results, users
@@ -82,6 +82,8 @@ class NodeDriver:
         """Use another set of devices from the next call on."""
         devices = {device.name: device for device in inventory.devices}
         self._latest = prepare.Family(self._backend.driver, self._backend.limiter, devices)
+        problems = (problem for of in inventory.problems.values() for problem in of)
+        self._lost = {problem.device: problem.message for problem in problems if problem.key == LOST}
 
     def prepare(
         self, ref: ClaimRef, within_s: float = PATIENCE_S, wanted: Callable[[], bool] = lambda: True
@@ -104,6 +106,7 @@ class NodeDriver:
                 )
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
+            self._refuse_lost(ref, planned)
             self._refuse_half_told(ref, planned, beside, claims)
             pods = [pod["name"] for pod in users(claim)]
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
@@ -246,6 +249,13 @@ class NodeDriver:
         if not self._backend.claim_wide:
             return together.ALONE
         return together.look(self._kube, ref, claim, self._family.driver, self._node)
+
+    def _refuse_lost(self, ref: ClaimRef, planned: PreparedClaim) -> None:
+        """A card that fell off after the claim was allocated: the runtime would fail, and not say why."""
+        for share in planned.shares:
+            if share.device in self._lost:
+                text = f"{ref}: {share.device} is lost: {self._lost[share.device]}"
+                raise errors.PrepareError(text, reason="DeviceLost")
 
     def _refuse_half_told(
         self, ref: ClaimRef, planned: PreparedClaim, beside: together.Together, claims: Claims

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from hami_dra.devices.backend import Backend, Problem
+from hami_dra.devices.backend import LOST, Backend, Problem
 from hami_dra.model.device import Device
 from hami_dra.model.errors import DriverError
 from hami_dra.node import metrics
@@ -40,7 +40,7 @@ def merged(before: Inventory, found: Sequence[Device], problems: Sequence[Proble
     lost = [device for device in before.devices if device.name not in names]
     said = [
         *problems,
-        *(Problem(device.name, "lost", "the driver does not show it any more") for device in lost),
+        *(Problem(device.name, LOST, "the driver does not show it any more") for device in lost),
     ]
     devices = (*found, *lost)
     by_name = {device.name: [each for each in said if each.device == device.name] for device in devices}

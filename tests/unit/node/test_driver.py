@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from hami_dra.devices.backend import Grant
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node.inventory import Inventory
-from tests.support.cards import A10, DRIVER, CardBackend, card, card_driver, claim, share
+from hami_dra.model.errors import PrepareError
+from hami_dra.node.inventory import Inventory, merged
+from tests.support.cards import A10, DRIVER, SECOND, CardBackend, card, card_driver, claim, share
 from tests.support.fake_kube import FakeKube
 
 LATER = card(7, "GPU-later", "0000:65:01.0")
@@ -34,3 +37,29 @@ def test_a_card_that_is_exchanged_in_the_middle_of_prepare_does_not_give_a_claim
     (prepared,) = driver.checkpoint.load().values()
     assert prepared.shares[0].uuid == A10.uuid
     assert "/dev/nvidia0" in (tmp_path / "cdi" / f"k8s.{DRIVER}-claim_{prepared.uid}.yaml").read_text()
+
+
+def test_a_claim_whose_card_fell_off_after_it_was_allocated_waits_until_the_card_is_back(
+    tmp_path: Path,
+) -> None:
+    kube = FakeKube()
+    cards = Inventory((A10, SECOND))
+    driver = card_driver(kube, tmp_path, tmp_path / "cdi", A10, SECOND)
+    here, away = (
+        ClaimRef("default", name, kube.create(RESOURCE_CLAIMS, body, "default")["metadata"]["uid"])
+        for name, body in (
+            ("here", claim("here", share())),
+            ("away", claim("away", share(), share(device=SECOND.name))),
+        )
+    )
+    driver.update(merged(cards, [A10], []))
+    assert driver.prepare(here)
+    with pytest.raises(PrepareError, match="hami-gpu-1 is lost: the driver does not show it") as refused:
+        driver.prepare(away)
+    assert refused.value.reason == "DeviceLost"
+    assert driver.cdi.uids() == driver.load().keys() == {here.uid}
+    driver.update(cards)
+    assert len(driver.prepare(away)) == 2
+    driver.update(merged(cards, [A10], []))
+    driver.unprepare(away)
+    assert driver.load().keys() == {here.uid}
