@@ -1,11 +1,13 @@
 """What is wrong stops the rollout before anything changes, in one line with the remedy."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.ansible.stand_ins import ROOT, Machine
 
@@ -93,3 +95,43 @@ def test_an_api_server_that_does_not_answer_is_told_with_the_kubeconfig_that_cou
         f"does not answer with the kubeconfig {used}: no route, asked with {used}; set hami_kubeconfig"
         in output
     )
+
+
+def test_a_node_where_nobody_becomes_root_is_told_apart_from_one_that_cannot_be_reached(run, tmp_path):
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    become = f"ansible_become: true, ansible_become_exe: {sudo}, ansible_become_user: nobody"
+    output = run(f"all: {{hosts: {{gpu-1: {{{LOCAL}, {become}}}}}}}\n", "reach")
+    assert "gpu-1: nothing can be run there as root (" in output
+    assert "sudo: a password is required); let ansible_user become root without a password, or" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("hami_drvier: host", "inventory: hami_drvier: the rollout has no such setting; the names of all of"),
+        (
+            "hami_driver: hosts",
+            "inventory: hami_driver is hosts; it must be one of operator, host, simulated",
+        ),
+        ("hami_certificates: certManager", "inventory: hami_certificates is certManager; it must be one of"),
+        ("hami_distribution: gke", "inventory: hami_distribution is gke; it must be one of kubeadm, k3s,"),
+    ],
+)
+def test_a_setting_with_a_slip_is_refused_before_anything_is_asked(tmp_path, setting, said):
+    inventory = f"control_plane: {{hosts: {{a: }}}}\ngpu_nodes: {{hosts: {{b: }}, vars: {{{setting}}}}}\n"
+    output = Machine(tmp_path).play(ROOT / "playbooks/site.yml", inventory=inventory, fails=True)
+    assert said in output
+    assert "changed=0" in output
+
+
+def test_every_setting_of_the_sample_inventory_is_known_and_every_known_one_is_explained_somewhere():
+    known = set(yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text())["preflight_settings"])
+    sample = (ROOT / "inventory/sample/group_vars/all.yml").read_text()
+    sample += (ROOT / "inventory/sample/hosts.yml").read_text()
+    explained = set(re.findall(r"\bhami_\w+", sample))
+    derived = set(
+        re.findall(r"^(hami_\w+):", (ROOT / "playbooks/group_vars/all.yml").read_text(), re.MULTILINE)
+    )
+    assert known == explained | derived
