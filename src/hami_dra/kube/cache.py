@@ -80,6 +80,12 @@ class Cache:
         """Return every object. Callers must not change them."""
         return list(self._objects.values())
 
+    def take(self, event: WatchEvent) -> None:
+        """Hold what EVENT of a watch says, and tell the listeners."""
+        if event.type != "BOOKMARK":
+            kind: Literal["set", "gone"] = "gone" if event.type == "DELETED" else "set"
+            self._apply(Change(kind, self._keep(event.object)))
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -104,14 +110,9 @@ class Cache:
         while not self._stopping.is_set():
             for event in self._client.watch(self._kind, version, labels=self._labels, fields=self._fields):
                 version = event.object["metadata"]["resourceVersion"]
-                self._take(event)
+                self.take(event)
                 if self._stopping.is_set():
                     return
-
-    def _take(self, event: WatchEvent) -> None:
-        if event.type != "BOOKMARK":
-            kind: Literal["set", "gone"] = "gone" if event.type == "DELETED" else "set"
-            self._apply(Change(kind, self._keep(event.object)))
 
     def _apply(self, change: Change) -> None:
         key = key_of(change.object)

@@ -4,7 +4,8 @@ import pytest
 
 from hami_dra.kube import cache as caches
 from hami_dra.kube import kinds
-from hami_dra.kube.cache import Cache, Change
+from hami_dra.kube.cache import Cache
+from hami_dra.kube.client import WatchEvent
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 
@@ -24,12 +25,12 @@ def cache(heard):
     return made
 
 
-def event(cache, status, labels=None, kind="set"):
+def event(cache, status, labels=None, kind="MODIFIED"):
     item = {
         "metadata": {"namespace": "ml", "name": "train", "labels": labels or {}},
         "status": {"phase": status},
     }
-    cache._apply(Change(kind, cache._keep(item)))
+    cache.take(WatchEvent(kind, item))
 
 
 def test_a_change_of_what_is_not_held_is_told_to_nobody(cache, heard):
@@ -42,7 +43,7 @@ def test_a_change_of_what_is_not_held_is_told_to_nobody(cache, heard):
 
 def test_an_object_that_comes_again_after_it_was_gone_is_told(cache, heard):
     event(cache, "Pending")
-    event(cache, "Pending", kind="gone")
+    event(cache, "Pending", kind="DELETED")
     assert cache.get("ml", "train") is None
     event(cache, "Pending")
     assert [change.type for change in heard] == ["set", "gone", "set"]

@@ -1,0 +1,29 @@
+"""Converted Pods in the API, and what the controller made for them."""
+
+import time
+
+from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.kube import kinds
+from tests.unit.admission.pods import gpu, pod
+
+
+def claims(kube, name=""):
+    return [item for item in kube.list(kinds.RESOURCE_CLAIMS)[0] if name in item["metadata"]["name"]]
+
+
+def store(kube, **kwargs):
+    """A Pod as it comes out of admission, in the API alone: the controller learns of it by its watch."""
+    made = convert(pod(gpu(gpu=1, gpumem=1024), **kwargs), "ml", Settings(), Surroundings()).pod
+    return kube.create(kinds.PODS, made, "ml")
+
+
+def eventually(check, patience_s=30.0):
+    deadline = time.monotonic() + patience_s
+    while not (found := check()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def creations(kube, kind):
+    return [name for verb, plural, name in list(kube.calls) if (verb, plural) == ("create", kind.plural)]
