@@ -1,7 +1,7 @@
 /*
- * unchanged: tells of itself what a preloaded library could change, does what programs do with processes, and
- * traces one. What it says and how it ends must be the same with and without the limiter. No CUDA; builds
- * with any C library.
+ * unchanged [alone]: tells of itself what a preloaded library could change, does what programs do with
+ * processes, and traces one (not alone, which emulators can do as well). What it says and how it ends must be
+ * the same with and without the limiter. No CUDA; builds with any C library.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -115,8 +115,10 @@ int main(int argc, char **argv) {
     }
     atexit(leave);
     tell_state();
-    start_processes();
-    trace();
+    if (argc == 1) {
+        start_processes();
+        trace();
+    }
     fprintf(stderr, "said as an error\n");
     return 7;
 }
