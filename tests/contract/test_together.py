@@ -31,16 +31,21 @@ def npus(start_all: StartAll, kubelet_of: KubeletOf) -> Kubelet:
 
 @pytest.fixture
 def use(kube: FakeKube) -> Any:
-    """Store a Pod; each container with the claims that it names. The claims are then reserved for it."""
+    """Store a Pod; each container with the claims that it names, or with `claim/request`. The claims are then
+    reserved for it."""
+
+    def entry(used: str) -> dict[str, str]:
+        name, _, request = used.partition("/")
+        return {"name": f"of-{name}"} | ({"request": request} if request else {})
 
     def make(pod: str, **containers: list[str]) -> None:
-        names = sorted({name for claims in containers.values() for name in claims})
+        names = sorted({used.partition("/")[0] for claims in containers.values() for used in claims})
         # One by its name, the others as from a template.
         listed = [{"name": f"of-{name}", "resourceClaimTemplateName": "t"} for name in names[1:]]
         made = [{"name": f"of-{name}", "resourceClaimName": name} for name in names]
         spec = {
             "containers": [
-                {"name": each, "resources": {"claims": [{"name": f"of-{name}"} for name in claims]}}
+                {"name": each, "resources": {"claims": list(map(entry, claims))}}
                 for each, claims in containers.items()
             ],
             "resourceClaims": [made[0], *listed],
@@ -151,6 +156,48 @@ def test_a_claim_that_another_pod_uses_alone_stays_as_that_pod_was_told(
     assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3"
 
 
+def in_two_requests(add: Add, *shares: dict[str, Any]) -> dict[str, Any]:
+    return add(claim("both", *(each | {"request": name} for name, each in zip("xy", shares, strict=True))))
+
+
+def test_a_container_that_uses_a_part_of_a_claim_is_not_told_of_devices_that_it_does_not_get(
+    npus: Kubelet, add: Add, use: Any, config: Config
+) -> None:
+    """The vendor's runtime goes by the variable, and would give it the other container's."""
+    body = in_two_requests(add, *(allocated(NPU, f"ascend-{at}", memory="64Gi") for at in (3, 1)))
+    use("p", one=["both/x"], two=["both/y"])
+    said = npus.prepare(body)[body["metadata"]["uid"]].error
+    assert "container one of Pod p uses x of it alone" in said
+    assert "Give each container a claim of its own" in said
+    assert not list(config.cdi.glob("*"))
+
+
+def test_a_container_that_uses_a_claim_request_by_request_is_told_of_all(
+    npus: Kubelet, add: Add, use: Any, config: Config
+) -> None:
+    body = in_two_requests(add, *(allocated(NPU, f"ascend-{at}", memory="64Gi") for at in (3, 1)))
+    use("p", one=["both/x", "both/y"], two=["both"])
+    assert not npus.prepare(body)[body["metadata"]["uid"]].error
+    assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"
+
+
+def test_containers_that_ask_by_extended_resources_are_known_by_what_the_scheduler_made_of_it(
+    npus: Kubelet, add: Add, kube: FakeKube
+) -> None:
+    body = in_two_requests(add, *(allocated(NPU, f"ascend-{at}", memory="64Gi") for at in (3, 1)))
+    mappings = [
+        {"containerName": name, "resourceName": "example.com/npu", "requestName": request}
+        for name, request in (("one", "x"), ("two", "y"))
+    ]
+    status = {"extendedResourceClaimStatus": {"resourceClaimName": "both", "requestMappings": mappings}}
+    spec = {"containers": [{"name": name, "resources": {}} for name in ("one", "two")]}
+    pod = kube.create(PODS, {"metadata": {"name": "p"}, "spec": spec, "status": status}, "default")
+    user = {"resource": "pods", "name": "p", "uid": pod["metadata"]["uid"]}
+    kube.patch(RESOURCE_CLAIMS, "both", {"status": {"reservedFor": [user]}}, "default")
+    said = npus.prepare(body)[body["metadata"]["uid"]].error
+    assert "container one of Pod p uses x of it alone" in said
+
+
 def test_a_family_without_variables_has_nothing_to_mix(
     start_all: StartAll, kubelet_of: KubeletOf, add: Add, use: Any
 ) -> None:
@@ -162,3 +209,8 @@ def test_a_family_without_variables_has_nothing_to_mix(
     ]
     use("p", both=["a", "b"], one=["a"])
     assert [answer.error for answer in dcus.prepare(*bodies).values()] == ["", ""]
+    body = in_two_requests(
+        add, *(allocated(HYGON, f"dcu-{at}", memory="1Gi", cores="10") for at in (128, 129))
+    )
+    use("q", one=["both/x"], two=["both/y"])
+    assert not dcus.prepare(body)[body["metadata"]["uid"]].error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from hami_dra.model.device import CORES, MEMORY
@@ -69,6 +69,10 @@ class PreparedClaim:
     name: str
     shares: tuple[Share, ...]
     together: tuple[str, ...] = ()
+
+    def part(self, request: str) -> PreparedClaim:
+        """The claim as a container sees it that uses one REQUEST of it."""
+        return replace(self, shares=tuple(share for share in self.shares if share.request == request))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PreparedClaim:

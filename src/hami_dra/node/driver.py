@@ -260,17 +260,18 @@ class NodeDriver:
     def _refuse_half_told(
         self, ref: ClaimRef, planned: PreparedClaim, beside: together.Together, claims: Claims
     ) -> None:
-        """Where claims cannot be described together: refuse the one that would take another's variables."""
+        """Where containers use parts of what is described together: refuse the claim whose variables would
+        take another's place, or name what is not the container's."""
         known = [(name, claims[uid]) for name, uid in beside.others if uid in claims]
-        if not beside.apart or not known:
-            return
-        whole = self._edits([planned, *(claim for _, claim in known)])
-        alone = [self._edits([claim]) for claim in (planned, *(claim for _, claim in known))]
-        same = all(
-            each.common == whole.common and all(whole.shares[key] == of for key, of in each.shares.items())
-            for each in alone
-        )
-        if not same:
+        group = [planned, *(claim for _, claim in known)]
+        requests = {share.request for share in planned.shares}
+        if beside.parted and not self._tell_the_same([planned], [planned.part(each) for each in requests]):
+            raise errors.PrepareError(
+                f"{ref}: {beside.parted}, and the variables that name its devices name all of them. Give each"
+                " container a claim of its own",
+                reason="ClaimsMixed",
+            )
+        if beside.apart and known and not self._tell_the_same(group, group):
             others = " and ".join(name for name, _ in known)
             raise errors.PrepareError(
                 f"{ref}: a container uses it beside {others}, and {beside.apart}: the variables that name its"
@@ -278,6 +279,14 @@ class NodeDriver:
                 " in one claim, with a request for each",
                 reason="ClaimsMixed",
             )
+
+    def _tell_the_same(self, group: list[PreparedClaim], parts: list[PreparedClaim]) -> bool:
+        """Whether a container with one of PARTS hears the same as one with the whole GROUP."""
+        whole, alone = self._edits(group), [self._edits([part]) for part in parts]
+        return all(
+            each.common == whole.common and all(whole.shares[key] == of for key, of in each.shares.items())
+            for each in alone
+        )
 
     def _refuse_strangers(self, claim: PreparedClaim) -> None:
         if (share := self._stranger(claim)) is not None:

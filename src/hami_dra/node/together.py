@@ -24,10 +24,12 @@ Object = dict[str, Any]
 @dataclass(frozen=True)
 class Together:
     """`others`: uids of the claims that containers use beside this one, by name. `apart`: the container that
-    uses only some of them, in a person's words; empty when there is none."""
+    uses only some of them, in a person's words; empty when there is none. `parted`: the same for a container
+    that uses only some requests of this claim."""
 
     others: tuple[tuple[str, str], ...] = ()
     apart: str = ""
+    parted: str = ""
 
     @property
     def uids(self) -> tuple[str, ...]:
@@ -41,7 +43,9 @@ ALONE = Together()
 def look(kube: KubeClient, ref: ClaimRef, claim: Object, driver: str, node: str) -> Together:
     """Who uses CLAIM, and what beside it of DRIVER on NODE. Raises errors.KubeError."""
     pods = {pod["metadata"]["uid"]: pod for pod in _pods(kube, claim)}
-    beside = {name for names in _uses(pods.values()).values() if ref.name in names for name in names}
+    beside = {name for names in _names(pods.values()).values() if ref.name in names for name in names}
+    requests = {result.base_request for result in results(claim, driver, node)}
+    split = parted(ref.name, requests, pods.values())
     others: dict[str, Object] = {}
     for name in sorted(beside - {ref.name}):
         try:
@@ -51,11 +55,11 @@ def look(kube: KubeClient, ref: ClaimRef, claim: Object, driver: str, node: str)
         if results(other, driver, node):
             others[name] = other
     if not others:
-        return ALONE
+        return Together(parted=split)
     for other in others.values():
         pods |= {pod["metadata"]["uid"]: pod for pod in _pods(kube, other)}
     uids = tuple((name, other["metadata"]["uid"]) for name, other in others.items())
-    return Together(uids, apart({ref.name, *others}, pods.values()))
+    return Together(uids, apart({ref.name, *others}, pods.values()), split)
 
 
 def linked(claims: Mapping[str, PreparedClaim], group: Collection[str]) -> dict[str, PreparedClaim]:
@@ -69,15 +73,29 @@ def linked(claims: Mapping[str, PreparedClaim], group: Collection[str]) -> dict[
 
 def apart(group: Collection[str], pods: Iterable[Object]) -> str:
     """The first container that uses some of the claims GROUP and not all of them; empty without one. Pure."""
-    for user, names in sorted(_uses(pods).items()):
+    for user, names in sorted(_names(pods).items()):
         mine = sorted(names & set(group))
         if mine and len(mine) < len(group):
             return f"{user} uses {' and '.join(mine)} alone"
     return ""
 
 
-def _uses(pods: Iterable[Object]) -> dict[str, set[str]]:
+def parted(claim: str, requests: Collection[str], pods: Iterable[Object]) -> str:
+    """The first container that uses some of the REQUESTS of CLAIM and not all; empty without one. Pure."""
+    for user, used in sorted(_uses(pods).items()):
+        mine = {request for name, request in used if name == claim}
+        if "" not in mine and mine & set(requests) and not mine >= set(requests):
+            return f"{user} uses {' and '.join(sorted(mine))} of it alone"
+    return ""
+
+
+def _names(pods: Iterable[Object]) -> dict[str, set[str]]:
     """Container, in a person's words -> names of the claims that it uses."""
+    return {user: {name for name, _ in used} for user, used in _uses(pods).items()}
+
+
+def _uses(pods: Iterable[Object]) -> dict[str, set[tuple[str, str]]]:
+    """The same, with the request that it uses of each; an empty one stands for all."""
     return {
         f"container {container['name']} of Pod {pod['metadata']['name']}": set(_named(pod, container))
         for pod in pods
@@ -86,14 +104,20 @@ def _uses(pods: Iterable[Object]) -> dict[str, set[str]]:
     }
 
 
-def _named(pod: Object, container: Object) -> Iterator[str]:
-    made = {each["name"]: each for each in (pod.get("status") or {}).get("resourceClaimStatuses") or []}
+def _named(pod: Object, container: Object) -> Iterator[tuple[str, str]]:
+    status = pod.get("status") or {}
+    made = {each["name"]: each for each in status.get("resourceClaimStatuses") or []}
     listed = {each["name"]: each for each in pod["spec"].get("resourceClaims") or []}
     for used in (container.get("resources") or {}).get("claims") or []:
         entry = listed.get(used["name"]) or {}
         name = entry.get("resourceClaimName") or made.get(used["name"], {}).get("resourceClaimName")
         if name:
-            yield name
+            yield name, used.get("request") or ""
+    # What it asks for by an extended resource is a claim of the scheduler's (DRAExtendedResource).
+    extended = status.get("extendedResourceClaimStatus") or {}
+    for mapped in extended.get("requestMappings") or []:
+        if mapped["containerName"] == container["name"]:
+            yield extended["resourceClaimName"], mapped["requestName"]
 
 
 def _pods(kube: KubeClient, claim: Object) -> Iterator[Object]:
