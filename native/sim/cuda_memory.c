@@ -1,4 +1,4 @@
-#include "cuda_memory.h"
+#include "cuda_pool.h"
 
 #include <search.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ CUresult cuda_memory_new(CUcontext context, size_t size, enum cuda_kind kind, CU
     uint64_t charge = charge_of(size, kind);
     if (charge && cuda_take(context->device, charge) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
     CUdeviceptr start = record((struct cuda_allocation){
-        .size = size, .charged = charge, .kind = kind, .context = context, .pool = pool});
+        .size = size, .charged = charge, .kind = kind, .context = pool ? NULL : context, .pool = pool});
     if (!start) {
         cuda_give(context->device, charge);
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -177,8 +177,10 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
     if (!pointer) return CUDA_SUCCESS;
     struct cuda_allocation a;
     if (cuda_memory_find(pointer, &a)) { /* the real one waits for work that may use the memory */
-        struct sim_engine *engine = cuda.device[a.context->device].engine;
-        sim_engine_wait(engine, sim_engine_last(engine));
+        for (CUdevice device = 0; device < cuda.devices; device++) {
+            struct sim_engine *engine = cuda.device[device].engine;
+            if (!a.context || a.context->device == device) sim_engine_wait(engine, sim_engine_last(engine));
+        }
     }
     return cuda_memory_free(pointer, 1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED |
                                          1u << CUDA_ON_HOST | 1u << CUDA_OF_POOL);
@@ -253,11 +255,11 @@ CUDA_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribut
         *(size_t *)data = a.size;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned char *)data =
-            a.kind == CUDA_MANAGED || a.kind == CUDA_ON_HOST || (a.pool && cuda_pool_is_managed(a.pool));
+        *(unsigned char *)data = a.kind == CUDA_MANAGED || a.kind == CUDA_ON_HOST ||
+                                 (a.pool && a.pool->type == CU_MEM_ALLOCATION_TYPE_MANAGED);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)data = a.context->device;
+        *(int *)data = a.pool ? a.pool->device : a.context->device;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MAPPED:
         *(unsigned char *)data = 1;

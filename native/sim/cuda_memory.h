@@ -21,7 +21,7 @@ struct cuda_allocation {
     size_t size;
     uint64_t charged; /* bytes of the card that it takes; 0 for host memory and pooled memory */
     enum cuda_kind kind;
-    CUcontext context;
+    CUcontext context; /* that it ends with; NULL: it is a pool's, which belongs to no context */
     CUmemoryPool pool;
     bool shared; /* other processes may hold it too, or made it: it ends with the hold on `piece` */
     struct sim_piece piece;
@@ -59,4 +59,3 @@ bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size);
 /* Pools: gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
 void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);
 void cuda_pools_shrink(CUdevice device);
-bool cuda_pool_is_managed(CUmemoryPool pool);

@@ -23,8 +23,6 @@ CUmemoryPool cuda_pool_new(CUmemAllocationType type, CUmemLocation location, uin
     return pool;
 }
 
-bool cuda_pool_is_managed(CUmemoryPool pool) { return pool->type == CU_MEM_ALLOCATION_TYPE_MANAGED; }
-
 /* Only managed memory may prefer no place. */
 static bool exists(CUmemAllocationType type, CUmemLocation location) {
     bool managed = type == CU_MEM_ALLOCATION_TYPE_MANAGED;
@@ -110,7 +108,7 @@ static CUresult use(CUmemoryPool pool, CUdevice device, uint64_t bytes) {
 
 static CUresult on_cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool pool,
                                            CUstream stream) {
-    if (!pointer || !size || !pool || pool->imported) return CUDA_ERROR_INVALID_VALUE;
+    if (!pointer || !size || !pool || pool->imported || pool->destroyed) return CUDA_ERROR_INVALID_VALUE;
     if (stream->capture && pool->type == CU_MEM_ALLOCATION_TYPE_PINNED && pool->device >= 0)
         return cuda_capture_allocation(stream->capture, pool->device, size, pointer);
     if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -200,16 +198,8 @@ CUDA_API CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *prop
     return CUDA_SUCCESS;
 }
 
-/* So that what was freed is free. */
-static void wait_for_work(void) {
-    for (CUdevice device = 0; device < cuda.devices; device++) {
-        struct sim_engine *engine = cuda.device[device].engine;
-        sim_engine_wait(engine, sim_engine_last(engine));
-    }
-}
 CUDA_API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
-    CUDA_ENTER(pool && !pool->current);
-    wait_for_work();
+    CUDA_ENTER(pool && !pool->current && !pool->destroyed);
     pthread_mutex_lock(&mutex); /* the handle stays, for allocations that are still out */
     for (CUmemoryPool each = pools; each; each = each->next)
         if (each->current == pool) each->current = each;

@@ -7,7 +7,6 @@
 typedef enum {
     CHARGE_POINTER = 1,
     CHARGE_HOST_SERVED, /* beyond the limit, in host memory (oversubscribe) */
-    CHARGE_POOLED,
     CHARGE_ARRAY,
     CHARGE_EXTERNAL,
     CHARGE_GRAPH,
@@ -19,7 +18,7 @@ typedef enum {
 
 typedef struct {
     const budget *card;
-    uint64_t owner; /* what it ends with, a context or a pool; 0: on its own */
+    uint64_t owner; /* the context that it ends with; 0: on its own */
     charge taken;
 } charged;
 

@@ -156,7 +156,7 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
     held_charge held = hold(CHARGE_POINTER, pointer);
     bool other = !held.found && !host_served(pointer);
     CUresult result = let_go(real(pointer), &held, CHARGE_POINTER, pointer);
-    if (other && result == CUDA_SUCCESS) pools_freed(pointer);
+    if (other && result == CUDA_SUCCESS) pools_freed();
     return result;
 }
 

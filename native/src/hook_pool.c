@@ -2,7 +2,6 @@
  * Stream-ordered memory. Before an allocation all that it could add to its pool is reserved in the share;
  * afterwards the rest goes back (pools.c).
  */
-#include "failpoint.h"
 #include "hook_host.h"
 #include "pools.h"
 
@@ -45,24 +44,12 @@ static CUresult undo(const asking *what) {
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* The size of one allocation, which is charged with the pool. */
-static void note(const pool_account *self, const asking *what, uint64_t owner) {
-    charged noted = {self->asked.own.card, owner, {{in_pages(what->size)}}};
-    charges_put(CHARGE_POOLED, *what->pointer, &noted);
-}
-
 static CUresult allocate_locked(pool_account *self, const asking *what) {
     bool reserved = pool_reserve(self, what->size);
     if (!reserved && !is_capturing(what->stream)) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = call(what);
     bool fits = pool_settle(self);
-    if (result != CUDA_SUCCESS) return result;
-    if (!fits) return undo(what);
-    if (self->created) /* so that what is out when the pool is destroyed can be counted on its own */
-        note(self, what, (uint64_t)self);
-    else if (WRONG(REFUND_POOLED))
-        note(self, what, 0);
-    return result;
+    return result == CUDA_SUCCESS && !fits ? undo(what) : result;
 }
 
 static bool device_of_stream(CUstream stream, CUdevice *device) {
@@ -80,6 +67,8 @@ static CUresult allocate(const asking *what) {
     if (self && self->unplaced && device_of_stream(what->stream, &device)) pool_place(self, device);
     if (!self || self->asked.state == CARD_REFUSED)
         result = CUDA_ERROR_OUT_OF_MEMORY;
+    else if (self->leaving)
+        result = CUDA_ERROR_INVALID_VALUE;
     else if (self->asked.state == CARD_FREE || !what->pointer || !what->size)
         result = call(what);
     else
@@ -131,9 +120,8 @@ static CUresult free_async(int hook, CUdeviceptr pointer, CUstream stream) {
         if (wait) wait(stream);
         return cuMemFree_v2(pointer);
     }
-    held_charge held = hold(CHARGE_POINTER, pointer); /* out when its pool was destroyed */
-    CUresult result = let_go(real(pointer, stream), &held, CHARGE_POINTER, pointer);
-    if (result == CUDA_SUCCESS) pools_freed(pointer);
+    CUresult result = real(pointer, stream);
+    if (result == CUDA_SUCCESS) pools_freed();
     return result;
 }
 
@@ -172,11 +160,9 @@ GET_POOL(cuMemGetDefaultMemPool)
 GET_POOL(cuMemGetMemPool)
 
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
-    cuMemPoolDestroy_type real = REAL(cuMemPoolDestroy);
-    if (!real) return CUDA_ERROR_NOT_FOUND;
+    if (!REAL(cuMemPoolDestroy)) return CUDA_ERROR_NOT_FOUND;
     pools_lock();
-    CUresult result = real(pool);
-    if (result == CUDA_SUCCESS) pool_destroyed(pool);
+    CUresult result = pool_destroy(pool);
     pools_unlock();
     return result;
 }

@@ -14,6 +14,7 @@
 static pool_account *accounts;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic bool may_shrink; /* something was freed, so waiting for work may release memory */
+static _Atomic int leaving;     /* pools that are destroyed when nothing of them is out */
 
 void pools_lock(void) { pthread_mutex_lock(&mutex); }
 void pools_unlock(void) { pthread_mutex_unlock(&mutex); }
@@ -46,7 +47,7 @@ static pool_account *add(pool_account what) {
  * is charged whatever it prefers, as cuMemAllocManaged is. Other memory of the host stays there.
  */
 static pool_account account_for(CUmemoryPool pool, CUmemAllocationType type, const CUmemLocation *location) {
-    pool_account self = {.pool = pool, .asked = request_at(location)};
+    pool_account self = {.pool = pool, .asked = request_at(location), .type = type, .location = *location};
     self.unplaced =
         type == CU_MEM_ALLOCATION_TYPE_MANAGED && self.asked.state == CARD_FREE && !WRONG(FREE_MANAGED_POOL);
     return self;
@@ -93,7 +94,8 @@ void pool_place(pool_account *self, CUdevice device) {
 
 bool pool_settle(pool_account *self) {
     if (self->asked.state != CARD_LIMITED) return true;
-    uint64_t reserved = attribute(self->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+    uint64_t reserved = attribute(self->pool, WRONG(REFUND_POOLED) ? CU_MEMPOOL_ATTR_USED_MEM_CURRENT
+                                                                   : CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
     uint64_t held = charge_bytes(&self->asked.own.taken);
     if (reserved > held)
         return budget_extend(self->asked.own.card, &self->asked.own.taken, reserved - held) == 0;
@@ -109,13 +111,36 @@ static bool keeps_unused(const pool_account *self) {
     return charge_bytes(&self->asked.own.taken) > (used > threshold ? used : threshold);
 }
 
+static void forget(pool_account **at) {
+    pool_account *gone = *at;
+    *at = gone->next;
+    free(gone);
+}
+
+/* Destroy a pool that leaves, unless something of it is still out. */
+static bool bury(pool_account **at) {
+    CUresult (*trim)(CUmemoryPool, size_t) = driver_function("cuMemPoolTrimTo");
+    CUresult (*destroy)(CUmemoryPool) = driver_function("cuMemPoolDestroy");
+    pool_account *self = *at;
+    trim(self->pool, 0);
+    pool_settle(self);
+    if (attribute(self->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) > 0) return false;
+    budget_shrink(self->asked.own.card, &self->asked.own.taken, 0);
+    destroy(self->pool);
+    leaving--;
+    forget(at);
+    return true;
+}
+
 void pools_settle(void) {
     if (!may_shrink) return;
     pools_lock();
     may_shrink = false;
-    for (pool_account *each = accounts; each; each = each->next) {
-        pool_settle(each);
-        if (keeps_unused(each)) may_shrink = true;
+    for (pool_account **at = &accounts; *at;) {
+        if ((*at)->leaving && bury(at)) continue;
+        pool_settle(*at);
+        if ((*at)->leaving || keeps_unused(*at)) may_shrink = true;
+        at = &(*at)->next;
     }
     pools_unlock();
 }
@@ -163,34 +188,58 @@ bool pool_reserve(pool_account *self, uint64_t size) {
     return false;
 }
 
-static void part_with_pool(pool_account *self) {
-    charged *pool = &self->asked.own, out;
-    uint64_t pointer;
-    while (charges_take_owned((uint64_t)self, &pointer, &out)) {
-        charged alone = {pool->card, 0, charge_split(&pool->taken, charge_bytes(&out.taken))};
-        charges_put(CHARGE_POINTER, pointer, &alone);
+/* A pool that the program destroys is no longer a current one; before CUDA 13 only cards have such. */
+static void give_up_place(pool_account *self) {
+    CUresult (*get)(CUmemoryPool *, CUmemLocation *, CUmemAllocationType) =
+        driver_function("cuMemGetMemPool");
+    CUresult (*standard)(CUmemoryPool *, CUmemLocation *, CUmemAllocationType) =
+        driver_function("cuMemGetDefaultMemPool");
+    CUresult (*set)(CUmemLocation *, CUmemAllocationType, CUmemoryPool) = driver_function("cuMemSetMemPool");
+    CUresult (*get_of_card)(CUmemoryPool *, CUdevice) = driver_function("cuDeviceGetMemPool");
+    CUresult (*standard_of_card)(CUmemoryPool *, CUdevice) = driver_function("cuDeviceGetDefaultMemPool");
+    CUresult (*set_of_card)(CUdevice, CUmemoryPool) = driver_function("cuDeviceSetMemPool");
+    CUmemoryPool pool;
+    if (get && standard && set) {
+        if (get(&pool, &self->location, self->type) == CUDA_SUCCESS && pool == self->pool &&
+            standard(&pool, &self->location, self->type) == CUDA_SUCCESS)
+            set(&self->location, self->type, pool);
+    } else if (get_of_card && standard_of_card && set_of_card) {
+        CUdevice device = device_at(&self->location);
+        if (get_of_card(&pool, device) == CUDA_SUCCESS && pool == self->pool &&
+            standard_of_card(&pool, device) == CUDA_SUCCESS)
+            set_of_card(device, pool);
     }
-    budget_shrink(pool->card, &pool->taken, 0);
 }
 
-void pool_destroyed(CUmemoryPool pool) {
+CUresult pool_destroy(CUmemoryPool pool) {
+    CUresult (*destroy)(CUmemoryPool) = driver_function("cuMemPoolDestroy");
+    CUresult (*set)(CUmemoryPool, CUmemPool_attribute, void *) = driver_function("cuMemPoolSetAttribute");
+    uint64_t nothing = 0;
     pool_account **at = &accounts;
     while (*at && (*at)->pool != pool) at = &(*at)->next;
-    pool_account *gone = *at;
-    if (!gone) return;
-    if (gone->asked.state == CARD_LIMITED) part_with_pool(gone);
-    *at = gone->next;
-    free(gone);
+    pool_account *self = *at;
+    if (self && self->leaving) return CUDA_ERROR_INVALID_VALUE;
+    if (!self || !self->created || self->asked.state != CARD_LIMITED) {
+        CUresult result = destroy(pool);
+        if (result == CUDA_SUCCESS && self) forget(at);
+        return result;
+    }
+    set(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &nothing);
+    give_up_place(self);
+    self->leaving = true;
+    leaving++;
+    if (!bury(at)) may_shrink = true;
+    return CUDA_SUCCESS;
 }
 
-void pools_freed(CUdeviceptr pointer) {
-    held_charge held = hold(CHARGE_POOLED, pointer);
-    if (WRONG(REFUND_POOLED) && held.found) budget_refund(held.what.card, &held.what.taken);
+void pools_freed(void) {
     may_shrink = true;
+    if (leaving) pools_settle();
 }
 
 void pools_forked(void) {
     pthread_mutex_init(&mutex, NULL);
     accounts = NULL; /* CUDA does not work in the child of a process that used it */
     may_shrink = false;
+    leaving = 0;
 }

@@ -9,6 +9,9 @@ typedef struct pool_account {
     request asked; /* free of limits: memory of the host, or another process's */
     bool unplaced; /* managed memory that names no card: of the one that first asks for it */
     bool created;  /* by the program, which may destroy it */
+    bool leaving;  /* destroyed by the program, while something of it was out */
+    CUmemAllocationType type;
+    CUmemLocation location;
     struct pool_account *next;
 } pool_account;
 
@@ -33,11 +36,12 @@ bool pool_reserve(pool_account *self, uint64_t size);
 /* Charge what the driver has reserved; false when that is more than was taken and does not fit. */
 bool pool_settle(pool_account *self);
 
-/* The pool is gone: what is still out lives on without it, and from then on is charged on its own. */
-void pool_destroyed(CUmemoryPool pool);
+/* Destroy a pool by the driver's function: at once when nothing of it is out or about to be freed, or else
+ * when that is so, since the driver tells what a pool holds only as long as it is there. */
+CUresult pool_destroy(CUmemoryPool pool);
 
 /* After memory was freed that may have been a pool's. */
-void pools_freed(CUdeviceptr pointer);
+void pools_freed(void);
 
 /* Count each pool by the driver's word; cheap when nothing was freed since. */
 void pools_settle(void);
