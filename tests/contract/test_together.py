@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hami_dra.kube.kinds import EVENTS, PODS, RESOURCE_CLAIMS
+from hami_dra.kube.kinds import EVENTS, PODS, RESOURCE_CLAIMS, Kind
 from hami_dra.node.plugin import Config
 from hami_dra.node.process import Process
+from hami_dra.node.services import KUBELETS_DEADLINE_S, MARGIN_S
 from tests.contract.conftest import Add, KubeletOf, StartAll, specification
 from tests.contract.test_families import allocated
 from tests.support import trees
@@ -81,6 +82,25 @@ def test_a_container_with_two_claims_is_told_of_the_devices_of_both(
         assert variables(config, NPU, body)["ASCEND_VISIBLE_DEVICES"] == "1,3"
         (device,) = specification(config, NPU, body)["devices"]
         assert device["containerEdits"]["deviceNodes"], "each claim brings its own device nodes"
+
+
+def test_all_that_is_asked_for_a_claim_is_asked_within_kubelets_call(
+    npus: Kubelet, add: Add, use: Any, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[float | None] = []
+
+    def get(kind: Kind, *arguments: Any, patience_s: float | None = None) -> Any:
+        if kind in (PODS, RESOURCE_CLAIMS):
+            patience.append(patience_s)
+        return found(kind, *arguments)
+
+    found = kube.get
+    first, second = two_npus(add)
+    use("p", main=["a", "b"])
+    monkeypatch.setattr(kube, "get", get)
+    npus.prepare(first, second)
+    assert len(patience) >= 6, "two claims: each, what is beside it, and their Pod"
+    assert all(0 < (one or 0) <= KUBELETS_DEADLINE_S - MARGIN_S for one in patience)
 
 
 def test_positions_are_counted_through_both(

@@ -98,7 +98,7 @@ class NodeDriver:
         end = time.monotonic() + within_s
         with self._asking(within_s):
             claim = self._claim(ref, end - time.monotonic())
-            beside = self._beside(ref, claim)
+            beside = self._beside(ref, claim, lambda: end - time.monotonic())
         with self.locked(end - time.monotonic()):
             if not wanted():
                 raise errors.PrepareError(
@@ -244,11 +244,13 @@ class NodeDriver:
         shares = [share for claim in sorted(group, key=lambda claim: claim.uid) for share in claim.shares]
         return self._backend.edits([(self._family.devices[share.device], share) for share in shares])
 
-    def _beside(self, ref: ClaimRef, claim: dict[str, Any]) -> together.Together:
+    def _beside(
+        self, ref: ClaimRef, claim: dict[str, Any], patience: Callable[[], float | None] = lambda: None
+    ) -> together.Together:
         """The claims that the containers of this one use beside it, if that matters to the family."""
         if not self._backend.claim_wide:
             return together.ALONE
-        return together.look(self._kube, ref, claim, self._family.driver, self._node)
+        return together.look(self._kube, ref, claim, self._family.driver, self._node, patience)
 
     def _refuse_lost(self, ref: ClaimRef, planned: PreparedClaim) -> None:
         """A card that fell off after the claim was allocated: the runtime would fail, and not say why."""

@@ -7,7 +7,7 @@ containers use are described together. Where that cannot be, since another conta
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,16 +40,24 @@ class Together:
 ALONE = Together()
 
 
-def look(kube: KubeClient, ref: ClaimRef, claim: Object, driver: str, node: str) -> Together:
-    """Who uses CLAIM, and what beside it of DRIVER on NODE. Raises errors.KubeError."""
-    pods = {pod["metadata"]["uid"]: pod for pod in _pods(kube, claim)}
+def look(
+    kube: KubeClient,
+    ref: ClaimRef,
+    claim: Object,
+    driver: str,
+    node: str,
+    patience: Callable[[], float | None] = lambda: None,
+) -> Together:
+    """Who uses CLAIM, and what beside it of DRIVER on NODE. PATIENCE: what each answer may take by then, see
+    KubeClient.get. Raises errors.KubeError."""
+    pods = {pod["metadata"]["uid"]: pod for pod in _pods(kube, claim, patience)}
     beside = {name for names in _names(pods.values()).values() if ref.name in names for name in names}
     requests = {result.base_request for result in results(claim, driver, node)}
     split = parted(ref.name, requests, pods.values())
     others: dict[str, Object] = {}
     for name in sorted(beside - {ref.name}):
         try:
-            other = kube.get(RESOURCE_CLAIMS, name, ref.namespace)
+            other = kube.get(RESOURCE_CLAIMS, name, ref.namespace, patience_s=patience())
         except errors.NotFound:
             continue
         if results(other, driver, node):
@@ -57,7 +65,7 @@ def look(kube: KubeClient, ref: ClaimRef, claim: Object, driver: str, node: str)
     if not others:
         return Together(parted=split)
     for other in others.values():
-        pods |= {pod["metadata"]["uid"]: pod for pod in _pods(kube, other)}
+        pods |= {pod["metadata"]["uid"]: pod for pod in _pods(kube, other, patience)}
     uids = tuple((name, other["metadata"]["uid"]) for name, other in others.items())
     return Together(uids, apart({ref.name, *others}, pods.values()), split)
 
@@ -120,7 +128,7 @@ def _named(pod: Object, container: Object) -> Iterator[tuple[str, str]]:
             yield extended["resourceClaimName"], mapped["requestName"]
 
 
-def _pods(kube: KubeClient, claim: Object) -> Iterator[Object]:
+def _pods(kube: KubeClient, claim: Object, patience: Callable[[], float | None]) -> Iterator[Object]:
     for user in users(claim):
         with suppress(errors.NotFound):
-            yield kube.get(PODS, user["name"], claim["metadata"]["namespace"])
+            yield kube.get(PODS, user["name"], claim["metadata"]["namespace"], patience_s=patience())
