@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from hami_dra.admission import metadata
 from hami_dra.kube import kinds
 from hami_dra.model import names
 from hami_dra.model.parameters import API_VERSION, KIND
@@ -119,6 +120,15 @@ def test_a_pod_put_on_a_node_by_hand_may_share_a_claim_as_soon_as_it_is_allocate
         beside = by_hand(resourceClaimName=name)
         beside["metadata"]["name"] = f"second-{at}"
         space.create(kinds.PODS, beside)
+
+
+def test_annotations_may_be_exactly_as_long_as_the_api_server_allows(space):
+    made = space.try_pod(pod({"gpumem": 512}))["metadata"]["annotations"]
+    ours = sum(len(key) + len(text) for key, text in made.items())
+    longest = "x" * (metadata.MOST_BYTES - ours - len("notes"))
+    space.try_pod(pod({"gpumem": 512}, annotations={"notes": longest}))
+    said = space.refusal(kinds.PODS, pod({"gpumem": 512}, annotations={"notes": longest + "x"}))
+    assert f"bytes, and admission adds {ours}: Kubernetes allows 262144 in all" in said
 
 
 def test_an_ephemeral_container_with_a_share_is_refused_and_one_without_is_not(space):

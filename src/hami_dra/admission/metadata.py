@@ -23,6 +23,9 @@ Wanted = dict[str, dict[str, Object]]
 Amounts = Mapping[str, Mapping[str, int]]
 """By container and resource name."""
 
+MOST_BYTES = 256 * 1024
+"""Of all annotations of an object, keys and values, in Kubernetes."""
+
 
 def described(pod: Object, made: Wanted, amounts: Amounts) -> Object:
     """The metadata of POD, whose list of claims is final; MADE and AMOUNTS are new in this review."""
@@ -38,7 +41,22 @@ def described(pod: Object, made: Wanted, amounts: Amounts) -> Object:
         names.RESOURCES_ANNOTATION: _encoded({**asked(given), **amounts}),
     }
     metadata["annotations"] = kept | written | _sums(pod["spec"], both)
+    _refuse_too_long(_bytes(given), _bytes(metadata["annotations"]))
     return metadata
+
+
+def _bytes(annotations: Mapping[str, str]) -> int:
+    return sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
+
+
+def _refuse_too_long(given: int, all_of_them: int) -> None:
+    """The API server would refuse them, too, and not say that some are admission's."""
+    if given <= MOST_BYTES < all_of_them:
+        raise RequestDenied(
+            f"{given} bytes, and admission adds {all_of_them - given}: Kubernetes allows {MOST_BYTES} in all",
+            where="metadata.annotations",
+            fix="Shorten them",
+        )
 
 
 def wanted(given: Mapping[str, str]) -> Wanted:

@@ -63,6 +63,22 @@ def test_names_of_claims_are_legal_and_no_two_pods_want_the_same(one, other):
         assert all(re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", part) for part in name.split("."))
 
 
+def test_annotations_that_admissions_own_make_too_long_are_refused_in_our_words():
+    long = pod(gpu(gpumem=1024))
+    long["metadata"]["annotations"] = {"notes": "x" * (256 * 1024 - 100)}
+    with pytest.raises(RequestDenied) as refused:
+        converted(long)
+    said = (
+        r"metadata\.annotations: 262049 bytes, and admission adds \d+: Kubernetes allows 262144 in all\. .*"
+    )
+    assert re.fullmatch(said, str(refused.value))
+    # Those that are too long by themselves are the API server's to refuse.
+    long["metadata"]["annotations"]["notes"] += "x" * 100
+    converted(long)
+    del long["metadata"]["annotations"]["notes"]
+    converted(long)
+
+
 def test_a_review_after_another_webhook_added_a_container_keeps_the_first_claims():
     once = converted(pod(gpu(gpumem=1024))).pod
     injected = {"name": "agent", "resources": {"limits": gpu(gpumem=512)}}
