@@ -110,6 +110,7 @@ class FakeKube:
         *,
         type: PatchType = "merge",
         subresource: str = "",
+        manager: str = "",
     ) -> Object:
         with self._called("patch", kind, name):
             assert type != "json", "the fake merges only"

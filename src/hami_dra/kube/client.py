@@ -34,6 +34,7 @@ PATCH_TYPES = {
 }
 PatchType = Literal["merge", "json", "apply"]
 
+MANAGER = "hami-dra"
 REQUEST_TIMEOUT_S = 10.0
 # A call without a patience of its own: both limits hold.
 ATTEMPTS = 6
@@ -84,8 +85,10 @@ class KubeClient(Protocol):
         *,
         type: PatchType = "merge",
         subresource: str = "",
+        manager: str = MANAGER,
     ) -> Object:
-        """Patch and return the stored object."""
+        """Patch and return the stored object. MANAGER: who applies; what that has applied before and does not
+        any more, goes."""
         ...
 
     def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> None:
@@ -185,10 +188,11 @@ class Client:
         *,
         type: PatchType = "merge",
         subresource: str = "",
+        manager: str = MANAGER,
     ) -> Object:
         """See KubeClient."""
         path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
-        query = {"fieldManager": "hami-dra", "force": "true"} if type == "apply" else {}
+        query = {"fieldManager": manager, "force": "true"} if type == "apply" else {}
         return self._call("PATCH", path, body=body, query=query, content_type=PATCH_TYPES[type])
 
     def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> None:

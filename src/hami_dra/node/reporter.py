@@ -108,6 +108,7 @@ class Reporter:
                 ref.namespace,
                 type="apply",
                 subresource="status",
+                manager=self._driver,  # another family has a part of the claim, and its own to say
             )
         except errors.Denied as problem:
             if problem.status != 403:  # of this claim alone: by now another one of that name, for example
