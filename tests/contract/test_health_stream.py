@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from hami_dra.devices.backend import Problem
-from hami_dra.node import health_stream
+from hami_dra.node import health_stream, inventory
 from hami_dra.node.plugin import Config, Plugin
 from tests.contract.conftest import Start
 from tests.support.cards import A10, NODE, SECOND, CardBackend
@@ -87,6 +87,31 @@ def test_an_api_server_that_answers_nothing_holds_up_no_word_to_kubelet(
         assert gate.reached.wait(60)
     stream.cancel()
     gate.opened.set()
+
+
+def test_a_driver_that_hangs_vouches_for_no_card_until_it_answers(
+    start: Start, backend: CardBackend, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "POLL_S", 0.02)
+    monkeypatch.setattr(inventory, "SILENT_S", 0.1)
+    answers = threading.Event()
+    answers.set()
+
+    def health(_devices: Any) -> list[Problem]:
+        answers.wait(60)
+        return []
+
+    monkeypatch.setattr(backend, "health", health)
+    plugin = start()
+    with grpc.insecure_channel(f"unix:{plugin.sockets.service}") as channel:
+        stream = watch(channel, messages)
+        answers.clear()
+        hanging = (messages.UNHEALTHY, "the driver has not answered for 0 s")
+        assert any(said(each) == {A10.name: hanging, SECOND.name: hanging} for each in stream)
+        answers.set()
+        well = (messages.HEALTHY, "")
+        assert any(said(each) == {A10.name: well, SECOND.name: well} for each in stream)
+        stream.cancel()
 
 
 def test_the_whole_list_is_sent_again_before_kubelet_forgets_it(

@@ -7,6 +7,7 @@ lands on it, until it is back (under the same name, be it with another uuid) or 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ from hami_dra.node import metrics
 log = structlog.get_logger(__name__)
 
 POLL_S = 2.0
+SILENT_S = 30.0
+"""As long as kubelet believes a word about a device. Calls of NVML take seconds while a card falls off."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,13 @@ class DeviceWatch:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._listeners: list[Callable[[Inventory], None]] = []
+        self._telling = threading.Lock()
+        self._looks_since: float | None = None
         devices = tuple(backend.discover())
         self.inventory = merged(Inventory(()), devices, backend.health(devices))
 
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        """Call LISTENER in the watch's thread whenever devices or problems differ."""
+        """Call LISTENER in a thread of the watch whenever devices or problems differ."""
         self._listeners.append(listener)
 
     def run(self, stop: threading.Event) -> None:
@@ -65,25 +70,42 @@ class DeviceWatch:
         while not stop.wait(POLL_S):
             self.poll()
 
+    def run_beside(self, stop: threading.Event) -> None:
+        """Tell until STOP is set when a look takes too long: a hanging driver would leave its last word."""
+        while not stop.wait(POLL_S):
+            began = self._looks_since
+            if began is not None and time.monotonic() - began > SILENT_S:
+                self._tell(_silent(self.inventory, f"the driver has not answered for {SILENT_S:.0f} s"))
+
     def poll(self) -> None:
         """Look once. A driver that does not answer makes every device sick: nobody can vouch for them."""
-        before = self.inventory
+        before, self._looks_since = self.inventory, time.monotonic()
         try:
             devices = self._backend.discover()
             now = merged(before, devices, self._backend.health(devices))
         except DriverError as problem:
-            silent = [Problem(device.name, "driver", str(problem)) for device in before.devices]
-            now = merged(before, before.devices, silent)
-        if now == before:
-            return
-        self.inventory = now
-        for name in now.problems.keys() | before.problems.keys():
-            if now.problems.get(name) != before.problems.get(name):
-                _report(name, now.problems.get(name, ()))
-        if now.devices != before.devices:
-            log.info("devices changed", devices={device.name: device.uuid for device in now.devices})
-        for listener in self._listeners:
-            listener(now)
+            now = _silent(before, str(problem))
+        finally:
+            self._looks_since = None
+        self._tell(now)
+
+    def _tell(self, now: Inventory) -> None:
+        with self._telling:
+            before, self.inventory = self.inventory, now
+            if now == before:
+                return
+            for name in now.problems.keys() | before.problems.keys():
+                if now.problems.get(name) != before.problems.get(name):
+                    _report(name, now.problems.get(name, ()))
+            if now.devices != before.devices:
+                log.info("devices changed", devices={device.name: device.uuid for device in now.devices})
+            for listener in self._listeners:
+                listener(now)
+
+
+def _silent(before: Inventory, why: str) -> Inventory:
+    silent = [Problem(device.name, "driver", why) for device in before.devices]
+    return merged(before, before.devices, silent)
 
 
 def _report(device: str, problems: Sequence[Problem]) -> None:

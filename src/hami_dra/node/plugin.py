@@ -134,6 +134,7 @@ class Plugin:
         self._background("publisher", lambda: self.publisher.run(self._ended))
         self._background("updates", lambda: self.publisher.run_updates(self._ended))
         self._background("devices", lambda: self.watch.run(self._ended))
+        self._background("silence", lambda: self.watch.run_beside(self._ended))
         self._background("reporter", lambda: self.reporter.run(self._ended))
         self._background("sweep", lambda: sweep.run(self.driver, self._kube, self._ended))
         if self._limited:
