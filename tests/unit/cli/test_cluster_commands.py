@@ -111,8 +111,34 @@ def test_status_of_a_cluster_without_us_says_what_to_do_next(hami, kube):
 
 
 def test_status_names_a_waiting_pod_and_the_command_that_explains_it(hami, kube):
-    kube.patch(kinds.PODS, "web", {"status": {"phase": "Pending"}}, "default")
-    assert "hami explain web -n default" in hami("status").output
+    waits = {"spec": {"nodeName": None}, "status": {"phase": "Pending"}}
+    kube.patch(kinds.PODS, "web", waits, "default")
+    shown = plain(hami("status").output)
+    assert "waiting for a share: default/web\n  hami explain web -n default" in shown
+    kube.patch(kinds.PODS, "train", waits, "default")
+    assert "waiting for a share: default/train and 1 more\n" in plain(hami("status").output)
+
+
+def test_a_pod_that_has_its_node_waits_for_no_share(hami, kube):
+    kube.patch(kinds.PODS, "web", {"spec": {"nodeName": "gpu-a"}, "status": {"phase": "Pending"}}, "default")
+    assert "waiting" not in hami("status").output
+
+
+def test_status_ends_with_1_when_a_node_serves_nobody(hami, kube):
+    assert hami("status").exit_code == 0
+    kube.delete(kinds.PODS, "driver-gpu-a", healthy.NAMESPACE)
+    assert hami("status").exit_code == 1
+
+
+def test_a_webhook_without_replicas_is_wrong(hami, kube):
+    name = "hami-hami-dra-webhook"
+    kube.patch(
+        kinds.DEPLOYMENTS, name, {"spec": {"replicas": 0}, "status": {"readyReplicas": 0}}, healthy.NAMESPACE
+    )
+    assert hami("status").exit_code == 1
+    found = {each["id"]: each for each in json.loads(hami("doctor", "-o", "json").output)}["webhook"]
+    assert (found["severity"], found["found"]) == ("error", "scaled to no replica")
+    assert found["remedy"] == f"kubectl -n {healthy.NAMESPACE} scale deployment {name} --replicas=1"
 
 
 def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):

@@ -69,6 +69,9 @@ def _deployment(facts: Facts, name: str) -> Verdict:
     if not ours:
         return fine("switched off in the chart's values")
     ready, wanted = ours[0].get("status", {}).get("readyReplicas", 0), ours[0]["spec"].get("replicas", 1)
+    if not wanted:
+        there = f"-n {ours[0]['metadata']['namespace']} scale deployment {ours[0]['metadata']['name']}"
+        return bad("scaled to no replica", f"kubectl {there} --replicas=1")
     if ready >= wanted:
         return fine(f"{ready} of {wanted} replicas ready")
     found = f"{ready} of {wanted} replicas ready{_because(facts, name)}"
