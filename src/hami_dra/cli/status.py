@@ -51,8 +51,8 @@ def status(kubeconfig: str | None, context: str | None, output: str) -> None:
 
 def is_well(seen: Overview) -> bool:
     """Is everything ready, and no card sick?"""
-    ready = all(each.is_well for each in (*seen.components, *seen.nodes))
-    return bool(seen.components) and ready and not any(card.taint for card in seen.cards)
+    serve = all(each.is_well for each in seen.components) and all(each.is_well for each in seen.nodes)
+    return bool(seen.components) and serve and not any(card.taint for card in seen.cards)
 
 
 def _page(seen: Overview) -> Sequence[RenderableType]:
