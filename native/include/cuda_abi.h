@@ -219,7 +219,7 @@ typedef enum {
     CU_MULTICAST_GRANULARITY_RECOMMENDED = 1
 } CUmulticastGranularity_flags;
 
-/* Managed memory: cuMemAdvise, in its form before CUDA 13 */
+/* Managed memory; a device in the forms of before CUDA 12.2, a location since */
 #define CU_DEVICE_CPU ((CUdevice) - 1)
 enum { CU_MEM_ADVISE_SET_PREFERRED_LOCATION = 3, CU_MEM_ADVISE_SET_ACCESSED_BY = 5 };
 

@@ -150,8 +150,8 @@ static uint64_t bytes_of_limits(const struct CUctx_st *c) {
     uint64_t threads = (uint64_t)cuda.device[c->device].gpu->multiprocessors * 1536, bytes = 0;
     for (int i = 0; i < 3; i++)
         if (c->limit[i] > usual_limit[i])
-            bytes += (c->limit[i] - usual_limit[i]) * (i == CU_LIMIT_STACK_SIZE ? threads : 1);
-    return cuda_rounded(bytes);
+            bytes += cuda_rounded((c->limit[i] - usual_limit[i]) * (i == CU_LIMIT_STACK_SIZE ? threads : 1));
+    return bytes;
 }
 
 CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {

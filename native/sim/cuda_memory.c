@@ -122,6 +122,22 @@ CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds) {
     return CUDA_SUCCESS;
 }
 
+bool cuda_memory_bring(CUdeviceptr address, bool to_card) {
+    pthread_mutex_lock(&mutex);
+    struct cuda_allocation *a = find(address);
+    bool managed = a && (a->kind == CUDA_MANAGED || a->kind == CUDA_ON_HOST),
+         on_card = managed && a->kind == CUDA_MANAGED;
+    uint64_t bytes = managed ? cuda_rounded(a->size) : 0;
+    if (managed && to_card && !on_card && cuda_take(a->context->device, bytes) == CUDA_SUCCESS)
+        a->kind = CUDA_MANAGED, a->charged = bytes;
+    if (managed && !to_card && on_card) {
+        cuda_give(a->context->device, bytes);
+        a->kind = CUDA_ON_HOST, a->charged = 0;
+    }
+    pthread_mutex_unlock(&mutex);
+    return managed;
+}
+
 static CUcontext doomed; /* for the visitor, which has no argument; guarded by mutex */
 static CUdeviceptr doomed_start;
 static void visit(const void *node, VISIT order, int level) {
@@ -163,13 +179,6 @@ CUDA_API CUresult cuMemAllocPitch_v2(CUdeviceptr *pointer, size_t *pitch, size_t
     CUresult result = allocate(pointer, bytes, CUDA_DEVICE);
     if (result == CUDA_SUCCESS) *pitch = row;
     return result;
-}
-
-CUDA_API CUresult cuMemAdvise(CUdeviceptr pointer, size_t size, int advice, CUdevice device) {
-    (void)size, (void)advice;
-    CUDA_ENTER(device == CU_DEVICE_CPU || cuda_device(device));
-    struct cuda_allocation a;
-    return cuda_memory_find(pointer, &a) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {

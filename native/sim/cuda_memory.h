@@ -4,7 +4,7 @@
 #include "cuda_core.h"
 
 /* IMPORTED by IPC, OF_POOL from another process's pool. MANAGED lies on the card; ON_HOST is managed memory
- * that begins on the host and is not simulated to move.
+ * that lies on the host. It moves by prefetches only, and that of a pool not at all.
  */
 enum cuda_kind {
     CUDA_DEVICE,
@@ -47,6 +47,9 @@ CUresult cuda_memory_share(CUdeviceptr address, struct cuda_allocation *out);
 /* Records memory of another process, of which this one has a hold; NULL: that one's pool has it alone. */
 CUresult cuda_memory_import(CUcontext context, const struct sim_piece *piece, uint64_t size,
                             CUdeviceptr *out);
+
+/* Managed memory goes to its card, where there is room, or to the host; whether it is managed. */
+bool cuda_memory_bring(CUdeviceptr address, bool to_card);
 
 /* Frees the allocation that begins at `start` and is of one of `kinds` (bits), else INVALID_VALUE. */
 CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds);

@@ -6,7 +6,6 @@
 /* Values of different kinds may be equal. */
 typedef enum {
     CHARGE_POINTER = 1,
-    CHARGE_HOST_SERVED, /* beyond the limit, in host memory (oversubscribe) */
     CHARGE_ARRAY,
     CHARGE_EXTERNAL,
     CHARGE_GRAPH,

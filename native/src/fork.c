@@ -5,6 +5,7 @@
 #include "code.h"
 #include "hook_context.h"
 #include "hook_graph.h"
+#include "hook_host.h"
 #include "hook_launch.h"
 #include "physical.h"
 #include "pools.h"
@@ -16,6 +17,7 @@ void after_fork(void) {
     physical_forked();
     code_forked();
     pools_forked();
+    host_forked();
     graphs_forked();
     launches_forked();
 }

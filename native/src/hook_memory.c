@@ -111,6 +111,7 @@ void owner_ended(uint64_t owner) {
     uint64_t key;
     charged what;
     while (charges_take_owned(owner, &key, &what)) budget_refund(what.card, &what.taken);
+    host_ended(owner);
     pools_settle();
 }
 

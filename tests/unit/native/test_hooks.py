@@ -28,6 +28,17 @@ ELSEWHERE = {
     "cuGLCtxCreate_v2",
     "cuVDPAUCtxCreate",
     "cuVDPAUCtxCreate_v2",
+    # test_oversubscription.py
+    "cuMemAdvise",
+    "cuMemAdvise_v2",
+    "cuMemPrefetchAsync",
+    "cuMemPrefetchAsync_ptsz",
+    "cuMemPrefetchAsync_v2",
+    "cuMemPrefetchAsync_v2_ptsz",
+    "cuMemPrefetchBatchAsync",
+    "cuMemPrefetchBatchAsync_ptsz",
+    "cuMemDiscardAndPrefetchBatchAsync",
+    "cuMemDiscardAndPrefetchBatchAsync_ptsz",
     # test_shared_memory.py, test_held_memory.py
     "cuMemExportToShareableHandle",
     "cuMemImportFromShareableHandle",
