@@ -10,7 +10,8 @@ enum { MOST_PROCESSES = 256 };
 
 static nvmlReturn_t (*by_uuid)(const char *, nvmlDevice_t *);
 static nvmlReturn_t (*memory_info)(nvmlDevice_t, nvmlMemory_t *);
-static nvmlReturn_t (*list)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v3_t *);
+typedef nvmlReturn_t (*lister)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v3_t *);
+static lister compute, clients_of_mps;
 static bool usable;
 
 /* Once and for good, as NVML takes long to begin; a program's own calls of it are counted by themselves. */
@@ -18,11 +19,13 @@ static void initialise(void) {
     nvmlReturn_t (*begin)(void) = driver_function("nvmlInit_v2");
     by_uuid = driver_function("nvmlDeviceGetHandleByUUID");
     memory_info = driver_function("nvmlDeviceGetMemoryInfo");
-    list = driver_function("nvmlDeviceGetComputeRunningProcesses_v3");
+    compute = driver_function("nvmlDeviceGetComputeRunningProcesses_v3");
+    clients_of_mps = driver_function("nvmlDeviceGetMPSComputeRunningProcesses_v3");
     usable = begin && by_uuid && memory_info && begin() == NVML_SUCCESS;
 }
 
-static uint64_t of_this_process(nvmlDevice_t device) {
+/* 0: it is not in the list. */
+static uint64_t of_this_process(lister list, nvmlDevice_t device) {
     unsigned int count = MOST_PROCESSES;
     nvmlProcessInfo_v3_t processes[MOST_PROCESSES];
     if (!list || list(device, &count, processes) != NVML_SUCCESS) return 0;
@@ -40,7 +43,8 @@ nvml_used nvml_used_bytes(const char *uuid) {
     nvmlMemory_t memory = {0};
     nvml_used used = {0};
     if (!usable || by_uuid(uuid, &device) != NVML_SUCCESS) return used;
-    used.process = of_this_process(device);
+    used.process = of_this_process(compute, device);
+    if (!used.process) used.process = of_this_process(clients_of_mps, device);
     /* Each question takes long on a real card. */
     if (!used.process && memory_info(device, &memory) == NVML_SUCCESS) used.card = memory.used;
     return used;
