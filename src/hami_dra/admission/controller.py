@@ -169,6 +169,12 @@ class ClaimController:
             if not found["metadata"].get("deletionTimestamp"):
                 self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
             raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
+        if objects.is_ours(found):
+            other = found["metadata"]["ownerReferences"][0]["name"]
+            raise errors.Denied(
+                f"the ResourceClaim {name} belongs to Pod {other}; rename this Pod or, if its manifest was "
+                f"copied from that of {other} as it is stored, write its limits as they were before admission"
+            )
         raise errors.Denied(
             f"a ResourceClaim {name} exists and is not this Pod's; delete it or rename the Pod"
         )

@@ -56,6 +56,17 @@ def test_somebody_elses_claim_of_that_name_is_never_touched(kube, controller, ad
     assert "ownerReferences" not in claim["metadata"]
 
 
+def test_a_pod_that_was_copied_from_a_living_one_is_told_whose_claim_it_names(kube, controller, admit):
+    controller.reconcile(admit())
+    copied = admit(name="ml-copy")
+    copied["spec"]["resourceClaims"][0]["resourceClaimName"] = "ml-train-cuda"
+    wanted = copied["metadata"]["annotations"][names.CLAIMS_ANNOTATION]
+    copied["metadata"]["annotations"][names.CLAIMS_ANNOTATION] = wanted.replace("ml-ml-copy", "ml-train")
+    with pytest.raises(errors.Denied, match=r"ml-train-cuda belongs to Pod train; rename this Pod or, if .*"):
+        controller.reconcile(copied)
+    assert len(claims(kube)) == 1
+
+
 def test_a_claim_that_a_person_made_of_what_convert_prints_is_the_pods_and_stays(kube, controller, admit):
     admitted = admit()
     ((name, spec),) = metadata.wanted(admitted["metadata"]["annotations"])["claims"].items()
