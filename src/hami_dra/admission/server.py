@@ -39,6 +39,8 @@ BODY_TIMEOUT_S = 10.0
 """The API server waits 5 s for an answer: who is slower with his request is not the API server."""
 
 REVIEWS = Counter("hami_dra_admission_reviews_total", "Admission reviews by outcome.", ["outcome"])
+for _outcome in ("converted", "restored", "valid", "ignored", "denied", "malformed"):
+    REVIEWS.labels(_outcome)  # from zero on: of a series that begins with 1, no rate sees the first
 DURATION = Histogram(
     "hami_dra_admission_duration_seconds",
     "Time to answer a review.",
