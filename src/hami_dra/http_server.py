@@ -22,11 +22,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from hami_dra.metrics_server import CONTENT_TYPE
+
 SHUTDOWN_GRACE_S = 10
 KEEP_ALIVE_S = 120
 """Longer than Go's clients keep an idle connection (90 s): the API server closes it, not we, so no request is
 sent into a connection that is being closed."""
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -17,7 +19,7 @@ from hami_dra.kube import DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.model.names import DRIVER
 from tests.contract.test_left_overs import free_port
 from tests.support.cards import NODE, claim, share
-from tests.support.fake_kube import FakeKube
+from tests.support.fake_kube import FakeKube, Gate
 from tests.support.kube_server import serving
 from tests.support.waiting import until
 
@@ -43,19 +45,9 @@ def waiting_pod() -> dict[str, Any]:
     }
 
 
-def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
-    folder: Path, kube: FakeKube
-) -> None:
-    published = yaml.safe_load((GUIDE / "resourceslice.expected.yaml").read_text())
-    for device in published["spec"]["devices"]:
-        device["allowMultipleAllocations"] = True  # the guide's print leaves it out
-    kube.create(RESOURCE_SLICES, published)
-    kube.create(DEVICE_CLASSES, {"metadata": {"name": DRIVER}})
-    kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
-    huge = claim("huge")
-    huge["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "500Gi"}}
-    kube.create(RESOURCE_CLAIMS, huge, "default")
-    kube.create(PODS, waiting_pod(), "default")
+@contextmanager
+def monitor(kube: FakeKube, folder: Path) -> Iterator[tuple[int, int]]:
+    """Runs until the block ends; yields its ports of metrics and of health."""
     metrics, health = free_port(), free_port()
     variables = os.environ | {
         "PYTHONPATH": str(SRC),
@@ -67,18 +59,57 @@ def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
     command = [sys.executable, "-m", "hami_dra.cli.main", "monitor"]
     with serving(kube, folder), subprocess.Popen(command, env=variables) as process:
         try:
-            until(lambda: get(health, "/readyz") == "ok")
-            assert f'hami_dra_gpu_memory_allocated_bytes{{node="{NODE}"' in get(metrics, "/metrics")
-            assert 'hami_dra_pods_waiting{reason="TooLarge"} 1' in get(metrics, "/metrics")
-            assert "GPUDeviceMemoryLimit" not in get(metrics, "/metrics")
-            assert "<h1>" in get(metrics, "/")
-            document = json.loads(get(metrics, "/api/cluster"))
-            assert [each["pod"] for each in document["waiting"]] == ["late"]
-            assert len(document["nodes"][0]["cards"][0]["shares"]) == 1
-            assert get(health, "/") == "", "the page is not on the port of the probes"
-
-            kube.delete(PODS, "late", "default")
-            until(lambda: "hami_dra_pods_waiting{" not in get(metrics, "/metrics"))
+            yield metrics, health
         finally:
             process.terminate()
             assert process.wait(timeout=20) == 0
+
+
+def publish(kube: FakeKube) -> None:
+    """The guide's cards, one of which is half given away."""
+    published = yaml.safe_load((GUIDE / "resourceslice.expected.yaml").read_text())
+    for device in published["spec"]["devices"]:
+        device["allowMultipleAllocations"] = True  # the guide's print leaves it out
+    kube.create(RESOURCE_SLICES, published)
+    kube.create(DEVICE_CLASSES, {"metadata": {"name": DRIVER}})
+    kube.create(RESOURCE_CLAIMS, claim("half", share()), "default")
+
+
+def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
+    folder: Path, kube: FakeKube
+) -> None:
+    publish(kube)
+    huge = claim("huge")
+    huge["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "500Gi"}}
+    kube.create(RESOURCE_CLAIMS, huge, "default")
+    kube.create(PODS, waiting_pod(), "default")
+    with monitor(kube, folder) as (metrics, health):
+        until(lambda: get(health, "/readyz") == "ok")
+        assert f'hami_dra_gpu_memory_allocated_bytes{{node="{NODE}"' in get(metrics, "/metrics")
+        assert 'hami_dra_pods_waiting{reason="TooLarge"} 1' in get(metrics, "/metrics")
+        assert "GPUDeviceMemoryLimit" not in get(metrics, "/metrics")
+        assert "<h1>" in get(metrics, "/")
+        document = json.loads(get(metrics, "/api/cluster"))
+        assert [each["pod"] for each in document["waiting"]] == ["late"]
+        assert len(document["nodes"][0]["cards"][0]["shares"]) == 1
+        assert get(health, "/") == "", "the page is not on the port of the probes"
+
+        kube.delete(PODS, "late", "default")
+        until(lambda: "hami_dra_pods_waiting{" not in get(metrics, "/metrics"))
+
+
+def test_before_it_has_read_everything_it_tells_nothing(folder: Path, kube: FakeKube) -> None:
+    """Without the claims, every card would look free for a moment whenever it starts."""
+    publish(kube)
+    kube.gate = Gate("list", RESOURCE_CLAIMS.plural, "")
+    with monitor(kube, folder) as (metrics, health):
+        until(lambda: get(health, "/healthz") == "ok")
+        assert kube.gate.reached.wait(60)
+        assert get(health, "/readyz") == ""
+        assert "process_resident_memory_bytes" in get(metrics, "/metrics")
+        assert "hami_dra_gpu_memory_allocated_bytes" not in get(metrics, "/metrics")
+        assert get(metrics, "/api/cluster") == ""
+        kube.gate.opened.set()
+        until(lambda: get(health, "/readyz") == "ok")
+        assert f'hami_dra_gpu_memory_allocated_bytes{{node="{NODE}"' in get(metrics, "/metrics")
+        until(lambda: get(metrics, "/api/cluster") != "")

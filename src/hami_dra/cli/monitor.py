@@ -60,12 +60,16 @@ def monitor(
     def ready() -> bool:
         return all(cache.synced.is_set() for cache in caches.values())
 
-    def cluster() -> Cluster:
+    def cluster() -> Cluster | None:
+        """None until all is read: with the cards, and the claims not yet, every card would look free."""
+        if not ready():
+            return None
         held = {name: cache.all() for name, cache in caches.items()}
         return describe(Objects(**held, resources=converted))
 
     def metrics() -> str:
-        return "".join(allocation_metrics.text(cluster(), legacy=legacy_metrics))
+        now = cluster()
+        return "".join(allocation_metrics.text(now, legacy=legacy_metrics)) if now else ""
 
     page = http_server.observability(ready, more_metrics=metrics, routes=web.routes(cluster))
     health = http_server.observability(ready, more_metrics=metrics)

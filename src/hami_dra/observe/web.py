@@ -39,8 +39,8 @@ HEADERS = {
 }
 
 
-def routes(cluster: Callable[[], Cluster]) -> list[BaseRoute]:
-    """The page, its files and its data. CLUSTER returns the present moment."""
+def routes(cluster: Callable[[], Cluster | None]) -> list[BaseRoute]:
+    """The page, its files and its data. CLUSTER returns the present moment; None: it is not known yet."""
     return [*map(_static, FILES), Route("/api/cluster", _Data(cluster).answer)]
 
 
@@ -86,7 +86,7 @@ def _card(use: CardUse) -> dict[str, Any]:
 class _Data:
     """`/api/cluster`, with an ETag, so that a page that has it already is told so."""
 
-    def __init__(self, cluster: Callable[[], Cluster]) -> None:
+    def __init__(self, cluster: Callable[[], Cluster | None]) -> None:
         self._cluster = cluster
         self._lock = threading.Lock()
         self._until = 0.0
@@ -96,7 +96,10 @@ class _Data:
         """Answer one request, in a thread of starlette's."""
         with self._lock:
             if time.monotonic() >= self._until:
-                self._body = msgspec.json.encode(document(self._cluster()))
+                now = self._cluster()
+                if now is None:
+                    return Response("not ready", status_code=503, headers=HEADERS)
+                self._body = msgspec.json.encode(document(now))
                 self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
                 self._until = time.monotonic() + FRESH_S
             body, tag = self._body, self._tag
