@@ -49,6 +49,11 @@ bool cards_are_limited(void) {
     return state == SHARES_USABLE;
 }
 
+bool cards_are_free(void) {
+    pthread_once(&loaded, load);
+    return state == SHARES_NONE;
+}
+
 card_state card_of_uuid(const char *uuid, budget **card) {
     pthread_once(&loaded, load);
     if (state == SHARES_NONE) return CARD_FREE;

@@ -10,8 +10,9 @@ typedef enum {
     CARD_REFUSED, /* shares are broken, or this card has none: fail closed */
 } card_state;
 
-/* Whether this container has shares that can be used. */
+/* Whether this container has shares that can be used, or none at all, so that everything is CARD_FREE. */
 bool cards_are_limited(void);
+bool cards_are_free(void);
 
 card_state card_of_device(CUdevice device, budget **card);
 card_state card_of_context(budget **card); /* the current context's device */

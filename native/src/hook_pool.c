@@ -2,6 +2,8 @@
  * Stream-ordered memory. Before an allocation all that it could add to its pool is reserved in the share;
  * afterwards the rest goes back (pools.c).
  */
+#include <pthread.h>
+
 #include "hook_host.h"
 #include "pools.h"
 
@@ -52,11 +54,43 @@ static CUresult allocate_locked(pool_account *self, const asking *what) {
     return result == CUDA_SUCCESS && !fits ? undo(what) : result;
 }
 
+/* What is asked at every allocation is looked up once. */
+static struct {
+    CUresult (*device_of_context)(CUdevice *);
+    CUresult (*device_of_stream)(CUstream, CUdevice *); /* CUDA 12.8 */
+    CUresult (*context_of_stream)(CUstream, CUcontext *);
+    CUresult (*current)(CUcontext *);
+    CUresult (*push)(CUcontext);
+    CUresult (*pop)(CUcontext *);
+    CUresult (*pool_of_device)(CUmemoryPool *, CUdevice);
+} driver;
+
+static void look_up(void) {
+    driver.device_of_context = driver_function("cuCtxGetDevice");
+    driver.device_of_stream = driver_function("cuStreamGetDevice");
+    driver.context_of_stream = driver_function("cuStreamGetCtx");
+    driver.current = driver_function("cuCtxGetCurrent");
+    driver.push = driver_function("cuCtxPushCurrent_v2");
+    driver.pop = driver_function("cuCtxPopCurrent_v2");
+    driver.pool_of_device = driver_function("cuDeviceGetMemPool");
+}
+
+/* A stream has its card by its context, which need not be the current one, nor need there be one. Only
+ * default streams, which are constants, are the current context's. */
 static bool device_of_stream(CUstream stream, CUdevice *device) {
-    CUresult (*of_stream)(CUstream, CUdevice *) = driver_function("cuStreamGetDevice"); /* CUDA 12.8 */
-    CUresult (*of_context)(CUdevice *) = driver_function("cuCtxGetDevice");
-    if (of_stream && stream && of_stream(stream, device) == CUDA_SUCCESS) return true;
-    return of_context && of_context(device) == CUDA_SUCCESS;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, look_up);
+    bool by_current = (uintptr_t)stream <= (uintptr_t)CU_STREAM_PER_THREAD;
+    if (!by_current && driver.device_of_stream && driver.device_of_stream(stream, device) == CUDA_SUCCESS)
+        return true;
+    CUcontext own, current;
+    bool elsewhere = !by_current && driver.context_of_stream && driver.current && driver.push && driver.pop &&
+                     driver.context_of_stream(stream, &own) == CUDA_SUCCESS &&
+                     driver.current(&current) == CUDA_SUCCESS && own != current &&
+                     driver.push(own) == CUDA_SUCCESS;
+    bool found = driver.device_of_context && driver.device_of_context(device) == CUDA_SUCCESS;
+    if (elsewhere) driver.pop(&own);
+    return found;
 }
 
 static CUresult allocate(const asking *what) {
@@ -81,17 +115,16 @@ static CUresult allocate(const asking *what) {
 
 /* The current pool of the stream's card; NULL where the driver must say what is wrong. */
 static CUmemoryPool current_pool(CUstream stream) {
-    CUresult (*get)(CUmemoryPool *, CUdevice) = driver_function("cuDeviceGetMemPool");
     CUdevice device;
     CUmemoryPool pool = NULL;
-    bool known = get && device_of_stream(stream, &device) && get(&pool, device) == CUDA_SUCCESS;
+    bool known = device_of_stream(stream, &device) && driver.pool_of_device &&
+                 driver.pool_of_device(&pool, device) == CUDA_SUCCESS;
     return known ? pool : NULL;
 }
 
 static CUresult allocate_from_current(int hook, CUdeviceptr *pointer, size_t size, CUstream stream) {
     asking what = {hook, pointer, size, NULL, stream};
-    budget *card;
-    if (card_of_context(&card) == CARD_FREE) return call(&what);
+    if (cards_are_free()) return call(&what);
     what.pool = current_pool(stream);
     return what.pool ? allocate(&what) : call(&what);
 }

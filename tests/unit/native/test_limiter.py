@@ -302,6 +302,25 @@ def test_processes_that_draw_and_clients_of_mps_are_listed_with_what_they_hold_o
     assert everything[list_of] == everything[str(mode)]
 
 
+ALLOCATES_WITHOUT_A_CONTEXT = """
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card
+card = Card()
+before, stream, at = card.free_and_total()[0], card.stream(), c_uint64()
+card.call("cuCtxSetCurrent", None)
+taken = 0
+while card.library.cuMemAllocAsync(byref(at), c_size_t(1 << 30), stream) == 0:
+    taken += 1 << 30
+print(taken >> 30, before - taken < 1 << 30)
+"""
+
+
+def test_memory_that_a_stream_takes_without_a_current_context_is_charged(share, limited):
+    """A stream knows its card; only the default ones need a context that is current."""
+    program = limited(share, sys.executable, "-c", ALLOCATES_WITHOUT_A_CONTEXT, PYTHONPATH=".")
+    assert ends(program) == (0, "9 True\n", "")
+
+
 def test_an_oversubscribed_share_serves_from_host_memory_what_does_not_fit(tmp_path, limited):
     shares = add_share(tmp_path / "shares", "one", 2 * GIB, more="oversubscribe=1\n")
     code, out, _ = ends(limited(shares, "hami-fill", "--total", "5Gi"))
