@@ -86,8 +86,15 @@ class NvidiaBackend:
         """See Backend. Of a card in MIG mode its instances: never both, for they have its memory."""
         self._common = None
         with nvml.started(self._root):
-            found = [device for handle in _handles() for device in self._devices(handle)]
+            found = [device for handle in _handles() for device in self._reached(handle)]
         return sorted(found, key=_order)
+
+    def _reached(self, handle: Any) -> list[Device]:
+        """What a card is to claims; nothing while it is lost, which must not hide the others."""
+        try:
+            return list(self._devices(handle))
+        except nvml.GONE:
+            return []
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """See Backend: by reference to the toolkit's specification, else our own."""
@@ -220,7 +227,7 @@ def _handles() -> Iterator[Any]:
     for index in range(pynvml.nvmlDeviceGetCount()):
         try:
             yield pynvml.nvmlDeviceGetHandleByIndex(index)
-        except pynvml.NVMLError_GpuIsLost:
+        except nvml.GONE:
             continue
 
 

@@ -87,10 +87,10 @@ class NvidiaHealth:
         try:
             handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
             pynvml.nvmlDeviceGetMemoryInfo(handle)
+            card = _card(handle)
+            uuid = nvml.text(pynvml.nvmlDeviceGetUUID(card))
         except pynvml.NVMLError as problem:
             return [Problem(device.name, LOST, f"NVML: {problem}")]
-        card = _card(handle)
-        uuid = nvml.text(pynvml.nvmlDeviceGetUUID(card))
         self._reached.add(uuid)
         action = _recovery_action(card)
         event = self._events.get(uuid)

@@ -11,6 +11,9 @@ import pynvml
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.model.errors import DriverError
 
+GONE = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_Unknown, pynvml.NVMLError_ResetRequired)
+"""What calls for a card fail with that fell off the bus or waits for a reset."""
+
 
 @contextmanager
 def started(root: DriverRoot) -> Iterator[None]:

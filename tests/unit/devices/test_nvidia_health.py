@@ -115,6 +115,25 @@ def test_a_lost_card_is_lost_and_when_it_is_back_its_old_xid_is_forgotten(tmp_pa
     assert told(tmp_path, script) == ["[]", "[('xid', '79')]", "[]", "[]"]
 
 
+@pytest.mark.parametrize("error", ["GPU_IS_LOST", "UNKNOWN", "RESET_REQUIRED"])
+def test_a_card_that_is_gone_in_the_middle_of_a_look_is_lost_and_no_other_is_with_it(
+    tmp_path: Path, error: str
+) -> None:
+    """Its handle is there, and a later call fails. An error of the look as a whole makes all cards sick."""
+    script = f"""
+        import pynvml
+        def gone(handle):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_{error})
+        asked, pynvml.nvmlDeviceGetName = pynvml.nvmlDeviceGetName, gone
+        assert backend.discover() == []
+        pynvml.nvmlDeviceGetName = asked
+        assert backend.discover() == first
+        pynvml.nvmlDeviceIsMigDeviceHandle = gone
+        print([(each.key, each.value) for each in backend.health(first)])
+    """
+    assert told(tmp_path, script) == ["[('lost', '')]"]
+
+
 def test_events_are_heard_over_the_renewal_of_the_session(tmp_path: Path) -> None:
     script = """
         poll()
