@@ -3,7 +3,7 @@
 TEST_OUT    := $(OUT)/tests
 POLICY      := src/ledger.c src/ledger_guard.c src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 COMPUTING   := src/throttle.c src/costs.c src/meter.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks unchanged oracle)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
@@ -23,7 +23,7 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c src/ledger_guard.c $(TEST_DE
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 
-$(addprefix $(TEST_OUT)/,storm lookup arguments unchanged): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
+$(addprefix $(TEST_OUT)/,storm lookup arguments forks unchanged): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) src/hooks.def $(TEST_DEPS)

@@ -33,6 +33,17 @@ static void long_kernels_get_their_cores(void) { gets_its_cores(&lengthy, 1); }
 
 static void work_that_is_waited_for_each_time_gets_its_cores(void) { gets_its_cores(&brief, 1); }
 
+/* Each pays when it is the one that may compute soonest, so that they add up. */
+static void two_shares_of_a_card_get_the_cores_of_both(void) {
+    static ledger_file another;
+    static share second = {.limit.cores = 40, .book = {.file = &another}};
+    int count;
+    budget *card = budget_all(&count);
+    card->shares[card->count++] = &second;
+    uint64_t got = part_of_card(&medium, 3);
+    CHECK(got >= 690 && got <= 710);
+}
+
 static void hinted(uint32_t rate, uint32_t part) {
     atomic_store(&account.hint.rate, rate), atomic_store(&account.hint.part, part);
     atomic_store(&account.hint.at, gpu.now);
@@ -178,6 +189,7 @@ void test_launches(void) {
         with_cores(cores[i], long_kernels_get_their_cores);
         if (cores[i] < 90) with_cores(cores[i], work_that_is_waited_for_each_time_gets_its_cores);
     }
+    with_cores(30, two_shares_of_a_card_get_the_cores_of_both);
     with_cores(0, who_reserves_nothing_computes_until_the_agent_says_otherwise);
     with_cores(0, a_container_without_shares_is_not_held_back);
     with_cores(100, who_has_the_whole_card_may_queue_as_far_ahead_as_ever);

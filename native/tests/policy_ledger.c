@@ -12,13 +12,15 @@ static void a_ledger_that_is_none_is_refused(void) {
     memset(foreign, 0xff, sizeof foreign);
     write_file(in_folder("newer"), (const char *)&newer, sizeof newer);
     write_file(in_folder("short"), "short", 5);
+    new_ledger(in_folder("long"));
+    CHECK(truncate(in_folder("long"), LEDGER_SIZE + 1) == 0);
     write_file(in_folder("foreign"), foreign, sizeof foreign);
     mkdir(in_folder("directory"), 0777);
     symlink("/dev/zero", in_folder("device"));
     static const struct {
         const char *name;
         int problem;
-    } bad[] = {{"missing", -ENOENT}, {"short", -EPROTO},     {"foreign", -EPROTO},
+    } bad[] = {{"missing", -ENOENT}, {"short", -EPROTO},     {"long", -EPROTO},  {"foreign", -EPROTO},
                {"newer", -EPROTO},   {"directory", -EISDIR}, {"device", -EPROTO}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ledger book;

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from hami_dra import native_files
 from hami_dra.model import ledger
+from tests.unit.native.in_share import UUID
 from tests.unit.native.simulated import A10, ROOT
 
-UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
 FOREVER = 600.0
 
 

@@ -25,6 +25,13 @@ def test_calls_that_are_wrong_empty_or_too_large_end_as_the_driver_ends_them(sha
     assert (code, out) == (0, "as the driver\n"), err
 
 
+def test_calls_in_the_child_of_a_fork_end_as_the_driver_ends_them_whatever_its_parent_was_doing(
+    share, limited, programs
+):
+    code, out, err = ends(limited(share, str(programs / "forks")))
+    assert (code, out) == (0, f"{CONTEXT_MIB} MiB are used\n"), err
+
+
 def test_the_guides_lines_are_said_only_where_somebody_reads_them(share, limited):
     _, _, quiet = ends(limited(share, "nvidia-smi"))
     _, _, loud = ends(limited(share, "nvidia-smi", LIBCUDA_LOG_LEVEL="2"))

@@ -19,7 +19,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model import ledger
 from hami_dra.observe import ledgers
-from tests.unit.native.in_share import ends
+from tests.unit.native.in_share import UUID, ends
 from tests.unit.native.simulated import A10, BUILD, attempts
 
 pytestmark = pytest.mark.native
@@ -75,9 +75,7 @@ def storm(programs: Path, tmp_path: Path):
         folder = tmp_path / str(next(runs))
         share = folder / "shares" / "one"
         share.mkdir(parents=True)
-        (share / "limits").write_text(
-            f"version=1\nshare=one\ndevice=GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf\nmemory={limit}\n"
-        )
+        (share / "limits").write_text(f"version=1\nshare=one\ndevice={UUID}\nmemory={limit}\n")
         (share / "ledger").write_bytes(bytes(ledger.SIZE))
         card = folder / "gpus.yaml"  # one that can multicast
         card.write_text(A10.read_text().replace(*TO_HOPPER))
@@ -199,6 +197,26 @@ def test_a_limiter_that_gives_back_twice_is_caught_by_its_count(storm, programs)
     """It passes the share until a count falls below nothing, and from then on grants nothing."""
     outcome = storm(limiter=programs / "REFUND_TWICE" / "libvgpu.so")
     assert outcome.counted != outcome.held
+
+
+KEEPS_IN_A_POOL = """
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card
+card, pool, at = Card(), c_void_p(), c_uint64()
+card.call("cuDeviceGetDefaultMemPool", byref(pool), 0)
+card.call("cuMemPoolSetAttribute", pool, 4, byref(c_uint64(2**64 - 1)))  # release nothing by itself
+card.call("cuMemAllocAsync", byref(at), c_size_t(6 << 30), None)
+card.call("cuMemFreeAsync", at, None)
+card.synchronize()
+print(card.free_and_total()[0] >> 30)
+card.allocate(8 << 30)
+print(card.free_and_total()[0] >> 30)
+"""
+
+
+def test_what_a_pool_keeps_without_using_it_makes_room_before_anything_is_refused(share, limited) -> None:
+    code, out, err = ends(limited(share, sys.executable, "-c", KEEPS_IN_A_POOL, PYTHONPATH="."))
+    assert (code, out) == (0, "3\n1\n"), err
 
 
 LOADS_UNSEEN_AND_FILLS = """
