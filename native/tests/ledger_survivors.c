@@ -20,7 +20,7 @@ static int waited;
 
 void failpoint(const char *place);
 
-enum deed { NOTHING, DIE, STOP, FORK };
+enum deed { NOTHING, DIE, STOP, FORK, CUT };
 static enum deed deed;
 static int hits_to_go;     /* failpoints to pass before the deed */
 static char *where_it_was; /* shared: where the deed was done */
@@ -45,7 +45,8 @@ void failpoint(const char *place) {
     enum deed now = deed;
     deed = NOTHING;
     if (now == FORK) forks_here();
-    if (now != FORK) raise(now == DIE ? SIGKILL : SIGSTOP);
+    if (now == CUT) CHECK(truncate(book.path, 0) == 0);
+    if (now == DIE || now == STOP) raise(now == DIE ? SIGKILL : SIGSTOP);
 }
 
 static void victim(enum deed what, int after, const char *path) {
@@ -112,6 +113,29 @@ static void at_every_failpoint(const char *path) {
         CHECK(places >= 6);
         printf("%s at %d places\n", said[what], places);
     }
+}
+
+/* What was counted in a ledger that is cut short meanwhile grants nothing. */
+static void cut_short_while_asking(const char *path) {
+    char own[512];
+    snprintf(own, sizeof own, "%s.cut", path);
+    for (int after = 0;; after++) {
+        strcpy(where_it_was, "");
+        new_ledger(own);
+        pid_t child = fork();
+        if (child == 0) {
+            ledger_init(&book, own);
+            deed = CUT;
+            hits_to_go = after;
+            _exit(ledger_reserve(&book, VICTIM, LIMIT) == -ESTALE ? 0 : 1);
+        }
+        int status;
+        CHECK(waitpid(child, &status, 0) == child);
+        if (!*where_it_was) break;
+        if (status) fprintf(stderr, "cut short at %s\n", where_it_was);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    unlink(own);
 }
 
 /* A process that was stopped while it asked, and overruled since, must not believe that it was granted. */
@@ -232,6 +256,7 @@ int main(int argc, char **argv) {
     new_ledger(argv[2]);
     where_it_was = shared_memory(64);
     at_every_failpoint(argv[2]);
+    cut_short_while_asking(argv[2]);
     overruled_while_stopped(argv[2]);
     a_number_that_is_used_again_keeps_nothing(argv[2]);
     at_any_instruction(argv[2], kills);
