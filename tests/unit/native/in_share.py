@@ -1,6 +1,7 @@
 """A share for programs of the simulated driver, and how they end."""
 
 from hami_dra.model import ledger
+from tests.unit.native.simulated import A10
 
 UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
 GIB = 1024**3
@@ -13,6 +14,18 @@ def add_share(folder, name, memory, uuid=UUID, more=""):
     (own / "limits").write_text(f"version=1\nshare={name}\ndevice={uuid}\nmemory={memory}\ncores=50\n{more}")
     (own / "ledger").write_bytes(bytes(ledger.SIZE))
     return folder
+
+
+def two_cards(folder):
+    """The file of a simulated node with the guide's card and another; the other's UUID."""
+    other = UUID[:-1] + "0"
+    head, card = A10.read_text().split("gpus:\n")
+    another = (
+        card.replace(UUID, other).replace("0000:65:01.0", "0000:66:01.0").replace("minor: 0", "minor: 1")
+    )
+    cards = folder / "gpus.yaml"
+    cards.write_text(f"{head}gpus:\n{card}{another}")
+    return cards, other
 
 
 def ends(process):

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from tests.unit.native.in_share import CONTEXT_MIB, GIB, UUID, add_share, ends
-from tests.unit.native.simulated import A10
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, ends, two_cards
 
 pytestmark = pytest.mark.native
 
@@ -127,13 +126,7 @@ print(taken(before, card.free_and_total()))
 
 
 def test_managed_memory_without_a_place_is_charged_to_the_card_that_first_asks_for_it(tmp_path, says):
-    other = UUID[:-1] + "0"
-    head, card = A10.read_text().split("gpus:\n")
-    another = (
-        card.replace(UUID, other).replace("0000:65:01.0", "0000:66:01.0").replace("minor: 0", "minor: 1")
-    )
-    cards = tmp_path / "gpus.yaml"
-    cards.write_text(f"{head}gpus:\n{card}{another}")
+    cards, other = two_cards(tmp_path)
     shares = add_share(tmp_path / "shares", "one", 10 * GIB)
     add_share(shares, "two", 2 * GIB, uuid=other)
     assert says(shares, ON_THE_OTHER_CARD, HAMI_SIM_FILE=str(cards)) == ["1024", "0"]

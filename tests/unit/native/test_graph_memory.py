@@ -1,0 +1,47 @@
+"""Memory of graphs whose nodes allocate on several cards."""
+
+import sys
+
+import pytest
+
+from tests.unit.native.in_share import GIB, add_share, ends, two_cards
+
+pytestmark = pytest.mark.native
+
+PROGRAM = """
+import ctypes
+from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card, CudaError
+
+class Allocation(ctypes.Structure):
+    _fields_ = [("type", c_int), ("handles", c_int), ("place", c_int), ("card", c_int)]
+    _fields_ += [("rest", ctypes.c_ubyte * 72), ("access", c_void_p), ("count", c_size_t)]
+    _fields_ += [("size", c_size_t), ("at", c_uint64)]
+
+def left():
+    return [each.free_and_total()[0] >> 30 for each in map(Card, range(2))]
+
+def instantiate(*sizes):
+    graph, node, executable = c_void_p(), c_void_p(), c_void_p()
+    cards[0].call("cuGraphCreate", byref(graph), 0)
+    for card, size in enumerate(sizes):
+        wanted = Allocation(type=1, place=1, card=card, size=size << 30)
+        cards[0].call("cuGraphAddMemAllocNode", byref(node), graph, None, c_size_t(0), byref(wanted))
+    cards[0].call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+
+cards = [Card(0), Card(1)]
+try:
+    instantiate(3, 3)
+except CudaError as refused:
+    print(refused.code, *left())
+instantiate(5, 1)
+print(*left())
+"""
+
+
+def test_a_graph_that_one_of_its_cards_refuses_takes_nothing_of_the_others(tmp_path, limited):
+    cards, other = two_cards(tmp_path)
+    shares = add_share(tmp_path / "shares", "one", 10 * GIB)
+    add_share(shares, "two", 3 * GIB, uuid=other)
+    program = limited(shares, sys.executable, "-c", PROGRAM, HAMI_SIM_FILE=str(cards), PYTHONPATH=".")
+    assert ends(program) == (0, "2 9 2\n4 1\n", "")
