@@ -77,19 +77,21 @@ def test_a_node_that_cannot_be_reached_is_named_with_the_remedy(run):
     assert "correct ansible_host and ansible_user in the inventory, or take the host out" in output
 
 
-@pytest.mark.parametrize(
-    ("told", "environment", "used"),
-    [("/one/config", "/two/config", "/one/config"), (None, "/two/config", "/two/config")],
-)
+GROUPS = "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: }}\n"
+
+
+@pytest.mark.parametrize("told", ["one", None])
 def test_an_api_server_that_does_not_answer_is_told_with_the_kubeconfig_that_counts(
-    tmp_path, monkeypatch, told, environment, used
+    tmp_path, monkeypatch, told
 ):
-    monkeypatch.setenv("KUBECONFIG", environment)
+    for name in ("one", "two"):
+        (tmp_path / name).touch()
+    used = tmp_path / (told or "two")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "two"))
     machine = Machine(tmp_path)
     machine.program("helm", "true")
     machine.program("kubectl", 'echo "no route, asked with $KUBECONFIG" >&2; exit 1')
-    inventory = f"all: {{vars: {{hami_kubeconfig: {told}}}}}\n" if told else ""
-    inventory += "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: }}\n"
+    inventory = (f"all: {{vars: {{hami_kubeconfig: {used}}}}}\n" if told else "") + GROUPS
     output = machine.play(ROOT / "playbooks/preflight.yml", inventory=inventory, fails=True)
     assert (
         f"does not answer with the kubeconfig {used}: no route, asked with {used}; set hami_kubeconfig"
@@ -105,6 +107,15 @@ def test_a_node_where_nobody_becomes_root_is_told_apart_from_one_that_cannot_be_
     output = run(f"all: {{hosts: {{gpu-1: {{{LOCAL}, {become}}}}}}}\n", "reach")
     assert "gpu-1: nothing can be run there as root (" in output
     assert "sudo: a password is required); let ansible_user become root without a password, or" in output
+
+
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path):
+    machine = Machine(tmp_path)
+    machine.program("helm", "true")
+    machine.program("kubectl", "echo 'connection to localhost:8080 refused' >&2; exit 1")
+    inventory = "all: {vars: {hami_kubeconfig: /nowhere/config}}\n" + GROUPS
+    output = machine.play(ROOT / "playbooks/preflight.yml", inventory=inventory, fails=True)
+    assert "cluster: the kubeconfig /nowhere/config does not exist; set hami_kubeconfig to one that" in output
 
 
 @pytest.mark.parametrize(
