@@ -134,3 +134,9 @@ def test_replicas_of_the_webhook_are_spread_as_the_values_say_else_over_nodes(re
     zone = '[{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]'
     assert keys() == ["kubernetes.io/hostname"]
     assert keys("--set-json", f"hami-dra.webhook.topologySpreadConstraints={zone}") == ["zone"]
+
+
+def test_helm_prints_why_an_uninstall_was_refused_or_a_test_failed(objects: Objects) -> None:
+    for kind, name in (("Job", "hami-hami-dra-uninstall"), ("Pod", "hami-hami-dra-test")):
+        annotations = objects.one(kind, name)["metadata"]["annotations"]
+        assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed", name
