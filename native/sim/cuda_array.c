@@ -2,10 +2,11 @@
 #include <stdlib.h>
 
 #include "cuda_memory.h"
+#include "cuda_sparse.h"
 
 struct CUarray_st {
     CUDA_ARRAY3D_DESCRIPTOR shape;
-    CUdeviceptr memory; /* 0 for a level of a mipmapped array */
+    CUdeviceptr memory; /* 0 for a level of a mipmapped array, and for a sparse one */
 };
 struct CUmipmappedArray_st {
     CUdeviceptr memory;
@@ -37,12 +38,18 @@ static uint64_t bytes_of(const CUDA_ARRAY3D_DESCRIPTOR *s) {
            element_bytes(s->Format);
 }
 
+/* It has no memory but what is mapped into it. */
+static bool is_sparse(const CUDA_ARRAY3D_DESCRIPTOR *s) {
+    return s->Flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING);
+}
+
 CUDA_API CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
     CUDA_ENTER_CONTEXT(context, array && shape && shape->Width && bytes_of(shape));
     CUarray a = calloc(1, sizeof *a);
     if (!a) return CUDA_ERROR_OUT_OF_MEMORY;
     a->shape = *shape;
-    CUresult result = cuda_memory_new(context, bytes_of(shape), CUDA_DEVICE, NULL, &a->memory);
+    CUresult result = CUDA_SUCCESS;
+    if (!is_sparse(shape)) result = cuda_memory_new(context, bytes_of(shape), CUDA_DEVICE, NULL, &a->memory);
     if (result == CUDA_SUCCESS)
         *array = a;
     else
@@ -56,8 +63,12 @@ CUDA_API CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *
     return cuArray3DCreate_v2(array, &shape);
 }
 CUDA_API CUresult cuArrayDestroy(CUarray array) {
-    CUDA_ENTER(array && array->memory);
-    CUresult result = cuda_memory_free(array->memory, 1u << CUDA_DEVICE);
+    CUDA_ENTER(array && (array->memory || is_sparse(&array->shape)));
+    CUresult result = CUDA_SUCCESS;
+    if (array->memory)
+        result = cuda_memory_free(array->memory, 1u << CUDA_DEVICE);
+    else
+        cuda_sparse_end(array);
     free(array);
     return result;
 }
@@ -85,7 +96,8 @@ CUDA_API CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARR
         bytes += bytes_of(&level);
         level.Width = at_least_one(level.Width / 2), level.Height /= 2, level.Depth /= 2;
     }
-    CUresult result = cuda_memory_new(context, bytes, CUDA_DEVICE, NULL, &m->memory);
+    CUresult result = CUDA_SUCCESS;
+    if (!is_sparse(shape)) result = cuda_memory_new(context, bytes, CUDA_DEVICE, NULL, &m->memory);
     if (result == CUDA_SUCCESS)
         *array = m;
     else
@@ -99,7 +111,11 @@ CUDA_API CUresult cuMipmappedArrayGetLevel(CUarray *array, CUmipmappedArray mipm
 }
 CUDA_API CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
     CUDA_ENTER(array);
-    CUresult result = cuda_memory_free(array->memory, 1u << CUDA_DEVICE);
+    CUresult result = CUDA_SUCCESS;
+    if (array->memory)
+        result = cuda_memory_free(array->memory, 1u << CUDA_DEVICE);
+    else
+        cuda_sparse_end(array);
     free(array);
     return result;
 }

@@ -22,7 +22,7 @@ static void end(const struct cuda_physical *p) {
         cuda_give(p->prop.location.id, p->size);
 }
 
-static void drop(struct cuda_physical *p) {
+void cuda_physical_drop(struct cuda_physical *p) {
     if (--p->references > 0) return;
     end(p);
     free(p);
@@ -79,7 +79,7 @@ CUDA_API CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size,
 CUDA_API CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
     CUDA_ENTER(handle);
     pthread_mutex_lock(&cuda_vmm_mutex);
-    drop(cuda_physical_of(handle));
+    cuda_physical_drop(cuda_physical_of(handle));
     pthread_mutex_unlock(&cuda_vmm_mutex);
     return CUDA_SUCCESS;
 }
@@ -133,7 +133,7 @@ CUDA_API CUresult cuMemUnmap(CUdeviceptr pointer, size_t size) {
             continue;
         }
         *at = m->next;
-        drop(m->physical);
+        cuda_physical_drop(m->physical);
         free(m);
         found = true;
     }

@@ -23,6 +23,9 @@ static inline struct cuda_physical *cuda_physical_of(CUmemGenericAllocationHandl
 /* With one reference; NULL when there is no host memory, and what it would hold is given back. */
 struct cuda_physical *cuda_physical_new(struct cuda_physical what);
 
+/* One reference less; under the mutex. */
+void cuda_physical_drop(struct cuda_physical *self);
+
 /* Makes it a piece that outlives this process's references where others hold it; under the mutex. */
 bool cuda_physical_share(struct cuda_physical *self);
 

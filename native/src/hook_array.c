@@ -1,6 +1,7 @@
 /* Memory behind other handles: arrays, mipmapped arrays, and what other interfaces (Vulkan, OpenGL)
  * allocated. */
 #include "hook_memory.h"
+#include "physical.h"
 
 /* A channel of an element. Compressed and video formats take no more than the largest. */
 static uint64_t channel_bytes(CUarray_format format) {
@@ -19,7 +20,7 @@ static uint64_t channel_bytes(CUarray_format format) {
 
 static uint64_t at_least_one(uint64_t count) { return count ? count : 1; }
 
-/* Sparse arrays and those that are mapped later get their memory through cuMemCreate. */
+/* Sparse arrays and those that are mapped later get their memory through cuMemCreate (hook_sparse.c). */
 static bool has_memory(unsigned int flags) {
     return !(flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING));
 }
@@ -40,21 +41,52 @@ CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *shape) {
     ALLOCATE(cuArrayCreate_v2, size, CHARGE_ARRAY, array, array, shape);
 }
 
-CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
-    ALLOCATE(cuArray3DCreate_v2, array_bytes(shape), CHARGE_ARRAY, array, array, shape);
+/* Such an array holds what is mapped into it. */
+static CUresult created(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *shape, const void *array) {
+    if (result == CUDA_SUCCESS && !has_memory(shape->Flags)) physical_holder((uint64_t)(uintptr_t)array);
+    return result;
 }
 
-CUresult cuArrayDestroy(CUarray array) { RELEASE(cuArrayDestroy, CHARGE_ARRAY, array, array); }
+static CUresult ended(CUresult result, const void *array, physical *held) {
+    if (result == CUDA_SUCCESS)
+        physical_let_go(held);
+    else
+        physical_put_back((uint64_t)(uintptr_t)array, held);
+    return result;
+}
+
+static CUresult create_3d(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
+    ALLOCATE(cuArray3DCreate_v2, array_bytes(shape), CHARGE_ARRAY, array, array, shape);
+}
+CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
+    CUresult result = create_3d(array, shape);
+    return created(result, shape, result == CUDA_SUCCESS ? *array : NULL);
+}
+
+static CUresult destroy(CUarray array) { RELEASE(cuArrayDestroy, CHARGE_ARRAY, array, array); }
+CUresult cuArrayDestroy(CUarray array) {
+    physical *held = physical_hold((uint64_t)(uintptr_t)array);
+    return ended(destroy(array), array, held);
+}
 
 /* All levels together are less than twice the first. */
-CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
-                                unsigned int levels) {
+static CUresult create_mipmapped(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
+                                 unsigned int levels) {
     uint64_t size = times(array_bytes(shape), levels > 1 ? 2 : 1);
     ALLOCATE(cuMipmappedArrayCreate, size, CHARGE_ARRAY, array, array, shape, levels);
 }
+CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape,
+                                unsigned int levels) {
+    CUresult result = create_mipmapped(array, shape, levels);
+    return created(result, shape, result == CUDA_SUCCESS ? *array : NULL);
+}
 
-CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
+static CUresult destroy_mipmapped(CUmipmappedArray array) {
     RELEASE(cuMipmappedArrayDestroy, CHARGE_ARRAY, array, array);
+}
+CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
+    physical *held = physical_hold((uint64_t)(uintptr_t)array);
+    return ended(destroy_mipmapped(array), array, held);
 }
 
 /* Before CUDA 3.2. */

@@ -8,7 +8,7 @@ CUresult cuMulticastCreate(CUmemGenericAllocationHandle *object, const CUmultica
     cuMulticastCreate_type real = REAL(cuMulticastCreate);
     if (!real) return CUDA_ERROR_NOT_FOUND;
     CUresult result = real(object, properties);
-    if (result == CUDA_SUCCESS) physical_multicast(*object);
+    if (result == CUDA_SUCCESS) physical_holder(*object);
     return result;
 }
 

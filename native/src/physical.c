@@ -12,14 +12,14 @@
 enum { LOOK_US = 20000 };
 
 struct physical {
-    const budget *card; /* NULL: a multicast object */
+    const budget *card; /* NULL: an object that holds such memory */
     charge taken;
     int device;
     int references;
     exported mark;     /* when it left this process */
     physical *next;    /* of those that did */
     bool unfollowed;   /* it left in a way that cannot be followed */
-    binding *bindings; /* what a multicast object holds */
+    binding *bindings; /* what the object holds */
 };
 
 struct binding {
@@ -163,7 +163,7 @@ void physical_created(uint64_t handle, int device, const budget *card, const cha
     pthread_mutex_unlock(&mutex);
 }
 
-void physical_multicast(uint64_t handle) {
+void physical_holder(uint64_t handle) {
     pthread_mutex_lock(&mutex);
     add(handle, (physical){.card = NULL});
     pthread_mutex_unlock(&mutex);

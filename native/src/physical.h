@@ -1,7 +1,7 @@
 /*
  * Physical memory of the VMM interface. A program usually releases the handle as soon as it has mapped it:
- * the memory lives on, so the charge counts references, from handles, from mappings, and from multicast
- * objects that it is bound to. Such objects are counted here in the same way, without a charge. What was
+ * the memory lives on, so the charge counts references, from handles, from mappings, and from what else holds
+ * it: multicast objects and sparse arrays. Those are counted here in the same way, without a charge. What was
  * exported lives until its last descriptor is closed, wherever that is. Policy only.
  */
 #pragma once
@@ -13,9 +13,9 @@
 typedef struct physical physical;
 typedef struct binding binding;
 
-/* Memory of a device, charged, or a multicast object. */
+/* Memory of a device, charged; or a multicast object or sparse array. */
 void physical_created(uint64_t handle, int device, const budget *card, const charge *taken);
-void physical_multicast(uint64_t handle);
+void physical_holder(uint64_t handle);
 
 /* One more handle (or the same once more) for what is mapped at ADDRESS. */
 void physical_retained(uint64_t handle, uint64_t address);
@@ -30,8 +30,9 @@ physical *physical_hold(uint64_t handle);
 void physical_let_go(physical *self);
 void physical_put_back(uint64_t handle, physical *self);
 
-/* A multicast object holds memory from now on, that of a handle or all that is mapped in a range; DEVICE -1:
- * of the card where the memory lies. */
+/* An object holds memory from now on, that of a handle or all that is mapped in a range. Where in the object:
+ * at an offset of a multicast object, by DEVICE (-1: the card where the memory lies), or in a part of an
+ * array. */
 void physical_bound(uint64_t object, int device, uint64_t offset, size_t size, uint64_t memory);
 void physical_bound_at(uint64_t object, int device, uint64_t offset, size_t size, uint64_t address);
 

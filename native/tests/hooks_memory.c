@@ -115,6 +115,23 @@ TAKES(cuMemCreate, SIZE, created(), CALL(cuMemRelease)(handle))
 SEE(cuMemRelease, cuMemCreate)
 TAKES(cuMemMap, SIZE, mapped(), CALL(cuMemUnmap)(pointer, SIZE))
 SEE(cuMemUnmap, cuMemMap)
+
+/* A sparse array alone holds what is mapped into it. */
+static CUresult into_array(cuMemMapArrayAsync_type map) {
+    static const CUDA_ARRAY3D_DESCRIPTOR sparse = {SIDE, SIZE / SIDE / 16,   0, CU_AD_FORMAT_FLOAT,
+                                                   4,    CUDA_ARRAY3D_SPARSE};
+    CUresult result = created();
+    if (result) return result;
+    CHECK(CALL(cuArray3DCreate_v2)(&array, &sparse) == CUDA_SUCCESS);
+    CUarrayMapInfo whole = {.resource.array = array,
+                            .memOperationType = CU_MEM_OPERATION_TYPE_MAP,
+                            .memHandle.memHandle = handle,
+                            .deviceBitMask = 1};
+    result = map(&whole, 1, stream);
+    return then(result, CALL(cuMemRelease)(handle));
+}
+TAKES(cuMemMapArrayAsync, SIZE, into_array(CALL(cuMemMapArrayAsync)), CALL(cuArrayDestroy)(array))
+TAKES(cuMemMapArrayAsync_ptsz, SIZE, into_array(CALL(cuMemMapArrayAsync_ptsz)), CALL(cuArrayDestroy)(array))
 TAKES(cuMemRetainAllocationHandle, SIZE, retained(), CALL(cuMemRelease)(again))
 
 static const CUDA_ARRAY_DESCRIPTOR flat = {SIDE, SIZE / SIDE / 16, CU_AD_FORMAT_FLOAT, 4};

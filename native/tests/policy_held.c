@@ -21,7 +21,7 @@ static void release(uint64_t handle) { physical_let_go(physical_hold(handle)); }
 
 static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void) {
     budget *card = card_of_shares("bound");
-    physical_multicast(1);
+    physical_holder(1);
     create(2, 0, card, MIB);
     create(3, 1, card, 2 * MIB);
     physical_bound(1, -1, 0, MIB, 2);
@@ -41,7 +41,7 @@ static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void)
     physical_unmapped(0x1000, 0x1000);
     CHECK(budget_usage(card) == 0);
 
-    physical_multicast(4);
+    physical_holder(4);
     for (uint64_t handle = 5; handle <= 6; handle++) { /* two pieces in one range */
         create(handle, 0, card, MIB);
         physical_mapped(handle * 0x1000, 0x1000, handle);
@@ -132,7 +132,7 @@ static void an_object_of_two_processes_holds_until_both_have_let_go(void) {
         release(1);
         exit(0);
     }
-    physical_multicast(1);
+    physical_holder(1);
     physical_exported(1, descriptor);
     between->step = 1;
     await(between, 2);
@@ -149,7 +149,7 @@ static void an_object_of_two_processes_holds_until_both_have_let_go(void) {
 
 static void an_object_that_cannot_be_followed_keeps_what_is_bound_to_it(void) {
     budget *card = card_of_shares("unfollowed");
-    physical_multicast(1); /* 2 came here by a handle that is no descriptor */
+    physical_holder(1); /* 2 came here by a handle that is no descriptor */
     for (uint64_t object = 1; object <= 2; object++) {
         uint64_t kept = (object - 1) * MIB;
         for (int times = 0; times < 2; times++) {
