@@ -7,6 +7,27 @@ UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
 GIB = 1024**3
 CONTEXT_MIB = 256
 
+CALLS = """
+import ctypes, sys
+from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
+
+cuda = ctypes.CDLL("libcuda.so.1")
+
+def call(name, *arguments):
+    code = getattr(cuda, name)(*arguments)
+    assert code == 0, (name, code)
+
+def made(name, *arguments):
+    handle = c_void_p()
+    call(name, byref(handle), *arguments)
+    return handle
+
+def tell():
+    print("told", flush=True)
+    input()
+"""
+"""Begin of programs that call the driver, and stop for the test to look at what is held."""
+
 
 def add_share(folder, name, memory, uuid=UUID, more=""):
     own = folder / name

@@ -8,32 +8,15 @@ import sys
 import pytest
 
 from hami_dra.model import ledger
-from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, ends
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, GIB, add_share, ends
 from tests.unit.native.simulated import A10
 
 pytestmark = pytest.mark.native
 
-PROGRAM = """
-import ctypes, sys
-from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
-
-cuda = ctypes.CDLL("libcuda.so.1")
-
-def call(name, *arguments):
-    code = getattr(cuda, name)(*arguments)
-    assert code == 0, (name, code)
-
-def made(name, *arguments):
-    handle = c_void_p()
-    call(name, byref(handle), *arguments)
-    return handle
-
+PROGRAM = f"""
+{CALLS}
 def take(size):
     call("cuMemAlloc_v2", byref(c_uint64()), c_size_t(size))
-
-def tell():
-    print("told", flush=True)
-    input()
 
 call("cuInit", 0)
 """

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.unit.native.in_share import CONTEXT_MIB, ends
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, ends
 from tests.unit.native.test_shared_memory import booked, by_the_driver  # noqa: F401
 
 pytestmark = pytest.mark.native
@@ -12,11 +12,8 @@ pytestmark = pytest.mark.native
 CONTEXT = CONTEXT_MIB << 20
 MIB = 1 << 20
 
-PROGRAM = """
-import ctypes
-from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
-
-cuda = ctypes.CDLL("libcuda.so.1")
+PROGRAM = f"""
+{CALLS}
 SPARSE, FLOAT, MAP, UNMAP, ARRAY, MIPMAP, LEVEL, MIPTAIL = 0x40, 0x20, 1, 2, 0, 1, 0, 1
 
 class Shape(ctypes.Structure):
@@ -30,15 +27,6 @@ class Part(ctypes.Structure):
 
 class Memory(ctypes.Structure):
     _fields_ = [*((name, c_int) for name in ("type", "handles", "place", "card")), ("rest", c_uint64 * 2)]
-
-def call(name, *arguments):
-    code = getattr(cuda, name)(*arguments)
-    assert code == 0, (name, code)
-
-def made(name, *arguments):
-    handle = c_void_p()
-    call(name, byref(handle), *arguments)
-    return handle
 
 def memory(mib):
     return made("cuMemCreate", c_size_t(mib << 20), byref(Memory(1, 0, 1, 0)), c_uint64(0))
@@ -56,10 +44,6 @@ def puts(array, at, mib, **where):
     held = memory(mib)
     assert ask(MAP, array, at, held, **where) == 0
     call("cuMemRelease", held)
-
-def tell():
-    print("told", flush=True)
-    input()
 
 call("cuInit", 0)
 call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
