@@ -107,7 +107,7 @@ class NodeDriver:
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_lost(ref, planned)
-            self._refuse_half_told(ref, planned, beside, claims)
+            together.refuse_half_told(ref, planned, beside, claims, self._edits)
             pods = [pod["name"] for pod in users(claim)]
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
@@ -258,37 +258,6 @@ class NodeDriver:
             if share.device in self._lost:
                 text = f"{ref}: {share.device} is lost: {self._lost[share.device]}"
                 raise errors.PrepareError(text, reason="DeviceLost")
-
-    def _refuse_half_told(
-        self, ref: ClaimRef, planned: PreparedClaim, beside: together.Together, claims: Claims
-    ) -> None:
-        """Where containers use parts of what is described together: refuse the claim whose variables would
-        take another's place, or name what is not the container's."""
-        known = [(name, claims[uid]) for name, uid in beside.others if uid in claims]
-        group = [planned, *(claim for _, claim in known)]
-        requests = {share.request for share in planned.shares}
-        if beside.parted and not self._tell_the_same([planned], [planned.part(each) for each in requests]):
-            raise errors.PrepareError(
-                f"{ref}: {beside.parted}, and the variables that name its devices name all of them. Give each"
-                " container a claim of its own",
-                reason="ClaimsMixed",
-            )
-        if beside.apart and known and not self._tell_the_same(group, group):
-            others = " and ".join(name for name, _ in known)
-            raise errors.PrepareError(
-                f"{ref}: a container uses it beside {others}, and {beside.apart}: the variables that name its"
-                f" devices can say one thing only. Ask for all devices of a container"
-                " in one claim, with a request for each",
-                reason="ClaimsMixed",
-            )
-
-    def _tell_the_same(self, group: list[PreparedClaim], parts: list[PreparedClaim]) -> bool:
-        """Whether a container with one of PARTS hears the same as one with the whole GROUP."""
-        whole, alone = self._edits(group), [self._edits([part]) for part in parts]
-        return all(
-            each.common == whole.common and all(whole.shares[key] == of for key, of in each.shares.items())
-            for each in alone
-        )
 
     def _refuse_strangers(self, claim: PreparedClaim) -> None:
         if (share := self._stranger(claim)) is not None:

@@ -2,16 +2,17 @@
 
 A variable is in a container once, and of two claims that set it the later one wins. So claims that the same
 containers use are described together. Where that cannot be, since another container uses only some of them,
-`apart` says which.
+`apart` says which, and `refuse_half_told` refuses the claim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hami_dra.devices.backend import ClaimEdits
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.kube.kinds import PODS
 from hami_dra.model import errors
@@ -77,6 +78,48 @@ def linked(claims: Mapping[str, PreparedClaim], group: Collection[str]) -> dict[
         for uid, claim in claims.items()
         if uid in group
     }
+
+
+def refuse_half_told(
+    ref: ClaimRef,
+    planned: PreparedClaim,
+    beside: Together,
+    prepared: Mapping[str, PreparedClaim],
+    edits: Callable[[Sequence[PreparedClaim]], ClaimEdits],
+) -> None:
+    """Where containers use parts of what is described together: refuse the claim whose variables would take
+    another's place, or name what is not the container's. PREPARED by uid; EDITS: what claims that are
+    described together get. Pure but for EDITS."""
+    known = [(name, prepared[uid]) for name, uid in beside.others if uid in prepared]
+    group = [planned, *(claim for _, claim in known)]
+    requests = {share.request for share in planned.shares}
+    if beside.parted and not _told_the_same([planned], [planned.part(each) for each in requests], edits):
+        raise errors.PrepareError(
+            f"{ref}: {beside.parted}, and the variables that name its devices name all of them. Give each"
+            " container a claim of its own",
+            reason="ClaimsMixed",
+        )
+    if beside.apart and known and not _told_the_same(group, group, edits):
+        others = " and ".join(name for name, _ in known)
+        raise errors.PrepareError(
+            f"{ref}: a container uses it beside {others}, and {beside.apart}: the variables that name its"
+            f" devices can say one thing only. Ask for all devices of a container"
+            " in one claim, with a request for each",
+            reason="ClaimsMixed",
+        )
+
+
+def _told_the_same(
+    group: Sequence[PreparedClaim],
+    parts: Iterable[PreparedClaim],
+    edits: Callable[[Sequence[PreparedClaim]], ClaimEdits],
+) -> bool:
+    """Whether a container with one of PARTS hears the same as one with the whole GROUP."""
+    whole, alone = edits(group), [edits([part]) for part in parts]
+    return all(
+        each.common == whole.common and all(whole.shares[key] == of for key, of in each.shares.items())
+        for each in alone
+    )
 
 
 def apart(group: Collection[str], pods: Iterable[Object]) -> str:
