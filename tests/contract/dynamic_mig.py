@@ -274,5 +274,34 @@ def left_by_a_crash(folder: Path) -> None:
         assert json.loads(node.note.read_text()) == noted
 
 
+def note_after_a_power_cut(folder: Path) -> None:
+    """Nothing is synced, so that any file may be empty or full of zeros then. The instances are gone."""
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        assert node.prepare(body) == ""
+    for content in (b"", bytes(40), b"{}", b"[1]"):
+        forget_instances()
+        node.note.write_bytes(content)
+        with node:
+            assert instances() == [(0, 2, True)]
+    with node:
+        assert node.unprepare(body) == ""
+        assert instances() == []
+
+
+def lost(folder: Path) -> None:
+    """The card falls off under a claim: claims of the other card come and go all the same."""
+    with Node(folder) as node:
+        gone = node.claim("gone", partition(HALF))
+        early, late = (node.claim(name, share("1Gi", "5")) for name in ("early", "late"))
+        assert [node.prepare(gone), node.prepare(early)] == ["", ""]
+        (folder / "sim.faults").write_text(f"lost {A30['uuid']}\n")
+        assert node.prepare(late) == ""
+        assert node.unprepare(early) == ""
+        assert node.prepare(gone) != ""
+        assert node.unprepare(gone) == ""
+        assert node.unprepare(late) == ""
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](Path(sys.argv[2]))

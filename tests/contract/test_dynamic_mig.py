@@ -62,3 +62,11 @@ def test_an_instance_that_somebody_made_beside_ours_stays() -> None:
 
 def test_what_a_crash_left_half_made_is_finished_or_forgotten() -> None:
     run("left_by_a_crash")
+
+
+def test_a_cut_card_that_is_lost_keeps_no_claim_of_another_card_waiting() -> None:
+    run("lost")
+
+
+def test_a_note_of_instances_that_a_power_cut_left_damaged_keeps_no_plugin_from_starting() -> None:
+    run("note_after_a_power_cut")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,13 +131,11 @@ class NvidiaBackend:
             return
         with nvml.started(self._root):
             for card in sorted(wanted.keys() | self._partitions.cards()):
-                try:
+                # What was on a card that is gone went with it. It keeps no Pod from ending, nor claims of
+                # other cards from being prepared; `edits` refuses its own.
+                with suppress(pynvml.NVMLError_NotFound, *nvml.GONE):
                     handle = pynvml.nvmlDeviceGetHandleByUUID(card)
-                except (pynvml.NVMLError_NotFound, pynvml.NVMLError_GpuIsLost):
-                    if card in wanted:
-                        raise
-                    continue  # what was on it went with it, and keeps no Pod from ending
-                self._partitions.settle(handle, card, wanted.get(card, []))
+                    self._partitions.settle(handle, card, wanted.get(card, []))
 
     def _made(self, device: Device) -> nvidia_mig.Instance:
         with nvml.started(self._root):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from ctypes import byref, c_uint
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Partitions:
 
     def devices(self, handle: Any, card: Device, capacities: Any) -> list[Device] | None:
         """Every instance that CARD could be cut into; None when somebody else has cut it."""
-        foreign = {place for place, _ in _existing(handle, card.uuid)} - set(self._made())
+        foreign = {place for place, _ in _existing(handle, card.uuid)} - self._made()
         if foreign:
             log.debug("card is left as somebody cut it", card=card.uuid, instances=len(foreign))
             return None
@@ -64,7 +65,7 @@ class Partitions:
 
     def settle(self, handle: Any, card: str, wanted: Collection[Partition]) -> None:
         """Make the card's instances those of WANTED, as far as they are ours. Raises NVMLError."""
-        made, keep = set(self._made()), {each.place for each in wanted}
+        made, keep = self._made(), {each.place for each in wanted}
         for place, instance in list(_existing(handle, card)):
             if place in made - keep:
                 _destroy(instance)
@@ -83,19 +84,27 @@ class Partitions:
         """UUIDs of the cards on which something of ours may be."""
         return {place.card for place in self._made()}
 
-    def _made(self) -> Iterator[Place]:
+    def _made(self) -> set[Place]:
+        """None when the note is damaged, as after a power cut, which no instance outlives either."""
         try:
-            noted = json.loads(self._note.read_text())
+            return {Place(str(card), int(profile), int(start)) for card, profile, start in self._noted()}
+        except (ValueError, TypeError) as problem:
+            log.error("damaged note of MIG instances begun anew", note=str(self._note), error=str(problem))
+            with suppress(OSError):  # it is told once
+                self._note.unlink()
+            return set()
+
+    def _noted(self) -> Any:
+        try:
+            return json.loads(self._note.read_bytes())
         except FileNotFoundError:
-            return
-        except (OSError, ValueError) as problem:
+            return ()
+        except OSError as problem:
             raise DriverError(f"{self._note}: cannot be read: {problem}") from problem
-        for card, profile, start in noted:
-            yield Place(card, profile, start)
 
     def _write(self, places: Collection[Place]) -> None:
         body = json.dumps([[place.card, place.profile, place.start] for place in sorted(places)])
-        if self._note.is_file() and self._note.read_text() == body:
+        if self._note.is_file() and self._note.read_bytes() == body.encode():
             return
         self._note.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._note.with_name(f".{self._note.name}.tmp")
