@@ -1,7 +1,7 @@
 """How the commands look: one console, tables without frames, machine forms, and what a pipe gets.
 
 On a terminal lines fit its width and carry colour. In a pipe there is no colour and nothing is cut: each row
-stays one line, for grep and awk.
+stays one line, for grep and awk. COLUMNS in the environment, as `watch` sets it, is such a width as well.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 import yaml
-from rich.console import Console, RenderableType
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from hami_dra.model import quantity
 
-PIPE_WIDTH = 400
+PIPE_WIDTH = 1_000_000
+"""Columns: more than any row has. A claim that 256 Pods hold makes one of 20 000."""
 LEAST_ROOM = 30
 """Columns in which a paragraph can be read."""
 NARROW_INDENT = 4
@@ -42,7 +46,7 @@ def show(renderable: RenderableType) -> None:
     """Print on standard output, without the blanks that fill a table's lines."""
     out = console()
     with out.capture() as captured:
-        out.print(renderable)
+        out.print(renderable, crop=False)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
 
 
@@ -69,7 +73,8 @@ def machine(value: Any, form: str) -> None:
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """A table as kubectl prints it: no frame, headings in capitals. RIGHT columns hold numbers.
 
-    On a narrow terminal names are cut; numbers, and columns without a heading (signs and bars), never are.
+    On a narrow terminal each `Name` is cut and others take several lines; numbers, and columns without
+    a heading (signs and bars), do neither.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
@@ -80,6 +85,26 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
             overflow="ellipsis",
         )
     return made
+
+
+@dataclass(frozen=True)
+class Name:
+    """A cell of one line, cut in its middle where it has no room: names often differ at their ends."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """From one column on."""
+        return Measurement(1, max(cell_len(self.text), 1))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Both ends, with a sign between."""
+        text, room = self.text, options.max_width
+        if cell_len(text) > room:
+            behind = (room - 1) // 2
+            end = set_cell_size(text[::-1], behind)[::-1] if behind else ""
+            text = set_cell_size(text, room - 1 - behind) + "…" + end
+        yield Text(text, no_wrap=True)
 
 
 def mark(severity: str) -> Text:

@@ -71,7 +71,8 @@ def _page(seen: Overview) -> Sequence[RenderableType]:
         namespace, _, pod = first.partition("/")
         others = f" and {len(seen.waiting) - 1} more" if len(seen.waiting) > 1 else ""
         parts += [Text(f"\nwaiting for a share: {first}{others}", "yellow")]
-        parts += [Text(f"  hami explain {pod} -n {namespace}")]
+        # In one piece, however long, so that it can be copied.
+        parts += [Text(f"  hami explain {pod} -n {namespace}", no_wrap=True, overflow="ignore")]
     parts += [Text(f"\ncannot read {name}: {why}", "magenta") for name, why in seen.unreadable.items()]
     return parts
 
@@ -82,7 +83,9 @@ def _components(seen: Overview) -> RenderableType:
     shown = look.table("", "component", "ready", "image", right=["ready"])
     for each in seen.components:
         well = look.mark("ok" if each.is_well else "error")
-        shown.add_row(well, each.name, f"{each.ready}/{each.wanted}", each.image.rpartition("/")[2])
+        shown.add_row(
+            well, each.name, f"{each.ready}/{each.wanted}", look.Name(each.image.rpartition("/")[2])
+        )
     return shown
 
 
@@ -95,7 +98,11 @@ def _nodes(seen: Overview, wide: bool) -> RenderableType:
         well = look.mark("ok" if node.is_well else "error")
         plugin = "ready" if node.plugin else "not ready"
         shown.add_row(
-            well, node.name, plugin, str(node.cards), *([node.kubelet, node.runtime] if wide else [])
+            well,
+            look.Name(node.name),
+            plugin,
+            str(node.cards),
+            *([node.kubelet, node.runtime] if wide else []),
         )
     return shown
 
@@ -109,9 +116,9 @@ def _cards(cards: list[Card], wide: bool) -> RenderableType:
     for card in cards:
         shown.add_row(
             look.mark("error" if card.taint else "ok"),
-            card.node,
-            card.device,
-            *([card.product] if wide else []),
+            look.Name(card.node),
+            look.Name(card.device),
+            *([look.Name(card.product)] if wide else []),
             str(card.shares),
             f"{look.size(card.memory_allocated)}/{look.size(card.memory)}",
             *([look.bar(card.memory_allocated / card.memory if card.memory else 0.0)] if bars else []),
@@ -135,11 +142,11 @@ def _shares(seen: Overview, wide: bool) -> RenderableType:
     )
     for share in seen.shares:
         shown.add_row(
-            share.namespace,
-            ", ".join(share.pods) or "(nobody yet)",
-            *([share.claim] if wide else []),
-            share.node,
-            share.device,
+            look.Name(share.namespace),
+            look.Name(", ".join(share.pods) or "(nobody yet)"),
+            *([look.Name(share.claim)] if wide else []),
+            look.Name(share.node),
+            look.Name(share.device),
             look.size(share.memory),
             f"{share.cores}%" if share.cores else "idle",
         )

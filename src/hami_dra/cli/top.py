@@ -139,11 +139,11 @@ def _table(shares: list[Usage]) -> RenderableType:
     shown = look.table(*columns, "memory", "", "compute", *([""] if wide else []), *more, right=right)
     for use in shares:
         compute = f"{look.percent(use.utilization)}/{look.percent(use.core_limit)}"
-        cells: list[RenderableType] = [use.namespace or "-", use.pod or "(nobody)"]
-        cells += [use.container] if wide else []
+        cells: list[RenderableType] = [look.Name(use.namespace or "-"), look.Name(use.pod or "(nobody)")]
+        cells += [look.Name(use.container)] if wide else []
         cells += [
-            use.node,
-            use.card,
+            look.Name(use.node),
+            look.Name(use.card),
             f"{'-' if use.memory is None else look.size(use.memory)}/{look.size(use.memory_limit)}",
         ]
         cells += [

@@ -24,12 +24,12 @@ def kube(monkeypatch):
 
 @pytest.fixture
 def hami(kube, tmp_path):
-    """`hami("doctor")` -> the result, as on a terminal of 80 columns; `columns=` for another."""
+    """`hami("doctor")` -> the result, as on a terminal of 80 columns; `columns=`: of others, None: a pipe."""
     with kube_server.serving(kube, tmp_path) as kubeconfig:
 
         def run(*arguments, columns=80):
             typed = [*arguments, "--kubeconfig", str(kubeconfig)]
-            return CliRunner().invoke(cli, typed, env={"COLUMNS": str(columns)})
+            return CliRunner().invoke(cli, typed, env={"COLUMNS": columns and str(columns)})
 
         yield run
 

@@ -1,6 +1,7 @@
 """status, top, doctor, verify: what a person and a program get, on narrow and wide terminals and in pipes."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -90,6 +91,31 @@ def test_on_a_narrow_terminal_names_and_numbers_stay_and_bars_go(hami):
     assert "░" not in shown
     lines = plain(hami("doctor", columns=40).output).splitlines()
     assert lines[lines.index("✓ kubernetes-version") + 1].startswith("    1.")
+
+
+@pytest.fixture
+def crowd(kube):
+    """A claim that eight Pods with long names hold; returns their names."""
+    names = [f"train-llama-70b-worker-{at:03}-7d9f6b5c4-x2x4z" for at in range(8)]
+    holders = [{"resource": "pods", "name": name, "uid": name} for name in names]
+    kube.patch(kinds.RESOURCE_CLAIMS, "default-train-c", {"status": {"reservedFor": holders}}, "default")
+    return names
+
+
+def test_in_a_pipe_a_row_is_one_line_and_nothing_is_cut(hami, crowd):
+    (row,) = [line for line in plain(hami("status", columns=None).output).splitlines() if "10Gi " in line]
+    assert f"  {', '.join(crowd)}  " in row
+
+
+def test_on_a_terminal_a_row_is_one_line_and_shows_how_its_names_begin_and_end(hami, crowd):
+    (row,) = [line for line in plain(hami("status", columns=80).output).splitlines() if "10Gi " in line]
+    assert re.search(r" train-\w\S*…\S*x2x4z ", row)
+    assert len(row) <= 80
+
+
+def test_the_command_to_copy_is_not_broken_on_a_narrow_terminal(hami, kube):
+    kube.patch(kinds.PODS, "web", {"spec": {"nodeName": None}, "status": {"phase": "Pending"}}, "default")
+    assert "\n  hami explain web -n default\n" in plain(hami("status", columns=20).output)
 
 
 def test_explain_takes_the_name_that_status_prints(hami, kube):
