@@ -20,8 +20,8 @@ def make(folder: Path, gpus: Sequence[dict[str, Any]]) -> dict[str, str]:
     for part in ("registry", "plugins", "state", "root/usr/lib64", "root/dev"):
         (folder / part).mkdir(parents=True)
     shutil.copy(native_files.find("sim/libnvidia-ml.so.1"), folder / "root/usr/lib64")
-    for gpu in gpus:
-        (folder / f"root/dev/nvidia{gpu['minor']}").touch()
+    for node in ("ctl", "-uvm", *(gpu["minor"] for gpu in gpus)):
+        (folder / f"root/dev/nvidia{node}").touch()
     (folder / "gpus.yaml").write_text(yaml.safe_dump(GUIDE | {"gpus": list(gpus)}))
     (folder / "libvgpu.so").write_bytes(b"limiter")
     return {"HAMI_SIM_FILE": str(folder / "gpus.yaml"), "HAMI_SIM_STATE": str(folder / "sim")}

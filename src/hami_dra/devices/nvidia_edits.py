@@ -13,6 +13,7 @@ from pathlib import Path
 from hami_dra.devices.backend import Edits
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_mig import Instance
+from hami_dra.model.errors import DriverError
 
 # The compute and utility parts of the driver.
 LIBRARIES = (
@@ -25,12 +26,13 @@ LIBRARIES = (
     "libnvidia-ptxjitcompiler.so.1",
 )
 PROGRAMS = ("nvidia-smi", "nvidia-debugdump")
-CONTROL_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+NEEDED_NODES = ("nvidiactl", "nvidia-uvm")
+OTHER_NODES = ("nvidia-uvm-tools", "nvidia-modeset")
 READ_ONLY = ["ro", "nosuid", "nodev", "bind"]
 
 
 def common(root: DriverRoot) -> Edits:
-    """Libraries, programs and control nodes."""
+    """Libraries, programs and control nodes. DriverError: see `device`."""
     folders = ("/usr/lib64", f"/usr/lib/{platform.machine()}-linux-gnu")
     mounts = [
         _mount(root, found, f"{folder}/{name}")
@@ -43,12 +45,18 @@ def common(root: DriverRoot) -> Edits:
         for name in PROGRAMS
         if (found := root.program(name)) is not None
     ]
-    return {"deviceNodes": [node for name in CONTROL_NODES for node in _nodes(root, name)], "mounts": mounts}
+    nodes = [node for name in NEEDED_NODES for node in _needed(root, name)]
+    nodes += [node for name in OTHER_NODES for node in _nodes(root, name)]
+    return {"deviceNodes": nodes, "mounts": mounts}
 
 
 def device(root: DriverRoot, minor: int, instance: Instance | None = None) -> Edits:
-    """The card's own node; for a MIG instance those of its capabilities, which give access to it, as well."""
-    nodes = _nodes(root, f"nvidia{minor}")
+    """The card's own node; for a MIG instance those of its capabilities, which give access to it, as well.
+
+    DriverError when nobody has made the card's: on a host without persistence daemon the first program of the
+    driver does, and a container without it would start, and find no card.
+    """
+    nodes = _needed(root, f"nvidia{minor}")
     if instance is not None:
         gpu = f"gpu{minor}/mig/gi{instance.gpu}"
         nodes += _capability(root, f"{gpu}/access")
@@ -78,6 +86,17 @@ def _capability(root: DriverRoot, name: str) -> list[Edits]:
 
 def _mount(root: DriverRoot, found: Path, target: str) -> Edits:
     return {"hostPath": root.on_host(found), "containerPath": target, "options": READ_ONLY}
+
+
+def _needed(root: DriverRoot, name: str) -> list[Edits]:
+    """As `_nodes`; DriverError when there is none, as far as we see the driver's /dev."""
+    found = _nodes(root, name)
+    if not found and (root.path / "dev").is_dir():
+        raise DriverError(
+            f"the host has no /dev/{name}, without which a container finds no card: run"
+            " `nvidia-modprobe -c 0 -u` there, or enable nvidia-persistenced"
+        )
+    return found
 
 
 def _nodes(root: DriverRoot, name: str) -> list[Edits]:

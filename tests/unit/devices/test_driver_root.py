@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hami_dra.devices import nvidia_edits
+from hami_dra.devices.backend import ClaimEdits
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_topology import bus_id
@@ -25,7 +26,7 @@ def root(tmp_path: Path) -> DriverRoot:
     (tmp_path / "usr/bin").mkdir()
     (tmp_path / "usr/bin/nvidia-smi").symlink_to("/opt/smi")
     (tmp_path / "dev").mkdir()
-    for node in ("nvidia0", "nvidiactl"):
+    for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
         (tmp_path / "dev" / node).touch()
     return DriverRoot(tmp_path, Path("/run/nvidia/driver"))
 
@@ -74,8 +75,13 @@ def test_without_a_toolkit_the_container_gets_libraries_where_both_families_of_i
     }
 
 
-def test_a_node_that_the_driver_did_not_make_is_not_asked_for(root: DriverRoot) -> None:
-    assert nvidia_edits.device(root, 63) == {"deviceNodes": []}
+@pytest.mark.parametrize("node", ["nvidia0", "nvidiactl", "nvidia-uvm"])
+def test_without_a_node_that_the_driver_has_not_made_yet_no_container_starts(
+    root: DriverRoot, node: str
+) -> None:
+    (root.path / "dev" / node).unlink()
+    with pytest.raises(DriverError, match=f"the host has no /dev/{node}, .*nvidia-modprobe"):
+        ClaimEdits(nvidia_edits.common(root), {"share": nvidia_edits.device(root, 0)})
 
 
 @pytest.mark.parametrize(
