@@ -111,11 +111,29 @@ def test_a_plugin_may_write_slices_and_status_of_its_families_only(both: Objects
     assert rule["resourceNames"] == json.loads(drivers)
 
 
-def test_a_broken_profile_is_installed_for_the_plugin_to_refuse(render: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ["profile: [", "- a", "resources: a", "resources: [a]", "resources: [{count: 5}]"]
+)
+def test_a_broken_profile_is_installed_for_the_plugin_to_refuse(
+    render: Render, objects: Objects, tmp_path: Path, text: str
+) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text("profile: [\n")
-    rendered = render("--set", f"{VALUE}.enabled={{ascend}}", "--set-file", f"{VALUE}.profiles.bad={path}")
-    assert variables(rendered.one(*DAEMON_SET))["HAMI_FAMILIES"] == "ascend,bad"
+    path.write_text(text)
+    rendered = render("--set-file", f"{VALUE}.profiles.bad={path}")
+    assert variables(rendered.one(*DAEMON_SET))["HAMI_FAMILIES"] == "bad"
+    assert rendered.kind("MutatingWebhookConfiguration") == objects.kind("MutatingWebhookConfiguration")
+
+
+@pytest.mark.parametrize("name", ["nvidia", "hami-core-gpu", "hami-core-mig"])
+def test_a_profile_with_a_name_of_nvidias_is_refused(refusal: Any, name: str) -> None:
+    """Two DeviceClasses of one name, or NVIDIA's cards served by both plugins."""
+    assert f"profiles.{name}: this name belongs to NVIDIA" in refusal("--set", f"{VALUE}.profiles.{name}=a")
+
+
+def test_metrics_of_older_names_can_be_switched_off_for_all_families(render: Render) -> None:
+    rendered = render("--set", f"{VALUE}.enabled={{ascend}},hami-dra.legacyMetrics=false")
+    for name in ("hami-dra-driver-kubelet-plugin", DAEMON_SET[1]):
+        assert variables(rendered.one("DaemonSet", name))["HAMI_LEGACY_METRICS"] == "false"
 
 
 def test_families_without_nvidia_have_all_that_they_need(render: Render) -> None:

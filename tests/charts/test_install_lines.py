@@ -124,3 +124,18 @@ def test_two_components_never_share_a_name_however_long_the_releases_is(render: 
     assert len(names) == len(rendered)
     ours = {name.partition("/")[2] for name in names if not name.startswith("DeviceClass/")}
     assert {len(name) <= 63 and name.startswith("rrr") for name in ours} == {True}
+
+
+def test_helm_test_asks_nobody_when_neither_webhook_nor_monitor_is_there(
+    render: Render, objects: Objects
+) -> None:
+    """`hami verify` without addresses would look at the cluster, which this Pod may not."""
+
+    def arguments(rendered: Objects) -> list[str]:
+        [container] = pod_spec(rendered.one("Pod", "hami-hami-dra-test"))["containers"]
+        assert isinstance(container["args"], list)
+        return container["args"]
+
+    assert len([word for word in arguments(objects) if word.startswith("--answers=")]) == 2
+    neither = render("--set", "hami-dra.webhook.enabled=false,hami-dra.monitor.enabled=false")
+    assert arguments(neither) == ["--version"]

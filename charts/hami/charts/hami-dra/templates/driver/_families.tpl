@@ -20,7 +20,7 @@
 
 {{- /*
 Resource names that Pods write for these families, as a list in JSON: files/families.yaml has those of the profiles
-that we ship, the operator's profiles have their own. A profile that is no YAML has none: the plugin refuses it.
+that we ship, the operator's profiles have their own. What is no profile has none: the plugin says what is wrong with it.
 */ -}}
 {{- define "hami-dra.families.resources" -}}
 {{- $own := .Values.drivers.families.profiles -}}
@@ -28,8 +28,13 @@ that we ship, the operator's profiles have their own. A profile that is no YAML 
 {{- $names := list -}}
 {{- range include "hami-dra.families.names" . | splitList "\n" | compact }}
 {{- if hasKey $own . }}
-{{- range (index $own . | fromYaml).resources }}
-{{- $names = concat $names (list .count .memory .memoryPercentage .cores | compact) -}}
+{{- $resources := (index $own . | fromYaml).resources -}}
+{{- range kindIs "slice" $resources | ternary $resources list }}
+{{- if kindIs "map" . }}
+{{- range list .count .memory .memoryPercentage .cores | compact }}
+{{- if kindIs "string" . }}{{ $names = append $names . }}{{ end -}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- else }}
 {{- $names = concat $names (get $shipped . | default list) -}}
