@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,10 +85,14 @@ def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
     huge["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "500Gi"}}
     kube.create(RESOURCE_CLAIMS, huge, "default")
     kube.create(PODS, waiting_pod(), "default")
+    started = time.time()
     with monitor(kube, folder) as (metrics, health):
         until(lambda: get(health, "/readyz") == "ok")
         assert f'hami_dra_gpu_memory_allocated_bytes{{node="{NODE}"' in get(metrics, "/metrics")
         assert 'hami_dra_pods_waiting{reason="TooLarge"} 1' in get(metrics, "/metrics")
+        synced = re.findall(r'last_sync_timestamp_seconds{resource="(\w+)"} (\S+)', get(metrics, "/metrics"))
+        assert len(synced) == 5
+        assert all(started <= float(at) <= time.time() for _, at in synced)
         assert "GPUDeviceMemoryLimit" not in get(metrics, "/metrics")
         assert "<h1>" in get(metrics, "/")
         document = json.loads(get(metrics, "/api/cluster"))

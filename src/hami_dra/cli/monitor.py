@@ -68,8 +68,9 @@ def monitor(
         return describe(Objects(**held, resources=converted))
 
     def metrics() -> str:
+        heard_at = {cache.kind.plural: cache.heard_at for cache in caches.values()}
         now = cluster()
-        return "".join(allocation_metrics.text(now, legacy=legacy_metrics)) if now else ""
+        return "".join(allocation_metrics.text(now, heard_at, legacy=legacy_metrics)) if now else ""
 
     page = http_server.observability(ready, more_metrics=metrics, routes=web.routes(cluster))
     health = http_server.observability(ready, more_metrics=metrics)

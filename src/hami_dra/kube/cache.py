@@ -7,6 +7,7 @@ dict as it is now; `on_change` callbacks run in the cache's thread and must not 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,8 @@ from hami_dra.model import errors
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 1.0
+SHORTEST_WATCH_S = 1.0
+"""A watch without events that ends sooner is none: a proxy answers so whose API server is away."""
 
 Key = tuple[str, str]
 
@@ -39,6 +42,9 @@ def key_of(item: Object) -> Key:
 class Cache:
     """Start with `start`; `synced` is set once the first list is in.
 
+    `heard_at`: when the API server last had its say, a list, an event or the end of a watch (seconds of the
+    epoch, 0 before the first). What is held is at most that old; without changes that is some minutes.
+
     KEEP returns what is held of an object, its name and namespace at least: thousands of them are small then,
     and listeners hear of no change but of what is held.
     """
@@ -53,7 +59,8 @@ class Cache:
         keep: Callable[[Object], Object] = lambda item: item,
     ) -> None:
         self.synced = threading.Event()
-        self._client, self._kind, self._labels, self._fields = client, kind, labels, fields
+        self.heard_at = 0.0
+        self._client, self.kind, self._labels, self._fields = client, kind, labels, fields
         self._keep = keep
         self._objects: dict[Key, Object] = {}
         self._listeners: list[Callable[[Change], None]] = []
@@ -82,6 +89,7 @@ class Cache:
 
     def take(self, event: WatchEvent) -> None:
         """Hold what EVENT of a watch says, and tell the listeners."""
+        self.heard_at = time.time()
         if event.type != "BOOKMARK":
             kind: Literal["set", "gone"] = "gone" if event.type == "DELETED" else "set"
             self._apply(Change(kind, self._keep(event.object)))
@@ -93,26 +101,31 @@ class Cache:
             except errors.Gone:
                 continue
             except errors.KubeError as problem:
-                log.warning("watch interrupted", kind=self._kind.plural, problem=str(problem))
+                log.warning("watch interrupted", kind=self.kind.plural, problem=str(problem))
             except Exception:
                 # Without its thread a cache would go on telling what once was.
-                log.exception("watch interrupted", kind=self._kind.plural)
+                log.exception("watch interrupted", kind=self.kind.plural)
             self._stopping.wait(RETRY_AFTER_S)
 
     def _follow(self) -> None:
-        items, version = self._client.list(self._kind, labels=self._labels, fields=self._fields)
+        items, version = self._client.list(self.kind, labels=self._labels, fields=self._fields)
         fresh = {key_of(item): item for item in items}
         for key in [key for key in self._objects if key not in fresh]:
             self._apply(Change("gone", self._objects[key]))
         for item in items:
             self._apply(Change("set", self._keep(item)))
+        self.heard_at = time.time()
         self.synced.set()
         while not self._stopping.is_set():
-            for event in self._client.watch(self._kind, version, labels=self._labels, fields=self._fields):
+            began, before = time.monotonic(), self.heard_at
+            for event in self._client.watch(self.kind, version, labels=self._labels, fields=self._fields):
                 version = event.object["metadata"]["resourceVersion"]
                 self.take(event)
                 if self._stopping.is_set():
                     return
+            if self.heard_at == before and time.monotonic() - began < SHORTEST_WATCH_S:
+                raise errors.Unavailable(f"watch of {self.kind.plural} ended at once")
+            self.heard_at = time.time()
 
     def _apply(self, change: Change) -> None:
         key = key_of(change.object)

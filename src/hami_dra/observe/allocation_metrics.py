@@ -6,7 +6,7 @@ names of HAMi's scheduler, and the older ones in MiB and percent, are kept for d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hami_dra.model.names import MIB
 from hami_dra.observe.allocation import Card
@@ -160,9 +160,23 @@ LEGACY_SHARES: Table[PodShare] = Table(
     ),
 )
 
+SYNCS: Table[tuple[str, float]] = Table(
+    subject="how old all of this is",
+    labels=("resource",),
+    row=lambda sync: (sync[0],),
+    families=(
+        Family(
+            "hami_dra_monitor_last_sync_timestamp_seconds",
+            "When the API server was last heard on objects of a kind; up to 4 minutes ago when none change.",
+            lambda sync: sync[1],
+        ),
+    ),
+)
 
-def text(cluster: Cluster, *, legacy: bool) -> Iterator[str]:
-    """Every family with its samples."""
+
+def text(cluster: Cluster, heard_at: Mapping[str, float], *, legacy: bool) -> Iterator[str]:
+    """Every family with its samples. HEARD_AT: seconds of the epoch by resource (`Cache.heard_at`)."""
+    yield from render(SYNCS, heard_at.items())
     yield from render(CARDS, cluster.cards)
     yield from render(SHARES, cluster.shares)
     yield from render(NODES, cluster.nodes)

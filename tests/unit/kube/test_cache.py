@@ -1,11 +1,14 @@
 """What a cache tells its listeners."""
 
+import time
+
 import pytest
 
 from hami_dra.kube import cache as caches
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache
 from hami_dra.kube.client import WatchEvent
+from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 
@@ -71,3 +74,40 @@ def test_an_answer_that_nobody_expects_does_not_end_the_cache(monkeypatch):
     until(lambda: cache.get("ml", "train"), "the Pod")
     cache.stop()
     kube.end_watches()
+
+
+def test_it_knows_when_the_api_server_was_last_heard(cache):
+    """A bookmark says that nothing has changed: what is held is as fresh as after an event."""
+    assert cache.heard_at == 0
+    before = time.time()
+    cache.take(WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": "7"}}))
+    assert before <= cache.heard_at <= time.time()
+
+
+class Away(FakeKube):
+    """An API server that answers the first list, and behind whose proxy every watch ends at once."""
+
+    watches = lists = 0
+
+    def list(self, *about, **selectors):
+        self.lists += 1
+        if self.lists > 1:
+            raise errors.Unavailable("away")
+        return super().list(*about, **selectors)
+
+    def watch(self, *about, **selectors):
+        self.watches += 1
+        return iter(())
+
+
+def test_an_api_server_that_is_away_is_not_heard_nor_asked_without_a_pause(monkeypatch):
+    monkeypatch.setattr(caches, "RETRY_AFTER_S", 0.01)
+    kube = Away()
+    cache = Cache(kube, kinds.PODS)
+    cache.start()
+    until(lambda: kube.lists > 1, "it is asked again")
+    listed_at = cache.heard_at
+    until(lambda: kube.lists > 3, "and again")
+    assert cache.heard_at == listed_at > 0
+    assert kube.watches == 1
+    cache.stop()

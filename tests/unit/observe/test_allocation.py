@@ -51,7 +51,7 @@ def scrape(slices, claims, legacy=False, pods=(), classes=(names.DRIVER,)):
             names.NVIDIA_RESOURCES,
         )
     )
-    lines = "".join(allocation_metrics.text(cluster, legacy=legacy)).splitlines()
+    lines = "".join(allocation_metrics.text(cluster, {}, legacy=legacy)).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 

@@ -42,6 +42,6 @@ def test_what_is_kept_is_all_that_is_told():
         whole.resources,
     )
     assert describe(kept) == describe(whole)
-    assert "late" in "".join(allocation_metrics.text(describe(kept), legacy=True))
-    assert "NotConverted" in "".join(allocation_metrics.text(describe(kept), legacy=True))
+    assert "late" in "".join(allocation_metrics.text(describe(kept), {}, legacy=True))
+    assert "NotConverted" in "".join(allocation_metrics.text(describe(kept), {}, legacy=True))
     assert len(str(kept)) < len(str(whole)) / 2
