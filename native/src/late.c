@@ -44,7 +44,6 @@ LATE(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *before), (ho
      sigprocmask(how, set, before))
 LATE(int, pthread_atfork, (void (*prepare)(void), void (*parent)(void), void (*child)(void)),
      (prepare, parent, child), ENOSYS)
-LATE(void *, dlopen, (const char *path, int how), (path, how), NULL)
 LATE(int, dladdr, (const void *address, Dl_info *info), (address, info), 0)
 LATE(char *, dlerror, (void), (), NULL)
 

@@ -18,18 +18,13 @@ typedef struct {
     const uint32_t *hash;
 } table;
 
-/* Most loaders have made the addresses in the dynamic section absolute, some have not. */
-static const void *address(ElfW(Addr) base, ElfW(Addr) at) {
-    return (const void *)(at < base ? base + at : at);
-}
-
 static bool read_table(const struct dl_phdr_info *library, table *found) {
     *found = (table){0};
     for (int i = 0; i < library->dlpi_phnum; i++) {
         if (library->dlpi_phdr[i].p_type != PT_DYNAMIC) continue;
         const ElfW(Dyn) *each = (const void *)(library->dlpi_addr + library->dlpi_phdr[i].p_vaddr);
         for (; each->d_tag != DT_NULL; each++) {
-            const void *at = address(library->dlpi_addr, each->d_un.d_ptr);
+            const void *at = elf_address(library->dlpi_addr, each->d_un.d_ptr);
             if (each->d_tag == DT_SYMTAB) found->symbols = at;
             if (each->d_tag == DT_STRTAB) found->names = at;
             if (each->d_tag == DT_GNU_HASH) found->hash = at;

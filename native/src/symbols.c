@@ -14,12 +14,15 @@
 #include "hook_lookup.h"
 #include "hooks.h"
 #include "libc_symbols.h"
+#include "symbols.h"
 
 typedef void *(*dlsym_type)(void *, const char *);
 typedef void *(*dlvsym_type)(void *, const char *, const char *);
+typedef void *(*dlopen_type)(const char *, int);
 
 void *preload_dlsym(void *handle, const char *name);
 void *preload_dlvsym(void *handle, const char *name, const char *version);
+void *preload_dlopen(const char *path, int how);
 
 enum library { LIBRARY_CUDA, LIBRARY_NVML };
 
@@ -42,6 +45,12 @@ static struct {
     }
 REAL_OF_LIBC(dlsym)
 REAL_OF_LIBC(dlvsym)
+REAL_OF_LIBC(dlopen)
+
+static void *open_library(const char *path, int how) {
+    dlopen_type real = real_dlopen();
+    return real ? real(path, how) : NULL;
+}
 
 /* The loaded driver library; loaded only when the program has it already or calls into it. */
 static void *driver_handle(enum library library) {
@@ -49,7 +58,7 @@ static void *driver_handle(enum library library) {
     static const char *const names[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
     void *handle = atomic_load(&handles[library]);
     if (!handle) {
-        handle = dlopen(names[library], RTLD_LAZY | RTLD_LOCAL);
+        handle = open_library(names[library], RTLD_LAZY | RTLD_LOCAL);
         atomic_store(&handles[library], handle);
     }
     return handle;
@@ -104,7 +113,8 @@ static void keep_loaded(enum library library, const void *function) {
     static _Atomic bool kept[2];
     Dl_info found;
     if (atomic_exchange(&kept[library], true) || !dladdr(function, &found)) return;
-    if (!dlopen(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD)) dlerror(); /* nothing that the program asked for */
+    if (!open_library(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD))
+        dlerror(); /* nothing that the program asked for */
 }
 
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */
@@ -118,9 +128,12 @@ static void *exchange(const char *name, void *real) {
     return hooks[hook].wrapper;
 }
 
+static bool is_drivers(const char *name) {
+    return (name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0;
+}
+
 static bool is_ours(const void *handle, const char *name) {
-    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name &&
-           ((name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0);
+    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name && is_drivers(name);
 }
 
 /*
@@ -142,6 +155,36 @@ void *preload_dlvsym(void *handle, const char *name, const char *version) {
     return exchange(name, real(handle, name, version));
 }
 
+/* Libc looks at who called where a path has variables or no slash, too. */
+void *preload_dlopen(const char *path, int how) {
+    dlopen_type real = real_dlopen();
+    if (!real) return NULL;
+    if (!(how & RTLD_DEEPBIND) || !path || !strchr(path, '/') || strchr(path, '$')) return real(path, how);
+    void *handle = real(path, how);
+    if (handle) turn_to_us(handle);
+    return handle;
+}
+
+static const struct {
+    const char *name;
+    void *ours;
+} of_libc[] = {
+    {"dlsym", (void *)preload_dlsym},
+    {"dlvsym", (void *)preload_dlvsym},
+    {"dlopen", (void *)preload_dlopen},
+};
+
+void *exported_function(const char *name) {
+    for (size_t i = 0; i < sizeof of_libc / sizeof *of_libc; i++)
+        if (strcmp(of_libc[i].name, name) == 0) return of_libc[i].ours;
+    int hook = is_drivers(name) ? hook_named(name) : -1;
+    return hook < 0 ? NULL : hooks[hook].wrapper;
+}
+
+void *exported_function_of_others(const char *name) {
+    return is_drivers(name) ? driver_function(name) : libc_symbol(name);
+}
+
 /* A program that has the limiter linked in, for sanitizers, leaves them alone: these call dlsym before all
  * else. */
 #ifndef LINKED
@@ -156,4 +199,7 @@ EXPORT(dlsym, _new, "@@GLIBC_2.34");
 EXPORT(dlvsym, _x86, "@GLIBC_2.2.5");
 EXPORT(dlvsym, _arm, "@GLIBC_2.17");
 EXPORT(dlvsym, _new, "@@GLIBC_2.34");
+EXPORT(dlopen, _x86, "@GLIBC_2.2.5");
+EXPORT(dlopen, _arm, "@GLIBC_2.17");
+EXPORT(dlopen, _new, "@@GLIBC_2.34");
 #endif

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hami_dra import native_files
-from tests.unit.native.in_share import CONTEXT_MIB, ends
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, ends
 from tests.unit.native.simulated import ROOT
 
 pytestmark = pytest.mark.native
@@ -166,3 +166,57 @@ def test_the_library_asks_for_no_glibc_newer_than_2_17():
         if word.strip("()").startswith("GLIBC_2")
     }
     assert max(versions) <= (2, 17)
+
+
+DEEP = """
+#include <dlfcn.h>
+#include <stddef.h>
+typedef int call(void *, ...);
+#ifdef LINKED
+extern call cuInit, cuDevicePrimaryCtxRetain, cuCtxSetCurrent, cuMemAlloc_v2;
+static call *const takes = cuMemAlloc_v2;
+#define FIND(name) name
+#else
+#define FIND(name) ((call *)dlsym(dlopen("libcuda.so.1", RTLD_NOW), #name))
+#define takes FIND(cuMemAlloc_v2)
+#endif
+int take(size_t bytes) {
+    void *context, *at;
+    FIND(cuInit)(NULL), FIND(cuDevicePrimaryCtxRetain)(&context, 0), FIND(cuCtxSetCurrent)(context);
+    return takes(&at, bytes) ? takes(&at, bytes) : 0;
+}
+"""
+DEEPLY = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.dlopen.restype = ctypes.c_void_p
+path, how, size = sys.argv[1].encode(), int(sys.argv[2]), int(sys.argv[3])
+library = ctypes.CDLL(None, handle=libc.dlopen(path, how))
+print(library.take(ctypes.c_size_t(size)))
+"""
+
+
+@pytest.mark.parametrize("how", [os.RTLD_LAZY, os.RTLD_NOW], ids=["lazily", "at once"])
+@pytest.mark.parametrize("flags", [(), ("-DLINKED",), ("-DLINKED", "-fno-plt", "-Wl,-z,relro,-z,now")])
+def test_a_library_that_binds_to_its_own_dependencies_first_is_held_to_the_share(
+    share, limited, tmp_path, flags, how
+):
+    """As Taichi opens its own: with RTLD_DEEPBIND, past every preload."""
+    library, driver = tmp_path / "deep.so", native_files.find("sim/libcuda.so.1")
+    linked = (driver,) if flags else ()
+    command = ["gcc", "-shared", "-fPIC", *flags, "-x", "c", "-o", library, "-", "-x", "none", *linked]
+    subprocess.run([*command, "-ldl"], input=DEEP, text=True, check=True)
+    for size, refused in ((1 * GIB, 0), (11 * GIB, 2)):
+        program = (sys.executable, "-c", DEEPLY, library, how | os.RTLD_DEEPBIND, size)
+        assert ends(limited(share, *program)) == (0, f"{refused}\n", "")
+
+
+@pytest.mark.parametrize("how", [os.RTLD_NOW, os.RTLD_NOW | os.RTLD_DEEPBIND], ids=["plainly", "deeply"])
+def test_a_library_finds_its_neighbour_by_bare_name_as_without_the_limiter(share, limited, tmp_path, how):
+    """The loader looks in the run path of the library that calls dlopen."""
+    compile_it = ["gcc", "-shared", "-fPIC", "-x", "c", "-Wl,-rpath,$ORIGIN", "-o"]
+    subprocess.run([*compile_it, tmp_path / "neighbour.so", "-"], input="int there;", text=True, check=True)
+    source = f'#include <dlfcn.h>\nint take(long x) {{ return !!dlopen("neighbour.so", {how}); }}'
+    subprocess.run([*compile_it, tmp_path / "library.so", "-"], input=source, text=True, check=True)
+    program = (sys.executable, "-c", DEEPLY, tmp_path / "library.so", os.RTLD_NOW, 0)
+    assert ends(limited(share, *program)) == (0, "1\n", "")
