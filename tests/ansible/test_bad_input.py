@@ -69,12 +69,19 @@ def test_a_file_of_simulated_gpus_that_is_not_there_is_named(run):
     assert "/nowhere/gpus.yaml: no such file on this machine; correct hami_simulated_gpus" in output
 
 
-def test_a_node_that_cannot_be_reached_is_named_with_the_remedy(run):
-    # The connection's program is not there: as good as no network.
-    unreachable = "ansible_connection: containers.podman.podman, ansible_host: hami-nowhere"
-    output = run(f"all: {{hosts: {{gpu-1: {{{unreachable}}}}}}}\n", "reach")
+def test_a_node_that_cannot_be_reached_is_named_with_the_remedy(run, tmp_path):
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\necho connection refused >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    output = run(f"all: {{hosts: {{gpu-1: {{ansible_ssh_executable: {ssh}}}}}}}\n", "reach")
     assert "gpu-1: cannot be reached (" in output
     assert "correct ansible_host and ansible_user in the inventory, or take the host out" in output
+
+
+def test_a_machine_without_an_ssh_client_is_told(run):
+    output = run("all: {hosts: {gpu-1: {ansible_ssh_executable: /nowhere/ssh}}}\n", "reach")
+    assert "gpu-1: cannot be asked, for this machine has no SSH client (" in output
+    assert "install openssh-client here" in output
 
 
 GROUPS = "control_plane: {hosts: {control: }}\ngpu_nodes: {hosts: {gpu-1: }}\n"

@@ -53,15 +53,13 @@ def _installed(name: str) -> bool:
 
 
 def archive() -> str:
-    """Address of the Debian archive that this machine's apt is configured with."""
-    lines = run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"]
-    ).splitlines()
-    for line in lines:
-        site, _, release = line.partition(" ")
-        if release == versions.DEBIAN_SUITE:
+    """Address of the Debian archive that this machine's apt is configured with; it has every suite."""
+    targets = ["apt-get", "indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages"]
+    for line in run(targets).splitlines():
+        label, _, site = line.partition(" ")
+        if label == "Debian":
             return site
-    raise StepFailed(f"apt lists no source of Debian {versions.DEBIAN_SUITE}; add one and try again")
+    raise StepFailed("apt lists no source of Debian; add one, run `apt-get update` and try again")
 
 
 def unpack(packages: tuple[str, ...], suite: str, into: Path) -> None:

@@ -3,6 +3,8 @@
 Each is a package of a released module, compiled as it is. `go install pkg@version` refuses modules
 with `replace` lines (Kubernetes, etcd), so each group gets a small module of its own that requires
 the release; Kubernetes' staging modules are pinned to the matching v0 release.
+
+A machine without Go gets Debian's, unpacked into the cache.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import versions
+from . import debian, versions
 from .progress import run, step
 
 
@@ -103,6 +105,26 @@ def kubelet_dra(release: versions.Kubernetes) -> GoGroup:
     )
 
 
+def go() -> Path:
+    """The `go` command of this machine, or else of Debian.
+
+    One from before 1.21 counts as none: it cannot fetch a newer one when a module asks for it.
+    """
+    here = shutil.which("go")
+    if here and re.search(r"go1\.(2[1-9]|[3-9]\d)", run([here, "version"])):
+        return Path(here)
+    folder = versions.CACHE / f"go-{versions.GO_IN_SUITE}-{versions.GO_SUITE}"
+    if not folder.is_dir():
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        with step(f"fetch Go {versions.GO_IN_SUITE} from Debian {versions.GO_SUITE}", "10 s"):
+            packages = (f"golang-{versions.GO_IN_SUITE}-go", f"golang-{versions.GO_IN_SUITE}-src")
+            debian.unpack(packages, versions.GO_SUITE, partial)
+        partial.rename(folder)
+    return folder / f"usr/lib/go-{versions.GO_IN_SUITE}/bin/go"
+
+
 def build(group: GoGroup) -> Path:
     """Return the folder with the group's binaries, building them when the cache has none."""
     done = group.folder / "bin"
@@ -128,7 +150,7 @@ def build(group: GoGroup) -> Path:
                 running.note(f"{compiled} packages compiled")
 
         run(
-            ["go", "build", "-v", "-trimpath", "-ldflags", f"-s -w {group.ldflags}"]
+            [go(), "build", "-v", "-trimpath", "-ldflags", f"-s -w {group.ldflags}"]
             + ["-o", f"{partial}/", *group.packages, *([f"./{group.own.name}"] if group.own else [])],
             cwd=source,
             env=_environment(),
@@ -143,7 +165,7 @@ def build(group: GoGroup) -> Path:
 
 
 def _write_module(group: GoGroup, source: Path) -> None:
-    lines = ["module hami-dra.local/testcluster", "", "go 1.25", ""]
+    lines = ["module hami-dra.local/testcluster", "", "go 1.25", f"toolchain go{versions.GO}", ""]
     lines.append(f"require {group.module} {group.version}")
     if group.module == "k8s.io/kubernetes":
         staging_version = "v0." + group.version.removeprefix("v1.")
@@ -160,7 +182,7 @@ def _staging_modules(group: GoGroup) -> list[str]:
     """Modules that Kubernetes requires at v0.0.0, which only its own source tree can resolve."""
     scratch = group.folder / "module"
     answer = run(
-        ["go", "mod", "download", "-json", f"{group.module}@{group.version}"],
+        [go(), "mod", "download", "-json", f"{group.module}@{group.version}"],
         cwd=scratch,
         env=_environment() | {"GOWORK": "off"},
     )

@@ -43,6 +43,12 @@ DEBIAN_SUITE = "bookworm"
 TOOLS_SUITE = "sid"
 """Suite from which containerd, the CNI plugins, kubectl and kind are unpacked (never installed)."""
 
+GO = "1.26.0"
+"""Oldest Go that builds all of these."""
+
+GO_SUITE, GO_IN_SUITE = "trixie", "1.24"
+"""Suite and version of the Go that is unpacked where the machine has none; it fetches GO by itself."""
+
 
 def digest(*parts: str | Path) -> str:
     """Short hash of texts and of the contents of files and folders: the key of a cached build."""

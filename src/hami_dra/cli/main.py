@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -83,8 +84,13 @@ def main() -> None:
     except errors.UserError as problem:
         click.echo(f"hami: {problem}", err=True)
         sys.exit(1)
-    except (errors.HamiError, OSError) as problem:  # the latter of what is printed: a disk is full
+    except errors.HamiError as problem:
         click.echo(f"hami: {problem}", err=True)
+        sys.exit(2)
+    except OSError as problem:  # of what is printed: a disk is full
+        click.echo(f"hami: {problem}", err=True)
+        # Python would try to print the rest at its end, and tell the same once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
 
 

@@ -158,9 +158,12 @@ def test_a_locale_without_signs_gets_others(tmp_path):
     assert b"kernel-version" in done.stdout
 
 
-def test_a_full_disk_is_told_in_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_told_in_one_line(unbuffered):
+    """Unless PYTHONUNBUFFERED is set, Python tries once more at its end to print the rest."""
     with open("/dev/full", "wb") as full:
-        done = hami("convert", "-f", "tests/guide/compatible.yaml", stdout=full)
+        environment = {"PYTHONUNBUFFERED": unbuffered}
+        done = hami("convert", "-f", "tests/guide/compatible.yaml", stdout=full, environment=environment)
     assert done.returncode == 2
     assert done.stderr == b"hami: [Errno 28] No space left on device\n"
 
