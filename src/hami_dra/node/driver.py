@@ -107,7 +107,7 @@ class NodeDriver:
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_lost(ref, planned)
-            together.refuse_half_told(ref, planned, beside, claims, self._edits)
+            together.refuse_half_told(ref, planned, beside, self._present(claims), self._edits)
             pods = [pod["name"] for pod in users(claim)]
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
@@ -217,8 +217,8 @@ class NodeDriver:
 
     def _carry_out(self, claim: PreparedClaim, claims: Claims) -> list[Granted]:
         """Write the files of CLAIM, and of those of CLAIMS that it is described with."""
-        others = (claims[uid] for uid in claim.together if uid in claims)
-        group = [claim, *(other for other in others if self._stranger(other) is None)]
+        present = self._present({uid: claims[uid] for uid in claim.together if uid in claims})
+        group = [claim, *present.values()]
         edits = self._edits(group)
         limits = {}
         for share in (each for each in claim.shares if each.share_id and self._limiter):
@@ -262,6 +262,10 @@ class NodeDriver:
     def _refuse_strangers(self, claim: PreparedClaim) -> None:
         if (share := self._stranger(claim)) is not None:
             raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
+
+    def _present(self, claims: Claims) -> Claims:
+        """Those whose devices are here, and still the same."""
+        return {uid: claim for uid, claim in claims.items() if self._stranger(claim) is None}
 
     def _stranger(self, claim: PreparedClaim) -> Share | None:
         """The first share whose device is another one by now."""

@@ -13,6 +13,7 @@ import pytest
 
 from hami_dra.devices.backend import ClaimEdits, Grant
 from hami_dra.kube import EVENTS, NODES, RESOURCE_CLAIMS
+from hami_dra.kube.kinds import PODS
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.device import Device
 from hami_dra.node import checkpoint, findings, sweep, together
@@ -157,6 +158,23 @@ def test_a_claim_is_not_told_of_the_card_that_is_in_the_place_of_its_neighbours(
     assert told() == {A10.uuid, SECOND.uuid}
     start(A10, card(1, "GPU-other", "0000:66:01.0")).restore()
     assert told() == {A10.uuid}
+
+
+def test_a_claim_beside_one_whose_card_is_gone_is_prepared(kube: FakeKube, tmp_path: Path) -> None:
+    def start(*devices: Device) -> NodeDriver:
+        return card_driver(kube, tmp_path, tmp_path / "cdi", *devices, backend=NamesAll)
+
+    prepared(kube, start(A10, SECOND), "other", share(device=SECOND.name))
+    mine = kube.create(RESOURCE_CLAIMS, claim("mine", share()), "default")
+    containers = [
+        {"name": name, "resources": {"claims": [{"name": each} for each in used]}}
+        for name, used in (("both", ["mine", "other"]), ("one", ["mine"]))
+    ]
+    listed = [{"name": each, "resourceClaimName": each} for each in ("mine", "other")]
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": containers, "resourceClaims": listed}}
+    user = {"resource": "pods", "name": "p", "uid": kube.create(PODS, pod, "default")["metadata"]["uid"]}
+    kube.patch(RESOURCE_CLAIMS, "mine", {"status": {"reservedFor": [user]}}, "default")
+    assert start(A10).prepare(ClaimRef("default", "mine", mine["metadata"]["uid"]))
 
 
 def test_findings_become_events_on_the_node(kube: FakeKube) -> None:
