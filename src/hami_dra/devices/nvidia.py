@@ -113,7 +113,7 @@ class NvidiaBackend:
                 own[share.key] = nvidia_edits.device(self._root, minor, instance)
             else:
                 vendor[share.key] = (name,)
-        return ClaimEdits(self._common_edits() if own else {}, own, vendor)
+        return ClaimEdits(nvidia_edits.ALONE | (self._common_edits() if own else {}), own, vendor)
 
     def _common_edits(self) -> Edits:
         """Looked up once between two discoveries: a hundred places are searched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.devices.nvidia_topology import bus_id
 from hami_dra.model.errors import DriverError
+from hami_dra.model.share import Share
+from tests.support.cards import A10
 
 
 @pytest.fixture
@@ -73,6 +76,18 @@ def test_without_a_toolkit_the_container_gets_libraries_where_both_families_of_i
     assert nvidia_edits.device(root, 0) == {
         "deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/run/nvidia/driver/dev/nvidia0"}]
     }
+
+
+@pytest.mark.parametrize("toolkit", [True, False], ids=["toolkit", "no toolkit"])
+def test_nvidias_own_runtime_adds_no_other_card(root: DriverRoot, tmp_path: Path, toolkit: bool) -> None:
+    """Images of CUDA ask it for all cards, and where it is the default runtime it would give them."""
+    if toolkit:
+        vendor = {"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [{"name": A10.uuid}]}
+        (tmp_path / "nvidia.json").write_text(json.dumps(vendor))
+    share = Share("one", "gpu", "node", A10.name, A10.uuid, {})
+    edits = NvidiaBackend(root, cdi=[tmp_path]).edits([(A10, share)])
+    assert bool(edits.vendor) == toolkit
+    assert edits.common["env"] == ["NVIDIA_VISIBLE_DEVICES=void"]
 
 
 @pytest.mark.parametrize("node", ["nvidia0", "nvidiactl", "nvidia-uvm"])
