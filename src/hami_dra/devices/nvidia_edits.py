@@ -29,7 +29,7 @@ PROGRAMS = ("nvidia-smi", "nvidia-debugdump")
 NEEDED_NODES = ("nvidiactl", "nvidia-uvm")
 OTHER_NODES = ("nvidia-uvm-tools", "nvidia-modeset")
 ALONE: Edits = {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
-"""Images of CUDA set it to `all`, and NVIDIA's container runtime, where it is the default or the runtime class,
+"""Images of CUDA set it to `all`, and NVIDIA's container runtime, as default or by the Pod's wish,
 would give them every card of the node. Specifications of older toolkits leave it out."""
 READ_ONLY = ["ro", "nosuid", "nodev", "bind"]
 
