@@ -38,7 +38,7 @@ class ExampleBackend:
             for number in range(2)
         ]
 
-    def settle(self, grants: Sequence[Grant]) -> None:
+    def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
         """These devices are simply there."""
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:

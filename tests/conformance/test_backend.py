@@ -53,7 +53,7 @@ def prepared(
 
 def edits_of(backend: Backend, grants: list[Grant]) -> ClaimEdits:
     """As the node asks for them: what is made on demand is made first."""
-    backend.settle(grants)
+    backend.settle(grants, [device for device, _ in grants])
     return backend.edits(grants)
 
 
@@ -211,7 +211,7 @@ def test_settling_again_changes_nothing_and_what_is_discovered_stays(backend: Ba
     devices = backend.discover()
     grants = prepared(backend, allocated(backend, devices[-1], 1))
     for wanted in (grants, grants, [], []):
-        backend.settle(wanted)
+        backend.settle(wanted, devices)
         assert backend.discover() == devices
 
 

@@ -21,6 +21,7 @@ import pynvml
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
 from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
+from hami_dra.node import inventory
 from hami_dra.node.plugin import Config, Plugin
 from tests.support import mig_host
 from tests.support.cards import NODE, claim, share
@@ -301,6 +302,21 @@ def lost(folder: Path) -> None:
         assert node.prepare(gone) != ""
         assert node.unprepare(gone) == ""
         assert node.unprepare(late) == ""
+
+
+def cannot_be_made(folder: Path) -> None:
+    """Somebody cuts the card in the very place of a claim: only that claim waits."""
+    inventory.POLL_S = 3600.0  # the plugin has not looked since
+    with Node(folder) as node:
+        stuck = node.claim("stuck", partition(HALF))
+        early, late = (node.claim(name, share("1Gi", "5")) for name in ("early", "late"))
+        assert node.prepare(early) == ""
+        cut_by_hand(1, 0, 2)
+        assert "is not ours" in node.prepare(stuck)
+        assert node.prepare(late) == ""
+        assert node.unprepare(early) == ""
+        assert node.unprepare(stuck) == ""
+        assert instances() == [(0, 2, True)]
 
 
 if __name__ == "__main__":

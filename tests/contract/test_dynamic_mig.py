@@ -70,3 +70,7 @@ def test_a_cut_card_that_is_lost_keeps_no_claim_of_another_card_waiting() -> Non
 
 def test_a_note_of_instances_that_a_power_cut_left_damaged_keeps_no_plugin_from_starting() -> None:
     run("note_after_a_power_cut")
+
+
+def test_an_instance_that_cannot_be_made_keeps_no_claim_of_another_card_waiting() -> None:
+    run("cannot_be_made")

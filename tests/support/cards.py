@@ -57,7 +57,7 @@ class CardBackend:
     def discover(self) -> list[Device]:
         return list(self.devices)
 
-    def settle(self, grants: Sequence[Grant]) -> None:
+    def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
         pass
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:

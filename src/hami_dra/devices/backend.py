@@ -85,11 +85,12 @@ class Backend(Protocol):
         """Return the devices of this host, in a stable order, packed first to last; errors.DriverError."""
         ...
 
-    def settle(self, grants: Sequence[Grant]) -> None:
+    def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
         """Make devices that are made on demand those that GRANTS, all of this node, need, and no others.
 
-        Called before `edits` and at an unprepare, again and again. DriverError when it cannot be. Nothing to
-        do for devices that are simply there.
+        Called before `edits` and at an unprepare, again and again. DriverError when it cannot be for ABOUT,
+        the devices of the claims that wait for it; what fails elsewhere on the node is told in the log.
+        Nothing to do for devices that are simply there.
         """
         ...
 

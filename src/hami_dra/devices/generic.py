@@ -72,7 +72,7 @@ class GenericBackend:
                 raise DriverError(f"profile {self.profile.family}: two devices have the same {group}")
         return devices
 
-    def settle(self, grants: Sequence[Grant]) -> None:
+    def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
         """See Backend: these devices are simply there."""
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:

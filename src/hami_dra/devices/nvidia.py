@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pynvml
+import structlog
 
 from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_partitions, nvidia_topology, nvml
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
@@ -20,6 +21,8 @@ from hami_dra.devices.vendor_cdi import VendorCdi
 from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
 from hami_dra.model.errors import DriverError
 from hami_dra.model.names import DEVICE_TYPE, DRIVER, MIB
+
+log = structlog.get_logger(__name__)
 
 # Words as in the guide's ResourceSlice; numbers from nvml.h.
 BRANDS = {
@@ -121,21 +124,29 @@ class NvidiaBackend:
             self._common = nvidia_edits.common(self._root)
         return self._common
 
-    def settle(self, grants: Sequence[Grant]) -> None:
+    def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
         """See Backend: MIG instances, where cards are cut on demand."""
+        if self._partitions is None:
+            return
         wanted: dict[str, list[Partition]] = {}
         for device, _ in grants:
             if isinstance(device.detail, Partition):
                 wanted.setdefault(device.detail.place.card, []).append(device.detail)
-        if self._partitions is None or not (wanted or self._partitions.cards()):
-            return
-        with nvml.started(self._root):
-            for card in sorted(wanted.keys() | self._partitions.cards()):
-                # What was on a card that is gone went with it. It keeps no Pod from ending, nor claims of
-                # other cards from being prepared; `edits` refuses its own.
-                with suppress(pynvml.NVMLError_NotFound, *nvml.GONE):
-                    handle = pynvml.nvmlDeviceGetHandleByUUID(card)
-                    self._partitions.settle(handle, card, wanted.get(card, []))
+        waiting = {device.detail.place.card for device in about if isinstance(device.detail, Partition)}
+        failed = []
+        for card in sorted(wanted.keys() | self._partitions.cards()):
+            try:
+                self._cut(self._partitions, card, wanted.get(card, []))
+            except DriverError as problem:
+                log.warning("card not cut as its claims need it", card=card, error=str(problem))
+                failed += [problem] if card in waiting else []
+        if failed:
+            raise failed[0]
+
+    def _cut(self, partitions: Partitions, card: str, wanted: Sequence[Partition]) -> None:
+        """What was on a card that is gone went with it, and keeps no Pod from ending; `edits` refuses it."""
+        with nvml.started(self._root), suppress(pynvml.NVMLError_NotFound, *nvml.GONE):
+            partitions.settle(pynvml.nvmlDeviceGetHandleByUUID(card), card, wanted)
 
     def _made(self, device: Device) -> nvidia_mig.Instance:
         with nvml.started(self._root):

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from hami_dra.devices.backend import LOST, Backend, ClaimEdits
+from hami_dra.devices.backend import LOST, Backend, ClaimEdits, Grant
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results, users
@@ -112,7 +112,7 @@ class NodeDriver:
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
                 self._save(now)
-            self._settle(now)
+            self._settle(now, [planned])
             granted = self._carry_out(now[ref.uid], now)
         log.info("prepared", **ref.fields, pods=pods, shares={each.share_id: each.device for each in granted})
         return granted
@@ -132,7 +132,7 @@ class NodeDriver:
             self.checkpoint.tidy()
             claims = self.load(found)
             try:
-                self._settle(claims)
+                self._settle(claims, claims.values())
             except errors.HamiError as problem:
                 found.append(Finding("DevicesNotMade", str(problem)))
             without_files = claims.keys() - self.cdi.uids()
@@ -160,7 +160,7 @@ class NodeDriver:
             self.folders.remove(share_id)
         if uids & claims.keys():
             left = {uid: claim for uid, claim in claims.items() if uid not in uids}
-            self._settle(left)
+            self._settle(left, [claims[uid] for uid in uids & claims.keys()])
             self._save(left)
         return shares
 
@@ -232,12 +232,16 @@ class NodeDriver:
             for share in claim.shares
         ]
 
-    def _settle(self, claims: Claims) -> None:
-        """Have the devices made that CLAIMS need; those of a device that is gone need nothing."""
-        shares = [share for claim in claims.values() for share in claim.shares]
+    def _settle(self, claims: Claims, about: Iterable[PreparedClaim]) -> None:
+        """Have the devices made that CLAIMS need, and no others; HamiError when that fails for ABOUT."""
+        grants = self._grants(claims.values())
+        self._backend.settle(grants, [device for device, _ in self._grants(about)])
+
+    def _grants(self, claims: Iterable[PreparedClaim]) -> list[Grant]:
+        """Shares of CLAIMS with their devices, without those whose device is gone."""
         devices = self._family.devices
-        known = [share for share in shares if share.device in devices]
-        self._backend.settle([(devices[share.device], share) for share in known])
+        shares = (share for claim in claims for share in claim.shares)
+        return [(devices[share.device], share) for share in shares if share.device in devices]
 
     def _edits(self, group: Iterable[PreparedClaim]) -> ClaimEdits:
         """What the containers of these claims get, the same from whichever of them one looks."""

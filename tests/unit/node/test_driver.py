@@ -11,6 +11,7 @@ import pytest
 from hami_dra.devices.backend import Grant
 from hami_dra.kube import RESOURCE_CLAIMS
 from hami_dra.model.claim import ClaimRef
+from hami_dra.model.device import Device
 from hami_dra.model.errors import PrepareError
 from hami_dra.node.inventory import Inventory, merged
 from tests.support.cards import A10, DRIVER, SECOND, CardBackend, card, card_driver, claim, share
@@ -25,7 +26,7 @@ def test_a_card_that_is_exchanged_in_the_middle_of_prepare_does_not_give_a_claim
     class Exchanging(CardBackend):
         meanwhile: Callable[[], None] = staticmethod(lambda: None)
 
-        def settle(self, grants: Sequence[Grant]) -> None:
+        def settle(self, grants: Sequence[Grant], about: Sequence[Device]) -> None:
             self.meanwhile()
 
     kube = FakeKube()
