@@ -36,9 +36,10 @@ class Checkpoint:
         """Return the prepared claims, none when there is no file; StateError when it is damaged."""
         try:
             data = self._path.read_bytes()
-            if data != self._known[0]:
-                self._known = (data, decode(data))
-            return dict(self._known[1])
+            known = self._known  # once: `shares` is called without the lock, and may set it
+            if data != known[0]:
+                known = self._known = (data, decode(data))
+            return dict(known[1])
         except FileNotFoundError:
             return {}
         except StateError as problem:

@@ -83,7 +83,7 @@ class DeviceWatch:
         try:
             devices = self._backend.discover()
             now = merged(before, devices, self._backend.health(devices))
-        except DriverError as problem:
+        except (DriverError, OSError) as problem:
             now = _silent(before, str(problem))
         finally:
             self._looks_since = None

@@ -37,6 +37,26 @@ def test_what_is_saved_last_is_loaded(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
 
 
+def test_who_looks_without_the_lock_does_not_make_its_holder_load_what_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher looks at what is prepared while claims are prepared. Its look is the slow one here: it
+    read the file before the last save, and is done in the middle of the next load."""
+    before, now = checkpoint.encode({}), checkpoint.encode({"uid": CLAIM})
+
+    class Interrupted(bytes):
+        def __ne__(self, other: object) -> bool:
+            differs = super().__ne__(other)
+            monkeypatch.setattr(Path, "read_bytes", lambda _: before)
+            assert file.shares() == []
+            return differs
+
+    file = checkpoint.Checkpoint(tmp_path / "checkpoint.json")
+    file.save({"uid": CLAIM})
+    monkeypatch.setattr(Path, "read_bytes", lambda _: Interrupted(now))
+    assert file.load() == {"uid": CLAIM}
+
+
 def test_fields_of_a_later_release_do_no_harm() -> None:
     def add(claim: dict[str, Any]) -> None:
         claim["added"] = claim["shares"][0]["added"] = "later"

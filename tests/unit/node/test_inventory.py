@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -80,11 +81,16 @@ def test_a_card_that_is_added_is_known(
     assert heard[-1].devices == (A10, SECOND, third)
 
 
+@pytest.mark.parametrize("problem", [DriverError("driver unloaded"), OSError(errno.EIO, "/sys/bus/pci")])
 def test_while_the_driver_does_not_answer_no_card_is_trusted(
-    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory], monkeypatch: pytest.MonkeyPatch
+    watch: DeviceWatch,
+    backend: CardBackend,
+    heard: list[Inventory],
+    monkeypatch: pytest.MonkeyPatch,
+    problem: Exception,
 ) -> None:
     def broken() -> None:
-        raise DriverError("driver unloaded")
+        raise problem
 
     with monkeypatch.context() as patch:
         patch.setattr(backend, "discover", broken)

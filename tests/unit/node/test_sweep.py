@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from hami_dra.kube import RESOURCE_CLAIMS, Kind
 from hami_dra.model import errors
+from hami_dra.model.share import PreparedClaim
 from hami_dra.node import sweep
+from hami_dra.node.checkpoint import Claims
 from tests.support.cards import claim, share
 from tests.support.crash_points import Node
 from tests.support.fake_kube import FakeKube
@@ -69,6 +72,24 @@ def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_dead_claim_that_cannot_be_forgotten_yet_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path)
+    driver = node.driver()
+    driver.prepare(node.mine)
+    (stray := tmp_path / "state/shares/stray").mkdir()
+
+    def busy(claims: Claims, about: Iterable[PreparedClaim]) -> None:
+        if node.neighbour.uid in {claim.uid for claim in about}:
+            raise errors.DriverError("a process uses its MIG instance")
+
+    monkeypatch.setattr(driver, "_settle", busy)
+    sweep.sweep(driver, FakeKube())
+    assert driver.load().keys() == {node.neighbour.uid}
+    assert not stray.exists()
 
 
 @pytest.mark.parametrize("now", ["gone", "another", "not allocated", "elsewhere", "other share"])
