@@ -27,9 +27,16 @@ def amounts(container: Object, where: str, family: Family) -> dict[str, int]:
     """
     named = _named(container, where, family)
     resources = family.resources
-    if named.get(resources.gpu) == 0 and not any(named.values()):
-        # `nvidia.com/gpu: 0` is how charts say "no GPU"; Kubernetes reads it the same way.
-        return {}
+    if named.get(resources.gpu) == 0:
+        asks = [name for name, value in named.items() if value and name != resources.priority]
+        if not asks:
+            # `nvidia.com/gpu: 0` is how charts say "no GPU"; Kubernetes reads it the same way.
+            return {}
+        raise RequestDenied(
+            f"{resources.gpu} is 0, and {' and '.join(asks)} ask for a part of a card",
+            where=where,
+            fix=f"Write {resources.gpu} 1, or leave them out as well if no card is wanted",
+        )
     if named:
         _check(named, where, family)
     return named

@@ -8,6 +8,7 @@ the cards near each other: with the wish first, without it second.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -64,13 +65,29 @@ def doubts(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> 
     if selection.near and request.count > MOST_NEAR:
         return [f"{request.container}: nearness of more than {MOST_NEAR} cards cannot be asked for"]
     if request.percentage is None:
-        return []
+        return _never(request, selection.matching(cards))
     most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
     left_out = memory_sizes(request, selection, cards)[most:]
     sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
-    return [
+    named = [
         f"{request.container}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"
     ][: len(left_out)]
+    return named + _never(request, selection.matching(cards))
+
+
+def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
+    """A warning when none of the published nodes could serve REQUEST, were all of its FITTING cards free."""
+    if not fitting:  # which is told of the annotations
+        return []
+    large = [card for card in fitting if card.memory >= (request.memory or 0) or not card.memory]
+    if not large:
+        most = quantity.format_bytes(max(card.memory for card in fitting))
+        asked = f"memory {quantity.format_bytes(request.memory or 0)} and the largest card has {most}"
+    elif request.count > (most_cards := max(Counter(card.pool for card in large).values())):
+        asked = f"{request.count} cards and no node has more than {most_cards} that match"
+    else:
+        return []
+    return [f"{request.container}: it asks for {asked}: the Pod will wait for one"]
 
 
 def memory_sizes(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[int]:

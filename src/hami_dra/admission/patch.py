@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     for request in requests:
         made.warnings.extend(claims.doubts(request, selections[request.family], surroundings.cards))
     made.warnings.extend(_scheduler(spec))
+    made.warnings.extend(_privileged(spec, {request.container for request in requests}))
     wanted = {"claims": made.claims, "templates": made.templates}
     amounts = {request.container: request.named for request in requests}
     made.pod["metadata"] = metadata.described(made.pod, wanted, amounts)
@@ -208,3 +209,13 @@ def _scheduler(spec: Object) -> Iterator[str]:
     if spec.get("schedulerName") == TRADITIONAL_SCHEDULER:
         spec["schedulerName"] = "default-scheduler"
         yield f"spec.schedulerName {TRADITIONAL_SCHEDULER} is of HAMi's traditional mode, the default is used"
+
+
+def _privileged(spec: Object, sharing: Collection[str]) -> Iterator[str]:
+    """Of the containers SHARING a card."""
+    for container in (each for group in CONTAINER_LISTS for each in spec.get(group) or []):
+        if container["name"] in sharing and (container.get("securityContext") or {}).get("privileged"):
+            yield (
+                f"{container['name']} is privileged: runtimes give it every device of its node, so that it "
+                "reaches cards of which it has no share"
+            )

@@ -135,7 +135,7 @@ def _memory(family: Family, named: int | None, cores: int | None) -> int | None:
 
 def _cores_policy(container: Object) -> str | None:
     """HAMi's GPU_CORE_UTILIZATION_POLICY: `disable` lets a container use compute beyond its cores."""
-    for variable in container.get("env") or []:
+    for variable in reversed(container.get("env") or []):  # of several the last counts
         if variable.get("name") == "GPU_CORE_UTILIZATION_POLICY":
             return "soft" if str(variable.get("value", "")).lower() == "disable" else None
     return None

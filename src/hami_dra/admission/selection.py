@@ -23,10 +23,15 @@ LONGEST_EXPRESSION = 10 * 1024
 GPU_POLICY = "hami.io/gpu-scheduler-policy"
 NODE_POLICY = "hami.io/node-scheduler-policy"
 INSTEAD = {
-    GPU_POLICY: "the order of a node's cards is the same for all Pods, set by the chart's drivers.cardPolicy",
+    GPU_POLICY: "only topology-aware has; the order of a node's cards is the same for all Pods, set by the "
+    "chart's drivers.cardPolicy",
     NODE_POLICY: "nodes are chosen by kube-scheduler's own scores",
 }
-"""Why binpack and spread of one Pod come to nothing, by annotation."""
+"""Why other policies of one Pod come to nothing, by annotation."""
+NEAR = "topology-aware"
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+FALSE = ("0", "f", "F", "FALSE", "false", "False")
+"""How HAMi writes yes and no: as Go's strconv.ParseBool reads them."""
 
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 
@@ -52,12 +57,13 @@ class Selection:
 
     def matching(self, cards: Sequence[Card]) -> list[Card]:
         """The cards that the selectors let through."""
+        choices = self._all_choices()
         return [
             card
             for card in cards
             if card.driver == self.family.driver
             and card.text("type") == self.family.device_type
-            and all(choice.accepts(card) for choice in self._all_choices())
+            and not (choices and not all(choice.accepts(card) for choice in choices))
         ]
 
     def _all_choices(self) -> tuple[Choice, ...]:
@@ -76,7 +82,7 @@ def selection(pod: Object, family: Family, cards: Sequence[Card]) -> Selection:
         family,
         choices,
         same=same,
-        near=given.get(GPU_POLICY) == "topology-aware",
+        near=NEAR in _policies(given, GPU_POLICY),
         warnings=(*warnings, *_without_effect(given, family)),
     )
     ours = Selection(family).matching(cards)
@@ -120,8 +126,9 @@ def _values(text: str, annotation: str) -> tuple[str, ...]:
 def _numa(given: Object, family: Family, cards: Sequence[Card]) -> tuple[str, tuple[str, ...]]:
     """The attribute that says the NUMA node, when the Pod binds to one, or a warning that there is none."""
     annotation = family.annotations.numa_bind
-    if not annotation or given.get(annotation) != "true":
-        return "", ()
+    wish = given.get(annotation, FALSE[0]) if annotation else FALSE[0]
+    if wish not in TRUE:
+        return "", () if wish in FALSE else (f'{annotation}: {wish} has no effect: write "true"',)
     for attribute in ("numaNode", "resource.kubernetes.io/numaNode"):
         if any(attribute in card.attributes for card in cards if card.driver == family.driver):
             return attribute if "/" in attribute else f"{family.driver}/{attribute}", ()
@@ -130,11 +137,20 @@ def _numa(given: Object, family: Family, cards: Sequence[Card]) -> tuple[str, tu
 
 def _without_effect(given: Object, family: Family) -> Iterator[str]:
     for annotation, instead in INSTEAD.items():
-        if given.get(annotation) in ("binpack", "spread"):
-            yield f"{annotation}: {given[annotation]} has no effect: {instead}"
+        for policy in _policies(given, annotation):
+            if (annotation, policy) != (GPU_POLICY, NEAR):
+                yield f"{annotation}: {policy} has no effect: {instead}"
+    for name in family.resources.all:
+        if name in given:
+            yield f"the annotation {name} has no effect: write it among the limits of a container"
     mode = family.annotations.mode
     if mode in given and given[mode] != "hami-core":
         yield f"{mode}: {given[mode]} has no effect: the share is one of memory and cores"
+
+
+def _policies(given: Object, annotation: str) -> list[str]:
+    """HAMi reads a list, separated by commas, the first the most important."""
+    return [policy.strip() for policy in given.get(annotation, "").split(",") if policy.strip()]
 
 
 def _which(given: Object, family: Family) -> list[str]:

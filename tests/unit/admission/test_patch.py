@@ -102,6 +102,24 @@ def test_a_manifest_copied_from_a_converted_pod_does_not_bring_that_ones_claims(
     assert list(wanted["claims"]) == ["ml-second-cuda"]
 
 
+def test_of_an_environment_variable_that_is_written_twice_the_last_counts():
+    source = pod(gpu(gpumem=1024, gpucores=30))
+    twice = [{"name": "GPU_CORE_UTILIZATION_POLICY", "value": value} for value in ("disable", "force")]
+    source["spec"]["containers"][0]["env"] = twice
+    (claim,) = converted(source).claims.values()
+    assert "config" not in claim["devices"]
+
+
+def test_a_privileged_container_with_a_share_is_warned_of_and_another_is_not():
+    source = pod(gpu(gpumem=1024))
+    other = {"name": "agent", "securityContext": {"privileged": True}}
+    source["spec"]["containers"].append(other)
+    assert converted(source).warnings == []
+    source["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    (warning,) = converted(source).warnings
+    assert warning.startswith("cuda is privileged: ")
+
+
 def test_another_family_is_data_alone():
     amd = dataclasses.replace(
         NVIDIA,
