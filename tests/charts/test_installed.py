@@ -59,3 +59,15 @@ def test_renamed_resources_families_and_profiles_of_ones_own_are_known(
 
 def test_without_a_webhook_there_is_nothing_to_read(render: Render) -> None:
     assert installed.webhook(applied(render("--set", "hami-dra.webhook.enabled=false"))) is None
+
+
+def test_without_its_driver_pods_of_nvidia_are_left_to_whoever_serves_them(render: Render) -> None:
+    """NVIDIA's device plugin, on a cluster that shares other accelerators."""
+    rendered = render(
+        "--set", "hami-dra.drivers.nvidia.enabled=false,hami-dra.drivers.families.enabled={amd}"
+    )
+    found = installed.webhook(applied(rendered))
+    assert found is not None
+    assert [family.name for family in found.settings.families] == ["amd"]
+    [registered] = rendered.kind("MutatingWebhookConfiguration")
+    assert "nvidia.com/" not in str(registered["webhooks"][0]["matchConditions"])

@@ -20,11 +20,12 @@ def settings(
     *,
     extended_resource: bool,
 ) -> tuple[Settings, list[UserError]]:
-    """RESOURCES and DEVICE_CLASS are NVIDIA's; WANTED: names of families; PROFILES: the operator's folder.
+    """RESOURCES and DEVICE_CLASS are NVIDIA's; WANTED: names of families, NVIDIA's too; PROFILES: a folder.
 
     Also returns why profiles were refused: the other families are served all the same.
     """
+    listed = [name for each in wanted if (name := each.strip())]
     nvidia = replace(NVIDIA, resources=resources, device_class=device_class)
-    others = [name for each in wanted if (name := each.strip()) and name != families.NVIDIA]
-    good, refused = families.profiles(others, profiles)
-    return Settings((nvidia, *of_profiles(good)), extended_resource), refused
+    first = [nvidia] if families.NVIDIA in listed else []
+    good, refused = families.profiles([name for name in listed if name != families.NVIDIA], profiles)
+    return Settings((*first, *of_profiles(good)), extended_resource), refused

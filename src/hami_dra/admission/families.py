@@ -61,6 +61,7 @@ class Family:
     `slices`: so many of the gpu resource are one device, 0: each is a device.
     `capacities`: what a claim can ask for of a device, by name.
     `parameters`: its claims may carry ShareParameters.
+    `mapped`: its DeviceClass may name the gpu resource (extendedResourceName): Kubernetes itself serves it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Family:
     core_sizes: tuple[tuple[int, int], ...] = ()
     slices: int = 0
     parameters: bool = False
+    mapped: bool = False
 
     @property
     def counts_cores(self) -> bool:
@@ -98,6 +100,7 @@ NVIDIA = Family(
         mode="nvidia.com/vgpu-mode",
     ),
     parameters=True,
+    mapped=True,
 )
 
 MIG = replace(

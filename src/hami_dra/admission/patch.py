@@ -118,7 +118,7 @@ def is_plain(pod: Object, families: Sequence[Family]) -> bool:
     """Whether the Pod names whole cards alone, so that Kubernetes' own mapping serves it."""
     given = (pod.get("metadata") or {}).get("annotations") or {}
     for family in families:
-        more = [name for name in family.resources.all if name != family.resources.gpu or family.slices]
+        more = [name for name in family.resources.all if name != family.resources.gpu or not family.mapped]
         if any(name in given for name in family.annotations.all):
             return False
         for group in CONTAINER_LISTS:

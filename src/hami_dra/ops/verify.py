@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hami_dra.admission.families import NVIDIA
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors
-from hami_dra.ops import checks
+from hami_dra.ops import checks, installed
 from hami_dra.ops.facts import component, gather
 
 ANSWER_WITHIN_S = 10.0
@@ -62,7 +63,17 @@ def until(look: Callable[[], list[Outcome]], wait: Callable[[], bool]) -> list[O
 
 
 def _admission(client: KubeClient) -> str:
-    limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "1024", "nvidia.com/gpucores": "10"}
+    try:
+        found = installed.webhook(client)
+    except errors.KubeError:  # whoever may not read it takes the defaults
+        found = None
+    families = found.settings.families if found else (NVIDIA,)
+    if not families:
+        return ""
+    asked = families[0].resources
+    limits = {asked.gpu: "1"}
+    if families[0].mapped:  # Kubernetes itself may serve who asks for whole cards
+        limits |= {asked.memory: "1024", asked.cores: "10"}
     container: Object = {"name": "verify", "image": "hami-verify", "resources": {"limits": limits}}
     pod = {
         "apiVersion": "v1",
@@ -73,7 +84,7 @@ def _admission(client: KubeClient) -> str:
     try:
         made = client.create(kinds.PODS, pod, "default", dry_run=True)
     except errors.KubeError as refusal:
-        return f"a Pod that asks for nvidia.com/gpu is refused: {refusal}"
+        return f"a Pod that asks for {asked.gpu} is refused: {refusal}"
     if not made["spec"].get("resourceClaims"):
-        return "a Pod that asks for nvidia.com/gpu comes back unchanged. hami doctor"
+        return f"a Pod that asks for {asked.gpu} comes back unchanged. hami doctor"
     return ""

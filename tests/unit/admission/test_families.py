@@ -149,9 +149,10 @@ def test_slices_are_that_part_of_one_cards_memory_and_cores_whatever_its_size():
     assert parts({"drs-gcu": 3}, 32768 * MI, 65536 * MI) == [(50, 16384 * MI), (50, 32768 * MI)]
 
 
-def test_slices_are_no_whole_cards_that_kubernetes_itself_could_map():
-    assert is_plain(pod({"enflame.com/gcu": "1"}), SETTINGS.families)
-    assert not is_plain(pod({"enflame.com/drs-gcu": "1"}), SETTINGS.families)
+def test_whole_devices_of_other_families_have_no_mapping_of_kubernetes():
+    """No DeviceClass of theirs has an extendedResourceName: nobody but the webhook makes their claims."""
+    assert not is_plain(pod({"amd.com/gpu": "1"}), SETTINGS.families)
+    assert is_plain(pod({"nvidia.com/gpu": "1"}), SETTINGS.families)
 
 
 def test_a_percentage_is_one_of_each_size_of_card():

@@ -6,9 +6,13 @@ import re
 import pytest
 import yaml
 
+from hami_dra.admission.families import of_profiles
+from hami_dra.admission.patch import Settings
+from hami_dra.devices import families
 from hami_dra.kube import kinds
 from hami_dra.model import errors
 from hami_dra.model.names import DRIVER
+from hami_dra.ops import installed
 from tests.unit.cli.conftest import METRICS, plain
 from tests.unit.ops import healthy
 
@@ -216,6 +220,21 @@ def test_verify_wants_every_promise_kept_and_admission_that_converts(hami, kube,
     assert "slices" in [
         each["promise"] for each in json.loads(hami("verify", "-o", "json").output) if each["problem"]
     ]
+
+
+def test_verify_asks_for_what_the_webhook_converts(hami, kube, monkeypatch):
+    """Renamed resources, or a release without NVIDIA's driver."""
+    amd = Settings(families=of_profiles(families.profiles(["amd"])[0]))
+    monkeypatch.setattr(installed, "webhook", lambda client: installed.Installed(amd, ()))
+    asked = []
+
+    def admitting(kind, body, namespace=None, *, dry_run=False):
+        asked.append(body["spec"]["containers"][0]["resources"]["limits"])
+        return body | {"spec": body["spec"] | {"resourceClaims": [{"name": "gpu"}]}}
+
+    monkeypatch.setattr(kube, "create", admitting)
+    assert hami("verify").exit_code == 0
+    assert asked == [{"amd.com/gpu": "1"}]
 
 
 def test_in_use_names_the_claims_that_pods_hold(hami, kube):

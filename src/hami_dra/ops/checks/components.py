@@ -152,8 +152,8 @@ CHECKS = (
         mend=(
             "GPU Operator can do without it:",
             command(
-                "helm -n gpu-operator upgrade gpu-operator nvidia/gpu-operator --reuse-values --set "
-                "devicePlugin.enabled=false"
+                "helm -n gpu-operator upgrade gpu-operator nvidia/gpu-operator --reuse-values \\\n"
+                "  --set devicePlugin.enabled=false"
             ),
             "Installed by itself: uninstall it. Pods that ask for `nvidia.com/gpu` go on to work: "
             "admission turns their request into a claim.",

@@ -50,9 +50,18 @@ that we ship, the operator's profiles have their own. What is no profile has non
 {{- concat $classes (include "hami-dra.drivers" . | fromJsonArray) | uniq | toJson -}}
 {{- end }}
 
+{{- /* Families whose Pods admission converts, as a list in JSON; without its driver NVIDIA's are left to whoever serves them. */ -}}
+{{- define "hami-dra.webhook.families" -}}
+{{- $others := include "hami-dra.families.names" . | splitList "\n" | compact -}}
+{{- if .Values.drivers.nvidia.enabled }}{{ prepend $others "nvidia" | toJson }}{{ else }}{{ $others | toJson }}{{ end -}}
+{{- end }}
+
 {{- /* Every resource name that admission makes claims of, as a list in JSON. */ -}}
 {{- define "hami-dra.resources" -}}
-{{- $ours := list .Values.resourceName .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
+{{- $ours := list -}}
+{{- if .Values.drivers.nvidia.enabled }}
+{{- $ours = list .Values.resourceName .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
+{{- end -}}
 {{- concat $ours (include "hami-dra.families.resources" . | fromJsonArray) | toJson -}}
 {{- end }}
 
