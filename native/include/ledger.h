@@ -68,6 +68,12 @@ typedef struct {
 #define LEDGER_BIN_SHIFT 20
 #define LEDGER_BIN_UNITS 1024
 
+/* The same of work whose cost was known from earlier launches, in longer bins: 16 ns of device time a unit.
+ */
+#define LEDGER_COUNTED_BINS  64
+#define LEDGER_COUNTED_SHIFT 21
+#define LEDGER_COUNTED_NS    16
+
 typedef struct {
     _Atomic uint64_t at;   /* CLOCK_MONOTONIC when the agent wrote this */
     _Atomic uint32_t rate; /* thousandths of the card that the share may use now; 0: its own limit */
@@ -83,14 +89,15 @@ typedef struct {
     _Atomic uint64_t compute_ns;    /* device time of all processes that ever were; only grows */
     _Atomic uint64_t throttled_ns;  /* the same of the time that they were held back */
     _Atomic uint64_t activity;      /* another number whenever a process's compute counters have changed */
-    _Atomic uint64_t counted_ns;    /* of compute_ns, what was known from earlier launches of the same work */
-    ledger_hint hint;               /* which the agent writes: on a cache line of its own */
-    _Atomic uint32_t excess_count;  /* entries of `excess` from here on are not looked at */
+    uint64_t reserved_before;
+    ledger_hint hint;              /* which the agent writes: on a cache line of its own */
+    _Atomic uint32_t excess_count; /* entries of `excess` from here on are not looked at */
     uint8_t reserved[128 - 84];
     _Atomic uint64_t window_at;  /* CLOCK_MONOTONIC at which the window began in which use is reckoned now */
     _Atomic uint64_t window_ns;  /* compute_ns then */
     _Atomic uint32_t window_use; /* thousandths of the card that were used in the window before it */
-    uint8_t reserved_between[1024 - 128 - 20];
+    uint8_t reserved_between[512 - 128 - 20];
+    _Atomic uint64_t counted[LEDGER_COUNTED_BINS];
     _Atomic uint64_t presence[LEDGER_BINS];
     ledger_excess excess[LEDGER_EXCESSES];
     ledger_slot slots[LEDGER_SLOTS];
@@ -98,6 +105,7 @@ typedef struct {
 
 _Static_assert(sizeof(ledger_slot) == LEDGER_SLOT_BYTES, "a slot is a cache line");
 _Static_assert(offsetof(ledger_file, hint) == 64, "model/ledger.py reads it there");
+_Static_assert(offsetof(ledger_file, counted) == 512, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, presence) == 1024, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, excess_count) == 80, "model/ledger.py reads it there");
 _Static_assert(offsetof(ledger_file, excess) == 3072, "model/ledger.py reads it there");

@@ -92,22 +92,25 @@ static void insert(bracket **ended, int count, bracket *one) {
 static void look_at(lane *in) {
     bracket *ended[MOST_BRACKETS];
     int count = 0;
-    uint64_t earliest = UINT64_MAX;
+    uint64_t earliest = UINT64_MAX, present = UINT64_MAX;
+    unsigned part = meter_part(in->meter);
     CUcontext popped;
     if (lane_driver.cuCtxPushCurrent_v2(in->context) != CUDA_SUCCESS) return;
     for (bracket *each = in->brackets; each < in->brackets + MOST_BRACKETS; each++) {
         if (atomic_load(&each->state) != RUNNING) continue;
         see(each);
         if (each->started) place_in_time(each);
-        if (each->ended)
+        if (each->ended) {
             insert(ended, count++, each);
-        else if (each->started && each->prepaid >= LONG_NS && each->start_at < earliest)
-            earliest = each->start_at;
+        } else if (each->started && each->prepaid >= LONG_NS) {
+            if (each->start_at < earliest) earliest = each->start_at;
+            if (throttle_is_shared(each->prepaid, part) && each->start_at < present) present = each->start_at;
+        }
     }
     lane_driver.cuCtxPopCurrent_v2(&popped);
     uint64_t now = meter_now();
     for (int i = 0; i < count; i++) settle(ended[i], earliest, now);
-    if (earliest != UINT64_MAX) tell_presence(in, earliest, now - (uint64_t)in->ahead);
+    if (present != UINT64_MAX) tell_presence(in, present, now - (uint64_t)in->ahead);
 }
 
 void lanes_look(void) {

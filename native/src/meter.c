@@ -72,7 +72,7 @@ static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled
     atomic_fetch_add(&slot->throttled_ns, throttled);
     atomic_store(&slot->active_s, (uint32_t)(now / 1000000000u));
     atomic_fetch_add(&book->file->compute_ns, own);
-    atomic_fetch_add(&book->file->counted_ns, counted);
+    throttle_counted(book->file, counted, now);
     atomic_fetch_add(&book->file->throttled_ns, throttled);
     atomic_fetch_add(&book->file->activity, 1);
     throttle_note_use(book->file, now);

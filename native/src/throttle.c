@@ -46,6 +46,10 @@ uint64_t throttle_wait(const ledger_file *book, unsigned rate, uint64_t now, boo
     return until > now + overdraft ? until - now : 0;
 }
 
+bool throttle_is_shared(uint64_t known, unsigned part) {
+    return known >= (part == LEDGER_WHOLE_CARD ? LONG_NS : SLICE_WORK_NS);
+}
+
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part) {
     uint64_t beside = idle_ns + EVENTS_NS;
     uint64_t net = measured > beside ? measured - beside : measured / 2;
@@ -67,14 +71,21 @@ uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_
     return end - from;
 }
 
-static void add_to_bin(ledger_file *book, uint64_t bin, uint64_t units) {
-    _Atomic uint64_t *word = &book->presence[bin % LEDGER_BINS];
+/* What a bin of an earlier round of the ring says is over. */
+static void add_to_bin(_Atomic uint64_t *word, uint64_t bin, uint64_t units) {
+    const uint64_t most = (UINT64_C(1) << LEDGER_BIN_SHIFT) - 1;
     uint64_t before = atomic_load_explicit(word, memory_order_relaxed), after;
     do {
-        uint64_t sum = before >> LEDGER_BIN_SHIFT == bin ? before % (1 << LEDGER_BIN_SHIFT) : 0;
-        after = bin << LEDGER_BIN_SHIFT | (sum + units) % (1 << LEDGER_BIN_SHIFT);
+        uint64_t sum = units + (before >> LEDGER_BIN_SHIFT == bin ? before & most : 0);
+        after = bin << LEDGER_BIN_SHIFT | (sum < most ? sum : most);
     } while (!atomic_compare_exchange_weak_explicit(word, &before, after, memory_order_relaxed,
                                                     memory_order_relaxed));
+}
+
+void throttle_counted(ledger_file *book, uint64_t device_ns, uint64_t now) {
+    if (device_ns == 0) return;
+    uint64_t bin = now >> LEDGER_COUNTED_SHIFT;
+    add_to_bin(&book->counted[bin % LEDGER_COUNTED_BINS], bin, device_ns / LEDGER_COUNTED_NS);
 }
 
 void throttle_present(ledger_file *book, uint64_t from, uint64_t to) {
@@ -83,7 +94,8 @@ void throttle_present(ledger_file *book, uint64_t from, uint64_t to) {
     while (from < to) {
         uint64_t end = (from / width + 1) * width;
         if (end > to) end = to;
-        add_to_bin(book, from / width, (end - from) * LEDGER_BIN_UNITS / width);
+        uint64_t bin = from / width, units = (end - from) * LEDGER_BIN_UNITS / width;
+        add_to_bin(&book->presence[bin % LEDGER_BINS], bin, units);
         from = end;
     }
 }

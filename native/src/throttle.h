@@ -60,6 +60,9 @@ typedef struct {
  */
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part);
 
+/* Whether work that is known to cost KNOWN ns will be judged as shared. */
+bool throttle_is_shared(uint64_t known, unsigned part);
+
 /*
  * Of work on several streams, which overlaps: what [start, end] adds to the time covered so far. EARLIEST is
  * the start of the earliest work that is still running, or `end` when none is.
@@ -69,6 +72,9 @@ uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_
 /* Reckon now and then how much of the card was used lately; and that, in thousandths. */
 void throttle_note_use(ledger_file *book, uint64_t now);
 unsigned throttle_recent_use(const ledger_file *book, uint64_t now);
+
+/* Note in the ledger that work of known cost was done, as much as DEVICE_NS. */
+void throttle_counted(ledger_file *book, uint64_t device_ns, uint64_t now);
 
 /* Note in the ledger that a process of the share was measured on the card from FROM to TO (CLOCK_MONOTONIC).
  */

@@ -120,6 +120,25 @@ static uint64_t units_in(const ledger_file *book, uint64_t bin) {
     return word >> LEDGER_BIN_SHIFT == bin ? word % (1 << LEDGER_BIN_SHIFT) : 0;
 }
 
+static uint64_t counted_in(const ledger_file *book, uint64_t bin) {
+    uint64_t word = book->counted[bin % LEDGER_COUNTED_BINS];
+    return word >> LEDGER_BIN_SHIFT == bin ? word % (1 << LEDGER_BIN_SHIFT) * LEDGER_COUNTED_NS : 0;
+}
+
+static void known_work_is_told_in_the_bin_in_which_it_was_counted(void) {
+    ledger_file *book = fresh_book();
+    uint64_t width = UINT64_C(1) << LEDGER_COUNTED_SHIFT;
+    throttle_counted(book, 0, 1000 * width);
+    CHECK(book->counted[1000 % LEDGER_COUNTED_BINS] == 0);
+    throttle_counted(book, 160000, 1000 * width);
+    throttle_counted(book, 320000, 1001 * width - 1);
+    CHECK(counted_in(book, 1000) == 480000);
+    throttle_counted(book, 16, (1000 + LEDGER_COUNTED_BINS) * width);
+    CHECK(counted_in(book, 1000) == 0 && counted_in(book, 1000 + LEDGER_COUNTED_BINS) == 16);
+    throttle_counted(book, 3600 * 1000 * MS, 2000 * width); /* never taken for another bin's */
+    CHECK(counted_in(book, 2000) == ((1 << LEDGER_BIN_SHIFT) - 1) * LEDGER_COUNTED_NS);
+}
+
 static void presence_fills_the_bins_that_it_touches(void) {
     ledger_file *book = fresh_book();
     uint64_t width = UINT64_C(1) << LEDGER_BIN_SHIFT;
@@ -189,6 +208,7 @@ int main(void) {
     what_is_measured_is_judged_by_its_length();
     work_that_fits_in_a_slice_is_all_its_own_or_interrupted();
     work_that_overlaps_is_charged_once();
+    known_work_is_told_in_the_bin_in_which_it_was_counted();
     presence_fills_the_bins_that_it_touches();
     recent_use_is_that_of_about_half_a_second();
     costs_are_learnt_and_follow_a_change();

@@ -157,6 +157,19 @@ static void the_ledger_is_told_when_work_was_on_a_card_that_is_shared(void) {
     CHECK(told_of_presence() - before > 900 * MS && told_of_presence() - before < 1100 * MS);
 }
 
+/* It is counted, and would be taken twice from the neighbours. */
+static void work_that_fits_in_a_slice_is_not_told_of_as_present(void) {
+    CHECK(launch(&medium, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    uint64_t before = told_of_presence();
+    for (int i = 0; i < 1000; i++) {
+        hinted(0, 500);
+        CHECK(launch(&medium, &stream) == CUDA_SUCCESS);
+        pass(medium.ns / 2), synchronize(&stream);
+    }
+    CHECK(told_of_presence() == before);
+}
+
 /* What cannot be measured is billed as it was known. */
 static void known_and_then(void (*spoil)(void), int rounds) {
     CHECK(launch(&medium, &stream) == CUDA_SUCCESS);
@@ -202,6 +215,7 @@ void test_launches(void) {
     with_cores(100, work_on_two_streams_at_once_is_billed_once);
     with_cores(100, time_of_others_is_not_billed);
     with_cores(100, the_ledger_is_told_when_work_was_on_a_card_that_is_shared);
+    with_cores(100, work_that_fits_in_a_slice_is_not_told_of_as_present);
     with_cores(100, work_without_a_context_is_billed_as_it_was_known);
     with_cores(100, work_whose_events_fail_is_billed_as_it_was_known);
     with_cores(100, of_two_cards_the_contexts_own_is_billed);

@@ -18,7 +18,7 @@ BETWEEN_WAITS_MS = 10.0
 """Work between two waits, as programs that read a result now and then."""
 ALONE_BATCH_MS, ALONE_BATCHES = 100.0, 20
 
-KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex")
+KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex", "2ms", "6ms")
 
 
 def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
@@ -27,6 +27,10 @@ def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
         return card.launcher(20), 20
     if kind == "long":
         return card.launcher(50_000), 50_000
+    if kind == "2ms":
+        return card.launcher(2_000), 2_000
+    if kind == "6ms":
+        return card.launcher(6_000), 6_000
     if kind == "cooperative":
         return card.launcher(400, how="cuLaunchCooperativeKernel"), 400
     if kind == "ex":

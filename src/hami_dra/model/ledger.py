@@ -19,7 +19,7 @@ UNIT = 512
 SIZE = HEADER + SLOTS * SLOT_BYTES
 """Bytes of the whole file; as many zero bytes are an empty ledger."""
 
-_HEADER = struct.Struct("<QQIIQQQQQ")
+_HEADER = struct.Struct("<QQIIQQQQ8x")
 _HINT = struct.Struct("<QII")
 _SLOT = struct.Struct("<QQIIQQQQQ")
 _EXCESS_COUNT = struct.Struct("<I")
@@ -35,14 +35,22 @@ EXCESS_AT = 3072
 EXCESSES = 64
 EXCESS_BYTES = _EXCESS.size
 """Of one entry: slot, pid, bytes, with nothing between them."""
+COUNTED_AT = 512
+"""Offset of the ring of longer bins that tell how much work of known cost was done; the next follows it."""
+COUNTED_BINS = 64
+COUNTED_SHIFT = 21
 PRESENCE_AT = 1024
 """Offset of the ring of bins that tell when the share was on the card."""
 PRESENCE_BINS = 256
 PRESENCE_SHIFT = 20
 """A bin is so many nanoseconds, as a power of two."""
-PRESENCE_BYTES = 8 * PRESENCE_BINS
-_PRESENCE = struct.Struct(f"<{PRESENCE_BINS}Q")
+RINGS_BYTES = 8 * (COUNTED_BINS + PRESENCE_BINS)
+"""Of both rings, from COUNTED_AT on."""
+_RINGS = struct.Struct(f"<{COUNTED_BINS + PRESENCE_BINS}Q")
 _PRESENCE_UNITS = 1024
+_COUNTED_UNITS = (1 << COUNTED_SHIFT) // 16
+_TAG_SHIFT = 20
+"""Below it a word of a ring tells how much, above it which bin that was."""
 ACTIVITY_AT = 48
 """Offset of eight bytes that differ whenever a compute counter of any slot has changed."""
 
@@ -59,7 +67,6 @@ class Header:
     compute_ns: int
     throttled_ns: int
     activity: int
-    counted_ns: int
 
 
 @dataclass(frozen=True)
@@ -154,17 +161,30 @@ def changes(table: Sequence[Excess], wanted: Iterable[Excess]) -> list[tuple[int
     return gone + changed + list(zip(free, left.values(), strict=False))
 
 
-def presence(ring: bytes, bins: range) -> list[float]:
-    """How many processes of the share were measured on the card in each of BINS, on average of the bin.
+def rings(data: bytes, last: int, count: int) -> tuple[list[float], list[float]]:
+    """What a share did before LAST, in ns of CLOCK_MONOTONIC, from the RINGS_BYTES at COUNTED_AT.
 
-    RING: the bytes at PRESENCE_AT. BINS: numbers in a row, CLOCK_MONOTONIC >> PRESENCE_SHIFT, of
-    the newest PRESENCE_BINS.
+    In each of the COUNT bins of 2 ** COUNTED_SHIFT ns that were over by then, oldest first, the part of a
+    card's time that its work of known cost took; and in each of the shorter bins of 2 ** PRESENCE_SHIFT ns in
+    the same time, how many of its processes were measured on the card, on average.
     """
-    begin = bins.start % PRESENCE_BINS
-    in_order = (2 * _PRESENCE.unpack(ring))[begin : begin + len(bins)]
-    empty = range(bins.start << PRESENCE_SHIFT, bins.stop << PRESENCE_SHIFT, 1 << PRESENCE_SHIFT)
-    counts = map(sub, in_order, empty)  # a word of another round of the ring is far below zero, or above
-    return [count / _PRESENCE_UNITS if 0 <= count < 1 << PRESENCE_SHIFT else 0.0 for count in counts]
+    words = _RINGS.unpack(data)
+    end = last >> COUNTED_SHIFT
+    finer = COUNTED_SHIFT - PRESENCE_SHIFT
+    counted = _amounts(words[:COUNTED_BINS], range(end - count, end), _COUNTED_UNITS)
+    presence = _amounts(words[COUNTED_BINS:], range(end - count << finer, end << finer), _PRESENCE_UNITS)
+    return counted, presence
+
+
+def _amounts(ring: tuple[int, ...], bins: range, units: int) -> list[float]:
+    """What the words of a RING say of BINS, which are in a row and no more than it has; UNITS fill a bin."""
+    if not any(ring):
+        return [0.0] * len(bins)
+    begin = bins.start % len(ring)
+    in_order = (ring + ring)[begin : begin + len(bins)]
+    empty = range(bins.start << _TAG_SHIFT, bins.stop << _TAG_SHIFT, 1 << _TAG_SHIFT)
+    amounts = map(sub, in_order, empty)  # of another round of the ring: far below zero, or above
+    return [each / units if 0 <= each < 1 << _TAG_SHIFT else 0.0 for each in amounts]
 
 
 def slots(data: bytes) -> list[Slot]:

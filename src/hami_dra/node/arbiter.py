@@ -1,59 +1,20 @@
 """Shares of one card, each limited in its own container, told of each other: activities -> hints. Pure.
 
-Without MPS a card runs one process at a time and switches every few milliseconds. Two things follow that no
-container can see: time measured around a kernel has other tenants' slices in it, and what is idle. Both are
-said in a hint (native/include/ledger.h): `part`, the thousandths of measured time that were the share's own,
-and `rate`, the thousandths of the card that it may use now.
+No container can see how much of the time measured around its work was its own (own_time.py), nor what is
+idle. Both are said in a hint (native/include/ledger.h): `part`, the thousandths of measured time that were
+the share's own, and `rate`, the thousandths of the card that it may use now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import mul, sub, truediv
 
-WHOLE = 1000
+from hami_dra.node.own_time import SWITCHING, WHOLE, Activity, own_parts
+
 FLOOR = 10
 """What a share gets at least, so that a program that has to give way still ends some day."""
 HEADROOM = 100
 """What a reserved share that uses less than it may can take at once; the rest of it counts as idle."""
-ACTIVE = 0.002
-SWITCHING = 70
-"""Thousandths that a card loses while several compute: an H100 switches for 0.15 ms after 2.09 ms."""
-
-
-@dataclass(frozen=True)
-class Activity:
-    """What a share did in the last moments.
-
-    That time is told in bins, which are the same moments for all shares; no bins mean nothing in any of them.
-    `counted`: for each bin, the fraction that its work took whose cost was known, which is its own time.
-    `presence`: how many of its processes had work measured on the card; the time between events, so other
-    processes' slices included.
-    """
-
-    cores: int
-    soft: bool = False
-    high: bool = False
-    counted: tuple[float, ...] = ()
-    presence: tuple[float, ...] = ()
-    waiting: bool = False
-    """Whether a thread was held back."""
-
-    @property
-    def known(self) -> float:
-        """The fraction of the time that known work took."""
-        return _mean(self.counted)
-
-    @property
-    def measured(self) -> float:
-        """Mean number of its processes on the card."""
-        return _mean(self.presence)
-
-    @property
-    def active(self) -> bool:
-        """Whether it computed, or would have."""
-        return self.waiting or self.known > ACTIVE or self.measured > ACTIVE
 
 
 @dataclass(frozen=True)
@@ -74,46 +35,6 @@ def plan(shares: dict[str, Activity]) -> dict[str, Word]:
 def quiet_word(limits: Activity) -> Word:
     """What a share that does nothing is told: how to begin, until there is a plan for it."""
     return Word(rate=0 if limits.cores else WHOLE, part=WHOLE)
-
-
-def own_parts(shares: dict[str, Activity]) -> dict[str, float]:
-    """For each share, the part of its measured time that is its own.
-
-    While N processes are measured, they divide the card, less what switching takes. Known work of the others
-    has taken its time before that. A share of which nothing was measured lately: the part that would be.
-    """
-    known = _together(each.counted for each in shares.values())
-    crowd = _together(each.presence for each in shares.values())
-    takers, left = list(map(_takers, crowd)), list(map(_left_by, known))
-    parts = {}
-    for name, share in shares.items():
-        own_left = list(map(_left_by, map(sub, known, share.counted))) if share.counted else left
-        if total := sum(share.presence):
-            taken = map(mul, share.presence, own_left) if own_left else share.presence
-            parts[name] = sum(map(truediv, taken, takers)) / total
-        else:
-            parts[name] = (_mean(own_left) if own_left else 1.0) / _takers(_mean(crowd) + 1)
-    return parts
-
-
-def _together(bins: Iterable[tuple[float, ...]]) -> list[float]:
-    """The sum over shares for each bin; empty where nobody did anything."""
-    return list(map(sum, zip(*filter(None, bins), strict=True)))
-
-
-def _mean(bins: Sequence[float]) -> float:
-    return sum(bins) / len(bins) if bins else 0.0
-
-
-def _left_by(others: float) -> float:
-    """What known work of OTHERS leaves of a card: each of its slices is two switches."""
-    return max(0.0, 1 - others - min(1, 2 * others) * SWITCHING / WHOLE)
-
-
-def _takers(processes: float) -> float:
-    """Among how many a card is divided, if switching takes its part as they do."""
-    several = min(1.0, max(0.0, processes - 1))
-    return max(1.0, processes) / (1 - several * SWITCHING / WHOLE)
 
 
 def rates(shares: dict[str, Activity], use: dict[str, float]) -> dict[str, int]:

@@ -10,15 +10,15 @@ import os
 import struct
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 
 from hami_dra.model import ledger
-from hami_dra.node.arbiter import Activity, Word, plan, quiet_word
+from hami_dra.node.arbiter import Word, plan, quiet_word
+from hami_dra.node.own_time import Activity
 
 ROUND_S = 0.025
 IDLE_ROUNDS = 3
@@ -27,15 +27,12 @@ SCAN_ROUNDS = 16
 """Rounds between two looks at the folders: shares come and go, limits change."""
 REFRESH_NS = 200_000_000
 """Age at which a hint is written again, well before it is too old to be believed."""
-WINDOW_BINS, LATE_BINS = 96, 4
-"""Bins, of a millisecond, that are looked at, and the newest ones that limiters may not have filled yet."""
+WINDOW_BINS = 48
+"""Bins of counted work, of 2 ms, that are looked at, with the bins of presence in them."""
+LATE_NS = 4_000_000
+"""So far back limiters may not have written all yet."""
 
 Planner = Callable[[dict[str, Activity]], dict[str, Word]]
-
-
-def _idle() -> deque[float]:
-    bins = WINDOW_BINS + LATE_BINS
-    return deque([0.0] * bins, maxlen=bins)
 
 
 @dataclass
@@ -50,13 +47,11 @@ class Watched:
     limits: Activity = field(default_factory=lambda: Activity(0))
     limits_stamp: tuple[int, int] = (0, 0)
     activity: bytes = b""
-    counted_ns: int = -1
     throttled_ns: int = 0
-    counted: deque[float] = field(default_factory=_idle)
+    counted: tuple[float, ...] = ()
     presence: tuple[float, ...] = ()
     waiting: bool = False
     quiet: bool = True
-    seen_at: int = 0
     said: Word | None = None
     said_at: int = 0
 
@@ -66,7 +61,7 @@ class Watched:
             self.limits.cores,
             self.limits.soft,
             self.limits.high,
-            tuple(self.counted)[:-LATE_BINS] if any(self.counted) else (),
+            self.counted,
             self.presence,
             self.waiting,
         )
@@ -111,7 +106,7 @@ class Arbiter:
             del self._busy[share.name]
         for share in self._turns[self._round % IDLE_ROUNDS]:
             if share.quiet and _stirs(share):
-                share.quiet, share.seen_at = False, now
+                share.quiet = False
                 self._busy[share.name] = share
 
     def _scan(self, now: int) -> None:
@@ -176,24 +171,18 @@ def _stirs(share: Watched) -> bool:
 
 def _update(share: Watched, now: int) -> None:
     """Bring what a busy share did lately up to date."""
-    passed, bins = max(now - share.seen_at, 1), _bin(now) - _bin(share.seen_at)
-    share.seen_at, last = now, _bin(now) - LATE_BINS
     try:
         head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
-        ring = os.pread(share.descriptor, ledger.PRESENCE_BYTES, ledger.PRESENCE_AT)
-        share.presence = tuple(ledger.presence(ring, range(last - WINDOW_BINS, last)))
+        data = os.pread(share.descriptor, ledger.RINGS_BYTES, ledger.COUNTED_AT)
+        counted, presence = ledger.rings(data, now - LATE_NS, WINDOW_BINS)
     except (ValueError, struct.error):  # damaged by its own container: as if it did nothing
         share.quiet = True
         return
-    counted = max(0, head.counted_ns - share.counted_ns) / passed if share.counted_ns >= 0 else 0.0
-    share.counted.extend(repeat(min(counted, 1.0), bins))
+    share.counted = tuple(counted) if any(counted) else ()
+    share.presence = tuple(presence) if any(presence) else ()
     share.waiting = head.throttled_ns > share.throttled_ns
-    share.counted_ns, share.throttled_ns = head.counted_ns, head.throttled_ns
-    share.quiet = not any(share.counted) and not any(share.presence) and not _stirs(share)
-
-
-def _bin(now: int) -> int:
-    return now >> ledger.PRESENCE_SHIFT
+    share.throttled_ns = head.throttled_ns
+    share.quiet = not share.counted and not share.presence and not _stirs(share)
 
 
 def _names(folder: Path) -> Iterable[str]:

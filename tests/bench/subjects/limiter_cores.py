@@ -13,7 +13,17 @@ from tests.bench.frame import OURS, PEER, PYTHON, Bench, Row, Share, finish
 from tests.support.agent import at_work
 
 KINDS = ("tiny", "long", "sync", "graph", "cooperative")
-PAIRS = (("graph", "graph"), ("tiny", "long"), ("long", "tiny"), ("long", "long"))
+PAIRS = (
+    ("graph", "graph"),
+    ("tiny", "long"),
+    ("long", "tiny"),
+    ("long", "long"),
+    ("long", "graph"),
+    ("2ms", "graph"),
+    ("2ms", "sync"),
+    ("6ms", "tiny"),
+    ("6ms", "6ms"),
+)
 LIMIT = 50
 
 

@@ -47,13 +47,22 @@ def test_a_file_that_is_no_ledger_is_not_believed(data):
         ledger.slots(data)
 
 
-def test_presence_is_read_from_the_bins_that_were_asked_for_and_no_older_ones():
-    ring = bytearray(ledger.PRESENCE_BYTES)
-    for number, units in ((1000, 1024), (1001, 512), (1002 - ledger.PRESENCE_BINS, 1024)):
-        word = number << ledger.PRESENCE_SHIFT | units
-        at = 8 * (number % ledger.PRESENCE_BINS)
-        ring[at : at + 8] = word.to_bytes(8, "little")
-    assert ledger.presence(bytes(ring), range(999, 1003)) == [0.0, 1.0, 0.5, 0.0]
+def write_bin(data: bytearray, first: int, number: int, units: int) -> None:
+    """A word of the ring that begins with the word FIRST of the rings."""
+    count = ledger.COUNTED_BINS if first == 0 else ledger.PRESENCE_BINS
+    at = 8 * (first + number % count)
+    data[at : at + 8] = (number << 20 | units).to_bytes(8, "little")
+
+
+def test_the_rings_are_read_for_the_time_that_was_asked_for_and_no_earlier_one():
+    data = bytearray(ledger.RINGS_BYTES)
+    for number, units in ((500, 1 << 16), (501, 1 << 17), (502 - ledger.COUNTED_BINS, 1 << 17)):
+        write_bin(data, 0, number, units)
+    for number, units in ((1000, 1024), (1003, 512), (1004 - ledger.PRESENCE_BINS, 1024)):
+        write_bin(data, ledger.COUNTED_BINS, number, units)
+    counted, presence = ledger.rings(bytes(data), 503 << ledger.COUNTED_SHIFT, 4)
+    assert counted == [0.0, 0.5, 1.0, 0.0]
+    assert presence == [0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0, 0.0]
 
 
 def table(*entries: ledger.Excess) -> list[ledger.Excess]:

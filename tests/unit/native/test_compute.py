@@ -127,6 +127,21 @@ def test_short_work_is_charged_what_it_takes_although_its_program_waits_often(no
     assert 0.985 < got[-1] < 1.02, got
 
 
+@pytest.mark.parametrize("kinds", [("long", "graph"), ("2ms", "graph"), ("6ms", "sync")])
+def test_a_share_gets_no_more_beside_whatever_its_neighbour_computes(node, kinds):
+    """A slice is 2 ms: work that fits in it is all its own time, of longer work a part is the others'."""
+
+    def what_the_small_one_got():
+        with at_work(node.shares):
+            shares = node.share("small", 30), node.share("large", 70)
+            small, large = (node.work(share, kind, 3) for share, kind in zip(shares, kinds, strict=True))
+            part, _ = part_of_card(small), part_of_card(large)
+            return part
+
+    got = attempts(what_the_small_one_got, lambda part: part < 0.36)
+    assert got[-1] < 0.36, got
+
+
 @pytest.mark.parametrize("kinds", [("graph", "graph"), ("tiny", "long")])
 def test_time_of_other_tenants_is_not_charged_although_events_measure_it(node, kinds):
     def knows_of_no_others(shares):
