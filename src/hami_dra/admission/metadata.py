@@ -112,7 +112,7 @@ def _sums(spec: Object, made: Wanted) -> dict[str, str]:
 def _added(spec: Object, made: Wanted) -> tuple[int, int, bool]:
     """Bytes, percent, and whether some share is of a whole card, whatever its size."""
     memory, cores, whole = 0, 0, False
-    for claim in _held(spec, made):
+    for claim in held(spec, made):
         for request in claim["devices"]["requests"]:
             # The largest alternative: which one it will be is not known yet.
             asked = request.get("firstAvailable") or [request["exactly"]]
@@ -123,7 +123,7 @@ def _added(spec: Object, made: Wanted) -> tuple[int, int, bool]:
     return memory, cores, whole
 
 
-def _held(spec: Object, made: Wanted) -> Iterator[Object]:
+def held(spec: Object, made: Wanted) -> Iterator[Object]:
     """The specification behind each entry of the Pod's list, as often as it is listed."""
     for entry in spec["resourceClaims"]:
         claim = made["claims"].get(entry.get("resourceClaimName", "")) or made["templates"].get(

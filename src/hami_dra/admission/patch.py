@@ -25,6 +25,7 @@ from hami_dra.admission.request import (
 from hami_dra.admission.selection import Selection, selection
 from hami_dra.model.errors import RequestDenied
 from hami_dra.model.published import Card
+from hami_dra.model.room import fits_somewhere, wishes
 
 Object = dict[str, Any]
 Find = Callable[[str, str], Object | None]
@@ -106,6 +107,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     made.warnings.extend(warning for chosen in selections.values() for warning in chosen.warnings)
     for request in requests:
         made.warnings.extend(claims.doubts(request, selections[request.family], surroundings.cards))
+    made.warnings.extend(_together(made, surroundings.cards))
     made.warnings.extend(_scheduler(spec))
     made.warnings.extend(_privileged(spec, {request.container for request in requests}))
     wanted = {"claims": made.claims, "templates": made.templates}
@@ -202,6 +204,16 @@ def left_of(resources: Object, families: Sequence[Family]) -> Object:
             if kept:
                 left[group] = kept
     return left
+
+
+def _together(made: Conversion, cards: Sequence[Card]) -> Iterator[str]:
+    """A warning when some published node could serve each share of the Pod, and none all of them."""
+    held = list(metadata.held(made.pod["spec"], {"claims": made.claims, "templates": made.templates}))
+    if len(held) < 2:
+        return
+    requests = [alternatives for claim in held for alternatives in wishes({"spec": claim})]
+    if not fits_somewhere(requests, cards) and all(fits_somewhere([each], cards) for each in requests):
+        yield "no published node has as much as the containers ask for together: the Pod will wait for one"
 
 
 def _scheduler(spec: Object) -> Iterator[str]:

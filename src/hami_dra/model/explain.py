@@ -13,7 +13,7 @@ from typing import Any
 
 from hami_dra.model import names, quantity
 from hami_dra.model.published import Card
-from hami_dra.model.room import Room, Wish, wishes
+from hami_dra.model.room import Room, Wish, fits_somewhere, wishes
 
 Object = dict[str, Any]
 
@@ -206,6 +206,21 @@ def _no_match(view: View, name: str) -> Explanation | None:
     return None
 
 
+def _never_together(view: View, name: str) -> Explanation | None:
+    """Claims each of which a node could serve, and no node all of them."""
+    requests, published = _open_requests(view), _room(view).cards
+    if len(_open_claims(view)) < 2 or fits_somewhere(requests, published):
+        return None
+    if not all(fits_somewhere([alternatives], published) for alternatives in requests):
+        return None
+    return Explanation(
+        True,
+        f"{name} waits because no node has as much as its claims ask for together.",
+        "kubectl get resourceslices -o yaml",
+        reason="TooLarge",
+    )
+
+
 def _no_room(view: View, name: str) -> Explanation | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
     room, published = _room(view), _room(view).cards
@@ -218,7 +233,11 @@ def _no_room(view: View, name: str) -> Explanation | None:
             if matching and not any(room.has(card, wish) for wish in alternatives for card in matching):
                 return _full(name, alternatives[0], matching, room)
         count = sum(alternatives[0].count for alternatives in requests)
-        nodes = Counter(card.pool for card in published if any(one.matches(card) for one in requests[0]))
+        nodes = Counter(
+            card.pool
+            for card in published
+            if any(one.matches(card) and one.large_enough(card) for one in requests[0])
+        )
         if requests and count > max(nodes.values(), default=0):
             return Explanation(
                 True,
@@ -317,6 +336,7 @@ CAUSES: tuple[Cause, ...] = (
     _no_claim,
     _no_slices,
     _no_match,
+    _never_together,
     _no_room,
     _prepare_failed,
 )

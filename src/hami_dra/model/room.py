@@ -7,7 +7,7 @@ admission writes, takes every other expression for true, and leaves constraints 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,36 @@ def wishes(claim: Object) -> list[list[Wish]]:
     return [
         [_wish(one) for one in request.get("firstAvailable") or [request["exactly"]]] for request in requests
     ]
+
+
+def fits_somewhere(requests: Sequence[Sequence[Wish]], published: Iterable[Card]) -> bool:
+    """Whether some node may serve all REQUESTS of a Pod, were it empty: their sums are no more than it has.
+
+    False is certain, True is not.
+    """
+    nodes: dict[str, list[Card]] = {}
+    for card in published:
+        nodes.setdefault(card.pool, []).append(card)
+    return any(_may_fit(requests, on_node) for on_node in nodes.values())
+
+
+def _may_fit(requests: Sequence[Sequence[Wish]], on_node: Sequence[Card]) -> bool:
+    memory, cores, usable = 0, 0, set()
+    for alternatives in requests:
+        options = [
+            (wish, card)
+            for wish in alternatives
+            for card in on_node
+            if wish.matches(card) and wish.large_enough(card)
+        ]
+        if not options:
+            return False
+        memory += min(
+            wish.count * (card.memory if wish.memory is None else wish.memory) for wish, card in options
+        )
+        cores += min(wish.count * wish.cores for wish, _ in options)
+        usable |= {(card.driver, card.name, card.memory, card.cores) for _, card in options}
+    return memory <= sum(card[2] for card in usable) and cores <= sum(card[3] for card in usable)
 
 
 def _used(claims: Sequence[Object]) -> dict[Key, Counter[str]]:

@@ -234,6 +234,18 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
             "kubectl get resourceslices",
         ),
         (
+            {"claims": [claim(cores="60"), claim(cores="60")]},
+            "TooLarge",
+            ["no node has as much as its claims ask for together"],
+            "kubectl get resourceslices",
+        ),
+        (
+            {"claims": [WHOLE, claim(memory="1Gi")], "slices": [slice_of("a"), slice_of("b")]},
+            "TooLarge",
+            ["no node has as much as its claims ask for together"],
+            "kubectl get resourceslices",
+        ),
+        (
             {"claims": [percentage("20Gi", "80Gi")], "all_claims": [claim(memory="10Gi", allocated_to="a")]},
             "NoRoom",
             ["memory 20Gi", "memory 12788Mi free"],
@@ -255,7 +267,7 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
     ids=[
         *("type", "excluded type", "uuid", "quota", "quota of a template", "gate", "gate in the scheduler"),
         *("not converted", "init container", "another family", "half converted", "mapped by Kubernetes"),
-        *("two cards", "percentage", "whole card", "cores"),
+        *("two cards", "two shares of one node", "a card and a share", "percentage", "whole card", "cores"),
     ],
 )
 def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, command):
