@@ -38,6 +38,19 @@ def test_every_object_fits_the_schema_of_the_oldest_and_the_default_kubernetes(
     assert complaints == {}
 
 
+@pytest.mark.parametrize("name", ["2026", "1e5", "on"])
+def test_names_that_yaml_takes_for_numbers_stay_names(render: Render, name: str) -> None:
+    line = f"helm -n {name} install {name} charts/hami --set dra.enabled=true"
+    values = "webhook.priorityClassName", "drivers.nvidia.daemonSet.priorityClassName", "certs.secret.name"
+    strings = ",".join(f"hami-dra.{value}={name}" for value in values)
+    certificate = "hami-dra.certs.mode=secret,hami-dra.networkPolicy.enabled=true"
+    given = ("--set", certificate, "--set-string", f"{strings},hami-dra.certs.secret.caBundle=1234")
+    for item in render(*given, line=line):
+        assert complaint(json.dumps(item, sort_keys=True), "1.36") == "", item["metadata"]["name"]
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == name
+        assert item["metadata"].get("namespace", name) == name
+
+
 def test_helm_lint_finds_nothing(shape: Path) -> None:
     answer = helm("lint", "--strict", "--kube-version", "1.36.0", "--values", str(shape), str(CHART))
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -34,7 +34,7 @@ hami-core-gpu.project-hami.io
 {{- /* Selector labels: never changed, an upgrade could not apply it. Call with (list . "webhook"). */ -}}
 {{- define "hami-dra.selector" -}}
 app.kubernetes.io/name: hami-dra
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 

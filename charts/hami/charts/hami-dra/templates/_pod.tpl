@@ -22,7 +22,7 @@ imagePullPolicy: {{ dig "pullPolicy" (index . 0).Values.image.pullPolicy (index 
 {{- /* Where a Pod may run. Call with the component's values. */ -}}
 {{- define "hami-dra.pod.placement" -}}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{ toYaml . | nindent 2 }}

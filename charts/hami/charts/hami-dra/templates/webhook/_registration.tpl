@@ -15,11 +15,11 @@ annotations:
 {{- $root := index . 0 -}}
 # certs.mode self: the webhook itself fills caBundle. It is left out here, so that an upgrade keeps it.
 {{- if eq $root.Values.certs.mode "secret" }}
-caBundle: {{ $root.Values.certs.secret.caBundle }}
+caBundle: {{ $root.Values.certs.secret.caBundle | quote }}
 {{- end }}
 service:
   name: {{ include "hami-dra.webhook.name" $root }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   path: {{ index . 1 }}
   port: 443
 {{- end }}
