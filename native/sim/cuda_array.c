@@ -49,7 +49,10 @@ CUDA_API CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPT
     if (!a) return CUDA_ERROR_OUT_OF_MEMORY;
     a->shape = *shape;
     CUresult result = CUDA_SUCCESS;
-    if (!is_sparse(shape)) result = cuda_memory_new(context, bytes_of(shape), CUDA_DEVICE, NULL, &a->memory);
+    if (is_sparse(shape))
+        cuda_sparse_begin(a, context);
+    else
+        result = cuda_memory_new(context, bytes_of(shape), CUDA_DEVICE, NULL, &a->memory);
     if (result == CUDA_SUCCESS)
         *array = a;
     else
@@ -97,7 +100,10 @@ CUDA_API CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARR
         level.Width = at_least_one(level.Width / 2), level.Height /= 2, level.Depth /= 2;
     }
     CUresult result = CUDA_SUCCESS;
-    if (!is_sparse(shape)) result = cuda_memory_new(context, bytes, CUDA_DEVICE, NULL, &m->memory);
+    if (is_sparse(shape))
+        cuda_sparse_begin(m, context);
+    else
+        result = cuda_memory_new(context, bytes, CUDA_DEVICE, NULL, &m->memory);
     if (result == CUDA_SUCCESS)
         *array = m;
     else

@@ -5,6 +5,7 @@
 #include "cuda_core.h"
 #include "cuda_memory.h"
 #include "cuda_module.h"
+#include "cuda_sparse.h"
 
 static const size_t usual_limit[3] = {1024, SIM_MIB, 8 * SIM_MIB}; /* stack size, printf buffer, heap */
 enum { DEPTH = 64 };
@@ -34,6 +35,7 @@ void cuda_context_free(CUcontext context) {
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
     cuda_memory_free_all(context);
+    cuda_sparse_context_end(context);
     cuda_code_end(context);
     cuda_give(context->device, cuda.device[context->device].gpu->context + context->limit_bytes);
     free(context);

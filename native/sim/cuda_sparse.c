@@ -11,7 +11,13 @@ struct part {
     struct cuda_physical *physical;
     struct part *next;
 };
-static struct part *parts; /* guarded by cuda_vmm_mutex */
+struct sparse {
+    const void *array;
+    CUcontext owner;
+    struct sparse *next;
+};
+static struct part *parts; /* these guarded by cuda_vmm_mutex */
+static struct sparse *arrays;
 
 static const void *array_of(const CUarrayMapInfo *info) {
     return info->resourceType == CU_RESOURCE_TYPE_ARRAY ? (const void *)info->resource.array
@@ -35,15 +41,36 @@ static void take_out(struct part **at) {
     free(gone);
 }
 
-void cuda_sparse_end(const void *array) {
+void cuda_sparse_begin(const void *array, CUcontext owner) {
+    struct sparse *made = malloc(sizeof *made);
+    if (!made) abort();
     pthread_mutex_lock(&cuda_vmm_mutex);
-    for (struct part **at = &parts; *at;)
-        if (array_of(&(*at)->info) == array)
-            take_out(at);
-        else
-            at = &(*at)->next;
+    *made = (struct sparse){array, cuda_owner(owner), arrays};
+    arrays = made;
     pthread_mutex_unlock(&cuda_vmm_mutex);
 }
+
+/* That array, or else all of that context. */
+static void end(const void *array, CUcontext owner) {
+    pthread_mutex_lock(&cuda_vmm_mutex);
+    for (struct sparse **each = &arrays; *each;) {
+        struct sparse *gone = *each;
+        if (array ? gone->array != array : gone->owner != owner) {
+            each = &gone->next;
+            continue;
+        }
+        for (struct part **at = &parts; *at;)
+            if (array_of(&(*at)->info) == gone->array)
+                take_out(at);
+            else
+                at = &(*at)->next;
+        *each = gone->next;
+        free(gone);
+    }
+    pthread_mutex_unlock(&cuda_vmm_mutex);
+}
+void cuda_sparse_end(const void *array) { end(array, NULL); }
+void cuda_sparse_context_end(CUcontext owner) { end(NULL, owner); }
 
 static bool put_in(const CUarrayMapInfo *info) {
     struct part *made = malloc(sizeof *made);

@@ -19,6 +19,7 @@ typedef struct {
     const budget *card;
     uint64_t owner; /* the context that it ends with; 0: on its own */
     charge taken;
+    bool holder; /* an array without memory of its own: what is mapped into it ends with it (physical.h) */
 } charged;
 
 /* Remember a charge; 0 or -ENOMEM. */

@@ -41,9 +41,13 @@ CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *shape) {
     ALLOCATE(cuArrayCreate_v2, size, CHARGE_ARRAY, array, array, shape);
 }
 
-/* Such an array holds what is mapped into it. */
+/* Such an array holds what is mapped into it, until it ends, by itself or with its context. */
 static CUresult created(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *shape, const void *array) {
-    if (result == CUDA_SUCCESS && !has_memory(shape->Flags)) physical_holder((uint64_t)(uintptr_t)array);
+    if (result != CUDA_SUCCESS || has_memory(shape->Flags)) return result;
+    request self = request_in_context();
+    self.own.holder = true;
+    physical_holder((uint64_t)(uintptr_t)array);
+    if (self.state == CARD_LIMITED) charges_put(CHARGE_ARRAY, (uint64_t)(uintptr_t)array, &self.own);
     return result;
 }
 

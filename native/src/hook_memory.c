@@ -110,7 +110,10 @@ CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t k
 void owner_ended(uint64_t owner) {
     uint64_t key;
     charged what;
-    while (charges_take_owned(owner, &key, &what)) budget_refund(what.card, &what.taken);
+    while (charges_take_owned(owner, &key, &what)) {
+        budget_refund(what.card, &what.taken);
+        if (what.holder) physical_let_go(physical_hold(key));
+    }
     host_ended(owner);
     pools_settle();
 }

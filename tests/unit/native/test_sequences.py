@@ -12,7 +12,6 @@ import pytest
 
 from hami_dra.model import ledger
 from tests.unit.native.in_share import GIB, add_share, ends
-from tests.unit.native.sequences import PROGRAM
 from tests.unit.native.simulated import A10
 
 pytestmark = pytest.mark.native
@@ -25,6 +24,8 @@ CALLS = {
     "destroyed pools": "context switch work pool from_pool free_pooled destroy_pool wait",
     "contexts": "context destroy_context retain release reset green destroy_green switch limit allocate free",
     "physical": "physical map_it retain_handle export import_it release_handle unmap close",
+    "sparse arrays": "context destroy_context retain release green destroy_green switch physical "
+    "release_handle sparse map_part unmap_part free_sparse",
 }
 
 
@@ -32,7 +33,8 @@ CALLS = {
 @pytest.mark.parametrize("kind", CALLS)
 def test_the_ledger_has_all_that_the_driver_holds_after_every_call(tmp_path, limited, programs, kind, seed):
     shares = add_share(tmp_path / "shares", "one", 3 * GIB)
-    program = limited(shares, sys.executable, "-c", PROGRAM, seed, *CALLS[kind].split())
+    command = (sys.executable, "-m", "tests.unit.native.sequences", seed, *CALLS[kind].split())
+    program = limited(shares, *command)
     history = []
 
     def after(line):

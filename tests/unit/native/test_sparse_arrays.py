@@ -135,3 +135,30 @@ call("cuMemRelease", kept)
 tell()
 """
     assert held(program) == [64, 64, 0]
+
+
+def test_an_array_ends_with_its_context_and_lets_go_of_what_it_holds(held):
+    program = """
+own = made("cuCtxCreate_v2", 0, 0)
+array, other = sparse(), sparse("cuMipmappedArrayCreate", 4)
+puts(array, 0, 64)
+puts(other, 0, 32, kind=MIPMAP)
+tell()
+call("cuCtxDestroy_v2", own)
+tell()
+"""
+    assert held(program) == [96 + CONTEXT_MIB, 0]
+
+
+def test_an_array_of_a_green_context_ends_with_the_primary(held):
+    program = """
+green = made("cuGreenCtxCreate", None, 0, 1)
+call("cuCtxSetCurrent", made("cuCtxFromGreenCtx", green))
+puts(sparse(), 0, 64)
+call("cuCtxSetCurrent", None)
+call("cuGreenCtxDestroy", green)
+tell()
+call("cuDevicePrimaryCtxRelease_v2", 0)
+tell()
+"""
+    assert held(program) == [64, -CONTEXT_MIB]

@@ -1,0 +1,78 @@
+"""Kernels, behind which memory is freed later, and graphs that allocate."""
+
+import ctypes
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+
+from tests.unit.native.sequences import contexts
+from tests.unit.native.sequences.driver import CARD, MIB, PoolProperties, call, chance, made, size, some
+
+
+class Node(ctypes.Structure):
+    _fields_ = (
+        *(("pool", PoolProperties), ("access", c_void_p), ("accesses", c_size_t)),
+        *(("bytes", c_size_t), ("pointer", c_uint64)),
+    )
+
+
+IMAGE = b"\177ELF".ljust(40, b"\0") + (2 * MIB).to_bytes(24, "little")
+"""Its sections are told to begin at 2 MiB, which is how large it is."""
+
+graphs = []
+
+
+def work():
+    """Some milliseconds."""
+    if not contexts.current:
+        return
+    modules = contexts.ends_with["cuModuleUnload"]
+    loaded = contexts.here(modules)[:1]
+    if not loaded:
+        module = made("cuModuleLoadData", IMAGE)
+        if not module:
+            return
+        function = made("cuModuleGetFunction", c_void_p(module), b"busy_us_5000")
+        loaded = [(module, contexts.lives_in(), function)]
+        modules += loaded
+    call("cuLaunchKernel", c_void_p(loaded[0][2]), 1, 1, 1, 1, 1, 1, 0, None, None, None)
+
+
+def graph():
+    if len(graphs) > 3 or not contexts.current:
+        return
+    new = c_void_p(made("cuGraphCreate", 0))
+    for _ in range(chance.randint(1, 2)):
+        wanted = Node(pool=PoolProperties(1, 0, CARD), bytes=size())
+        made("cuGraphAddMemAllocNode", new, None, c_size_t(0), byref(wanted))
+    executable = made("cuGraphInstantiateWithFlags", new, c_uint64(0))
+    if executable:
+        graphs.append((new, c_void_p(executable)))
+    else:
+        call("cuGraphDestroy", new)
+
+
+def launch():
+    each = some(graphs)
+    if each and contexts.current:
+        call("cuGraphLaunch", each[1], None)
+
+
+def destroy_graph():
+    each = some(graphs)
+    if each and call("cuGraphExecDestroy", each[1]):
+        call("cuGraphDestroy", each[0])
+        graphs.remove(each)
+
+
+def trim_graphs():
+    call("cuDeviceGraphMemTrim", 0)
+
+
+def end():
+    while graphs:
+        destroy_graph()
+    trim_graphs()
+
+
+OPENS = [work, work, graph, launch]
+CLOSES = [destroy_graph, trim_graphs]
+SELDOM = []
