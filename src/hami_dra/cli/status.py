@@ -91,7 +91,7 @@ def _components(seen: Overview) -> RenderableType:
 
 def _nodes(seen: Overview, wide: bool) -> RenderableType:
     if not seen.nodes:
-        return Text("No node is labelled gpu=on. Next: kubectl label node NODE gpu=on", "yellow")
+        return Text(f"No node is labelled {seen.label}. Next: kubectl label node NODE {seen.label}", "yellow")
     more = ["kubelet", "runtime"] if wide else []
     shown = look.table("", "node", "plugin", "cards", *more, right=["cards"])
     for node in seen.nodes:

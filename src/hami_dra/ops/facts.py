@@ -66,12 +66,25 @@ class Facts:
         return "version" not in self.unreadable
 
     @property
+    def gpu_labels(self) -> dict[str, str]:
+        """The labels of the nodes that the plugin is to run on: gpu=on, unless the release says otherwise."""
+        plugins = [item for item in self.daemon_sets if component(item) == "driver"]
+        chosen = plugins[0]["spec"]["template"]["spec"].get("nodeSelector") if plugins else None
+        return dict(chosen or {"gpu": "on"})
+
+    @property
+    def gpu_label(self) -> str:
+        """The same, as kubectl writes them."""
+        return " ".join(f"{key}={value}" for key, value in self.gpu_labels.items())
+
+    @property
     def gpu_nodes(self) -> list[str]:
-        """Names of the nodes labelled gpu=on."""
+        """Names of the nodes with these labels."""
+        wanted = self.gpu_labels.items()
         return sorted(
             node["metadata"]["name"]
             for node in self.nodes
-            if (node["metadata"].get("labels") or {}).get("gpu") == "on"
+            if wanted <= (node["metadata"].get("labels") or {}).items()
         )
 
     @property
@@ -81,7 +94,7 @@ class Facts:
 
     @property
     def served_nodes(self) -> list[str]:
-        """Names of the nodes that publish: those labelled gpu=on, and those of the other families' plugin."""
+        """Names of the nodes that publish: the labelled ones, and those of the other families' plugin."""
         others = {pod["spec"].get("nodeName", "") for pod in self.pods if component(pod) == "families"}
         return sorted({*self.gpu_nodes, *others} - {""})
 

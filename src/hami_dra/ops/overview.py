@@ -79,6 +79,8 @@ class Overview:
     kubernetes: str
     gate: str
     components: list[Component]
+    label: str
+    """What the nodes are labelled with that the plugin is to run on."""
     nodes: list[Node]
     cards: list[Card]
     shares: list[Share]
@@ -103,6 +105,7 @@ def of(facts: Facts) -> Overview:
         kubernetes=str(facts.version.get("gitVersion", "?")),
         gate="unknown" if "gates" in facts.unreadable else "on" if state else "off",
         components=_components(facts),
+        label=facts.gpu_label,
         nodes=[_node(node, facts, published) for node in facts.nodes if _concerns(node, facts, published)],
         cards=[
             Card(

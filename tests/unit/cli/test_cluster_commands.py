@@ -160,6 +160,24 @@ def test_status_ends_with_1_when_a_node_serves_nobody(hami, kube):
     assert hami("status").exit_code == 1
 
 
+def test_a_release_with_a_label_of_its_own_for_nodes_is_looked_at_by_that(hami, kube):
+    """The chart's drivers.nvidia.daemonSet.nodeSelector."""
+    plugin = healthy.workload("driver", "hami-dra-driver-kubelet-plugin", 2)
+    plugin["spec"]["template"]["spec"]["nodeSelector"] = {"example.com/accelerator": "nvidia"}
+    kube.replace(kinds.DAEMON_SETS, plugin, healthy.NAMESPACE)
+    for name in healthy.NODES:
+        labels = {"gpu": None, "example.com/accelerator": "nvidia"}
+        kube.patch(kinds.NODES, name, {"metadata": {"labels": labels}})
+    assert (hami("doctor").exit_code, hami("status").exit_code) == (0, 0)
+    for name in healthy.NODES:
+        kube.patch(kinds.NODES, name, {"metadata": {"labels": {"example.com/accelerator": None}}})
+        kube.delete(kinds.RESOURCE_SLICES, f"{name}-{DRIVER}-1")
+    command = "kubectl label node NODE example.com/accelerator=nvidia"
+    assert command in plain(hami("status", columns=160).output)
+    found = {each["id"]: each for each in json.loads(hami("doctor", "-o", "json").output)}["gpu-label"]
+    assert (found["severity"], found["remedy"]) == ("error", command)
+
+
 def test_a_webhook_without_replicas_is_wrong(hami, kube):
     name = "hami-hami-dra-webhook"
     kube.patch(

@@ -141,6 +141,11 @@ def waiting_pod(spec):
 
 TWO_CARDS = claim(memory="1Gi")
 TWO_CARDS["spec"]["devices"]["requests"] *= 2
+TWO_LARGE = claim(memory="15Gi")
+TWO_LARGE["spec"]["devices"]["requests"] *= 2
+MIXED = slice_of("a")
+SMALL = {"name": "hami-gpu-1", "capacity": CARD | {"memory": {"value": "8Gi"}}}
+MIXED["spec"]["devices"].append(MIXED["spec"]["devices"][0] | SMALL)
 WHOLE = claim()
 del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
 
@@ -234,6 +239,12 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
             "kubectl get resourceslices",
         ),
         (
+            {"claims": [TWO_LARGE], "slices": [MIXED]},
+            "TooLarge",
+            ["asks for 2 cards, and no node has more than 1"],
+            "kubectl get resourceslices",
+        ),
+        (
             {"claims": [claim(cores="60"), claim(cores="60")]},
             "TooLarge",
             ["no node has as much as its claims ask for together"],
@@ -267,7 +278,15 @@ del WHOLE["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
     ids=[
         *("type", "excluded type", "uuid", "quota", "quota of a template", "gate", "gate in the scheduler"),
         *("not converted", "init container", "another family", "half converted", "mapped by Kubernetes"),
-        *("two cards", "two shares of one node", "a card and a share", "percentage", "whole card", "cores"),
+        *(
+            "two cards",
+            "two large cards",
+            "two shares of one node",
+            "a card and a share",
+            "percentage",
+            "whole card",
+            "cores",
+        ),
     ],
 )
 def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, command):

@@ -26,7 +26,7 @@ STRICT = ("baseline", "restricted")
 def _gpu_label(facts: Facts) -> Verdict:
     if facts.gpu_nodes:
         return fine(f"{node_count(len(facts.gpu_nodes))}: {some(facts.gpu_nodes)}")
-    return bad("no node", "kubectl label node NODE gpu=on")
+    return bad(f"no node is labelled {facts.gpu_label}", f"kubectl label node NODE {facts.gpu_label}")
 
 
 def _device_class(facts: Facts) -> Verdict:
