@@ -227,6 +227,24 @@ static CUresult on_cuStreamIsCapturing(CUstreamCaptureStatus *status, CUstream s
     *status = stream->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
     return CUDA_SUCCESS;
 }
+/* What comes next depends on no node: operations run in the order of submission. */
+static CUresult on_cuStreamGetCaptureInfo_v3(CUstreamCaptureStatus *status, unsigned long long *id,
+                                             CUgraph *graph, const CUgraphNode **before, const void **edges,
+                                             size_t *count, CUstream stream) {
+    CUresult result = on_cuStreamIsCapturing(status, stream);
+    if (result != CUDA_SUCCESS || !stream->capture) return result;
+    if (id) *id = (uintptr_t)stream->capture;
+    if (graph) *graph = stream->capture;
+    if (before) *before = NULL;
+    if (edges) *edges = NULL;
+    if (count) *count = 0;
+    return CUDA_SUCCESS;
+}
+static CUresult on_cuStreamGetCaptureInfo_v2(CUstreamCaptureStatus *status, unsigned long long *id,
+                                             CUgraph *graph, const CUgraphNode **before, size_t *count,
+                                             CUstream stream) {
+    return on_cuStreamGetCaptureInfo_v3(status, id, graph, before, NULL, count, stream);
+}
 static CUresult on_cuStreamBeginCapture(CUstream stream) {
     return on_cuStreamBeginCapture_v2(CU_STREAM_CAPTURE_MODE_GLOBAL, stream);
 }
@@ -256,6 +274,14 @@ CUDA_BOTH(cuStreamBeginCaptureToGraph, _ptsz,
 CUDA_BOTH(cuStreamBeginCapture_v2, _ptsz, (CUstream stream, CUstreamCaptureMode mode), stream, mode)
 CUDA_BOTH(cuStreamEndCapture, _ptsz, (CUstream stream, CUgraph *graph), stream, graph)
 CUDA_BOTH(cuStreamIsCapturing, _ptsz, (CUstream stream, CUstreamCaptureStatus *status), stream, status)
+CUDA_BOTH(cuStreamGetCaptureInfo_v2, _ptsz,
+          (CUstream stream, CUstreamCaptureStatus *status, unsigned long long *id, CUgraph *graph,
+           const CUgraphNode **before, size_t *count),
+          stream, status, id, graph, before, count)
+CUDA_BOTH(cuStreamGetCaptureInfo_v3, _ptsz,
+          (CUstream stream, CUstreamCaptureStatus *status, unsigned long long *id, CUgraph *graph,
+           const CUgraphNode **before, const void **edges, size_t *count),
+          stream, status, id, graph, before, edges, count)
 CUDA_API CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
     CUDA_ENTER(mode);
     *mode = CU_STREAM_CAPTURE_MODE_GLOBAL;

@@ -223,6 +223,14 @@ CUDA_API CUresult cuFuncSetAttribute(CUfunction function, int attribute, int val
     CUDA_ENTER(function);
     return CUDA_SUCCESS;
 }
+CUDA_API CUresult cuKernelGetAttribute(int *value, int attribute, CUkernel kernel, CUdevice device) {
+    (void)device;
+    return cuFuncGetAttribute(value, attribute, (CUfunction)kernel);
+}
+CUDA_API CUresult cuKernelSetAttribute(int attribute, int value, CUkernel kernel, CUdevice device) {
+    (void)device;
+    return cuFuncSetAttribute((CUfunction)kernel, attribute, value);
+}
 CUDA_API CUresult cuFuncSetCacheConfig(CUfunction function, int config) {
     return cuFuncSetAttribute(function, 0, config);
 }

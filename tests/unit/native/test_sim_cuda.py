@@ -177,6 +177,24 @@ ok(cu.cuEventElapsedTime(byref(ms), a, b)); assert abs(ms.value - 6) < 0.01, ms.
     )
 
 
+def test_a_capture_tells_its_graph_and_a_kernel_its_threads(node: SimulatedNode) -> None:
+    """As the libraries of NVIDIA for Python ask before they add to a capture and before they launch."""
+    passes(
+        node,
+        """
+start()
+s, g, at, status, count, threads = c_void_p(), c_void_p(), c_void_p(), c_int(9), c_size_t(9), c_int()
+def told():
+    ok(cu.cuStreamGetCaptureInfo_v3(s, byref(status), None, byref(at), None, None, byref(count)))
+    return status.value
+ok(cu.cuStreamCreate(byref(s), 0)); assert told() == 0
+ok(cu.cuStreamBeginCapture_v2(s, 0)); assert (told(), count.value) == (1, 0)
+ok(cu.cuStreamEndCapture(s, byref(g))); assert g.value == at.value and told() == 0
+ok(cu.cuKernelGetAttribute(byref(threads), 0, kernel(b"any"), 0)); assert threads.value == 1024
+""",
+    )
+
+
 def test_cuda_does_not_work_in_the_fork_of_a_program_that_used_it(node: SimulatedNode) -> None:
     passes(
         node,
