@@ -13,7 +13,7 @@ from tests.cluster import prometheus
 from tests.cluster.versions import REPO
 from tests.support import scripts
 
-from .conftest import CHART, Object, Render
+from .conftest import CHART, Object, Objects, Render, pod_spec
 
 RULES = CHART / "charts/hami-dra/alerts/hami.yaml"
 RUNBOOKS = REPO / "docs" / "runbooks"
@@ -122,3 +122,37 @@ def test_what_is_scraped_exists(render: Render, kind: str, workload: str) -> Non
                 assert {e["port"] for e in monitor["spec"]["podMetricsEndpoints"]} <= ports
                 matched.append(item["metadata"]["name"])
     assert matched
+
+
+def reached_by_the_operator(rendered: Objects, component: str, port: str) -> bool:
+    """Whether a ServiceMonitor or PodMonitor of the chart reads this port of these Pods."""
+    for item in rendered.kind("ServiceMonitor") + rendered.kind("PodMonitor"):
+        endpoints = item["spec"].get("endpoints") or item["spec"]["podMetricsEndpoints"]
+        wanted = item["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
+        if wanted == component and port in {endpoint["port"] for endpoint in endpoints}:
+            return True
+    return False
+
+
+def test_a_prometheus_without_the_operator_scrapes_the_same(render: Render) -> None:
+    page = (REPO / "docs/monitoring.md").read_text()
+    [text] = re.findall(r"^```yaml\n(scrape_configs:.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    keep = [rule for rule in yaml.safe_load(text)["scrape_configs"][0]["relabel_configs"] if "action" in rule]
+    shape = ("--values", str(CHART / "ci/observed-values.yaml"))
+    rendered = render(*shape, "--set", "hami-dra.drivers.families.enabled={amd}")
+    seen = 0
+    for workload in rendered.kind("DaemonSet") + rendered.kind("Deployment"):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        known = {
+            f"__meta_kubernetes_pod_label_{re.sub('[^a-z]', '_', key)}": text for key, text in labels.items()
+        }
+        for port in pod_spec(workload)["containers"][0]["ports"]:
+            known["__meta_kubernetes_pod_container_port_name"] = port["name"]
+            scraped = all(
+                re.fullmatch(rule["regex"], ";".join(known[name] for name in rule["source_labels"]))
+                for rule in keep
+            )
+            component = labels["app.kubernetes.io/component"]
+            assert scraped == reached_by_the_operator(rendered, component, port["name"]), (component, port)
+            seen += scraped
+    assert seen == 4
