@@ -32,12 +32,20 @@ from hami_dra.observe.waiting import Objects
     default=",".join(names.NVIDIA_RESOURCES),
     help="Extended resources that admission makes claims of: who still names one was not converted.",
 )
+@click.option(
+    "--node-labels",
+    envvar="HAMI_NODE_LABELS",
+    default=names.NODE_LABELS,
+    show_default=True,
+    help="Of the nodes that the plugin is to run on, as a label selector.",
+)
 @options.service
 def monitor(
     metrics_port: int,
     health_port: int,
     legacy_metrics: bool,
     resources: str,
+    node_labels: str,
     kubeconfig: str | None,
     log_level: str,
     log_format: str,
@@ -51,7 +59,7 @@ def monitor(
         "slices": Cache(client, kinds.RESOURCE_SLICES),
         "claims": Cache(client, kinds.RESOURCE_CLAIMS, keep=lean.claim),
         "pods": Cache(client, kinds.PODS, fields="status.phase=Pending", keep=lean.pod),
-        "nodes": Cache(client, kinds.NODES, labels="gpu=on", keep=lean.node),
+        "nodes": Cache(client, kinds.NODES, labels=node_labels, keep=lean.node),
         "classes": Cache(client, kinds.DEVICE_CLASSES),
     }
     for cache in caches.values():
@@ -65,7 +73,7 @@ def monitor(
         if not ready():
             return None
         held = {name: cache.all() for name, cache in caches.items()}
-        return describe(Objects(**held, resources=converted))
+        return describe(Objects(**held, resources=converted, labels=node_labels))
 
     def metrics() -> str:
         heard_at = {cache.kind.plural: cache.heard_at for cache in caches.values()}

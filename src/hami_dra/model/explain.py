@@ -37,7 +37,8 @@ class Explanation:
 class View:
     """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already.
 
-    RESOURCES: the extended resources that admission makes claims of, those of all families.
+    RESOURCES: the extended resources that admission makes claims of, those of all families. LABELS: of the
+    nodes that the plugin is to run on, as a label selector.
     """
 
     pod: Object
@@ -49,6 +50,7 @@ class View:
     classes: list[Object]
     room: Room | None = None
     resources: Collection[str] = names.NVIDIA_RESOURCES
+    labels: str = names.NODE_LABELS
 
 
 def explain(view: View) -> Explanation:
@@ -176,10 +178,11 @@ def _no_claim(view: View, name: str) -> Explanation | None:
 def _no_slices(view: View, name: str) -> Explanation | None:
     if any(names.is_ours(item["spec"]["driver"]) for item in view.slices):
         return None
-    labelled = any(node["metadata"].get("labels", {}).get("gpu") == "on" for node in view.nodes)
-    if not labelled:
-        sentence = f"{name} waits because no node is labelled gpu=on."
-        return Explanation(True, sentence, "kubectl label node NODE gpu=on", reason="NoNode")
+    wanted = dict(label.split("=", 1) for label in view.labels.split(",") if label).items()
+    if not any(wanted <= (node["metadata"].get("labels") or {}).items() for node in view.nodes):
+        sentence = f"{name} waits because no node is labelled {view.labels}."
+        command = f"kubectl label node NODE {view.labels.replace(',', ' ')}"
+        return Explanation(True, sentence, command, reason="NoNode")
     sentence = f"{name} waits because no node publishes a card."
     return Explanation(True, sentence, "hami doctor", reason="NoCard")
 

@@ -15,6 +15,9 @@ MIG_TYPE = "hami-mig"
 MIG_CLASS = "hami-core-mig.project-hami.io"
 """DeviceClass of MIG instances: who asks for a card must not get a slice of one by surprise."""
 
+NODE_LABELS = "gpu=on"
+"""Of the nodes that NVIDIA's plugin is to run on, unless the operator has named others; a label selector."""
+
 REQUEST = "gpu"
 """Name of the request in the claims that admission makes."""
 

@@ -27,9 +27,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Objects:
-    """What a Pod's wait depends on. PODS: those that are Pending; NODES: those labelled gpu=on.
+    """What a Pod's wait depends on. PODS: those that are Pending; NODES: those with LABELS.
 
-    RESOURCES: the extended resources that admission makes claims of.
+    RESOURCES: the extended resources that admission makes claims of. LABELS: as in explain.View.
     """
 
     pods: list[Object]
@@ -38,6 +38,7 @@ class Objects:
     nodes: list[Object]
     classes: list[Object]
     resources: Collection[str] = ()
+    labels: str = names.NODE_LABELS
 
 
 def find(objects: Objects) -> list[Waiting]:
@@ -63,6 +64,7 @@ def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) ->
         classes=objects.classes,
         room=room,
         resources=objects.resources,
+        labels=objects.labels,
     )
     why = explain.explain(view)
     metadata = pod["metadata"]

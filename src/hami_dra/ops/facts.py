@@ -70,7 +70,7 @@ class Facts:
         """The labels of the nodes that the plugin is to run on: gpu=on, unless the release says otherwise."""
         plugins = [item for item in self.daemon_sets if component(item) == "driver"]
         chosen = plugins[0]["spec"]["template"]["spec"].get("nodeSelector") if plugins else None
-        return dict(chosen or {"gpu": "on"})
+        return dict(chosen or [names.NODE_LABELS.split("=")])
 
     @property
     def gpu_label(self) -> str:

@@ -9,6 +9,7 @@ from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
 from hami_dra.model.explain import View
 from hami_dra.ops import installed
+from hami_dra.ops.facts import OURS, Facts
 
 
 def of_pod(client: KubeClient, namespace: str, name: str) -> View:
@@ -24,7 +25,17 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
         nodes=client.list(kinds.NODES)[0],
         classes=client.list(kinds.DEVICE_CLASSES)[0],
         resources=_resources(client),
+        labels=_labels(client),
     )
+
+
+def _labels(client: KubeClient) -> str:
+    """Of the nodes that the plugin is to run on; the chart's where one may not see how it is set."""
+    try:
+        plugins = client.list(kinds.DAEMON_SETS, labels=OURS)[0]
+    except errors.Denied:
+        plugins = []
+    return ",".join(f"{key}={value}" for key, value in Facts(daemon_sets=plugins).gpu_labels.items())
 
 
 def _resources(client: KubeClient) -> Collection[str]:

@@ -174,6 +174,8 @@ def test_a_release_with_a_label_of_its_own_for_nodes_is_looked_at_by_that(hami, 
         kube.delete(kinds.RESOURCE_SLICES, f"{name}-{DRIVER}-1")
     command = "kubectl label node NODE example.com/accelerator=nvidia"
     assert command in plain(hami("status", columns=160).output)
+    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    assert command in plain(hami("explain", "train", columns=160).output)
     found = {each["id"]: each for each in json.loads(hami("doctor", "-o", "json").output)}["gpu-label"]
     assert (found["severity"], found["remedy"]) == ("error", command)
 

@@ -69,6 +69,8 @@ WAITING = View(
         ({"claims": []}, "NoClaim", ["claim has not been made yet"]),
         ({"slices": [], "nodes": [{"metadata": {"name": "a"}}]}, "NoNode", ["no node is labelled gpu=on"]),
         ({"slices": []}, "NoCard", ["no node publishes a card"]),
+        ({"slices": [], "labels": "a=b,c=d"}, "NoNode", ["no node is labelled a=b,c=d"]),
+        ({"slices": [], "labels": ""}, "NoCard", ["no node publishes a card"]),
         ({"claims": [claim(memory="100Gi")]}, "TooLarge", ["memory 100Gi", "largest card has 23028Mi"]),
         (
             {"all_claims": [claim(memory="20Gi", allocated_to="a")]},
@@ -84,7 +86,7 @@ WAITING = View(
             ["could not be prepared", "no such card"],
         ),
     ],
-    ids=["class", "claim", "label", "plugin", "impossible", "full", "prepare"],
+    ids=["class", "claim", "label", "plugin", "other labels", "any node", "impossible", "full", "prepare"],
 )
 def test_each_cause_has_its_own_sentence_reason_and_a_next_command(change, reason, words):
     found = explain(dataclasses.replace(WAITING, **change))

@@ -65,6 +65,15 @@ that we ship, the operator's profiles have their own. What is no profile has non
 {{- concat $ours (include "hami-dra.families.resources" . | fromJsonArray) | toJson -}}
 {{- end }}
 
+{{/* Labels of the nodes that NVIDIA's plugin runs on, as a label selector. */}}
+{{- define "hami-dra.labels.nodes" -}}
+{{- $labels := list -}}
+{{- range $key, $value := .Values.drivers.nvidia.daemonSet.nodeSelector -}}
+{{- $labels = append $labels (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- join "," $labels -}}
+{{- end }}
+
 {{- define "hami-dra.families.name" -}}
 {{ include "hami-dra.name" (list . "dra-driver-families") }}
 {{- end }}
