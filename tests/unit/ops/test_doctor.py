@@ -226,6 +226,14 @@ def test_a_healthy_cluster_with_npus_has_no_complaint():
     assert complaints(healthy.with_npus(healthy.cluster())) == {}
 
 
+def test_without_nvidias_driver_its_device_plugin_may_serve_its_cards():
+    kube = healthy.with_npus(healthy.cluster())
+    rival("nvidia-device-plugin-daemonset")(kube)
+    assert list(complaints(kube)) == ["nvidia-device-plugin"]
+    kube.delete(kinds.DAEMON_SETS, PLUGIN, NAMESPACE)
+    assert "nvidia-device-plugin" not in complaints(kube)
+
+
 @pytest.mark.parametrize("fault", FAULTS_OF_NPUS)
 def test_a_fault_of_another_family_is_found_by_the_same_check(fault):
     id, plant = FAULTS_OF_NPUS[fault]

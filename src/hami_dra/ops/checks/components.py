@@ -29,11 +29,17 @@ def _gpu_label(facts: Facts) -> Verdict:
     return bad(f"no node is labelled {facts.gpu_label}", f"kubectl label node NODE {facts.gpu_label}")
 
 
+def _without_nvidia(facts: Facts) -> bool:
+    """A release of other families alone: NVIDIA's cards are somebody else's."""
+    ours = {component(item) for item in facts.daemon_sets}
+    return "families" in ours and "driver" not in ours
+
+
 def _device_class(facts: Facts) -> Verdict:
     """Of every family that is served: a plugin without its class has nobody to serve."""
-    families = any(component(item) == "families" for item in facts.daemon_sets)
-    alone = families and not any(component(item) == "driver" for item in facts.daemon_sets)
-    wanted = {item["spec"]["driver"] for item in facts.our_slices} | ({names.DRIVER} if not alone else set())
+    wanted = {item["spec"]["driver"] for item in facts.our_slices}
+    if not _without_nvidia(facts):
+        wanted.add(names.DRIVER)
     missing = sorted(wanted - {item["metadata"]["name"] for item in facts.classes})
     if not missing:
         return fine(some(sorted(wanted)))
@@ -122,7 +128,7 @@ def _versions(facts: Facts) -> Verdict:
 def _nvidia_device_plugin(facts: Facts) -> Verdict:
     """Another device plugin would hand out the same cards behind the scheduler's back."""
     rivals = _named(facts, ("nvidia-device-plugin",))
-    if rivals:
+    if rivals and not _without_nvidia(facts):
         return bad(some(rivals), "remove it (GPU Operator: devicePlugin.enabled=false)")
     return fine("none")
 
