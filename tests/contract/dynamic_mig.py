@@ -262,6 +262,20 @@ def cut_by_hand_beside_ours(folder: Path) -> None:
         assert instances() == [(2, 2, True)]
 
 
+def cut_by_hand_and_restarted(folder: Path) -> None:
+    """What is cut by hand takes the card away from us, and no Pod's instance from it."""
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        node.prepare(body)
+    cut_by_hand(1, 2, 2)
+    with node:
+        assert instances() == [(0, 2, True), (2, 2, True)]
+        other = node.claim("b", share("1Gi", "5"))
+        assert node.prepare(other) == ""
+        assert instances() == [(0, 2, True), (2, 2, True)]
+        assert node.unprepare(body) == ""
+
+
 def left_by_a_crash(folder: Path) -> None:
     """Between the note and the instance, between the instance and its compute instance."""
     with Node(folder) as node:

@@ -60,6 +60,10 @@ def test_an_instance_that_somebody_made_beside_ours_stays() -> None:
     run("cut_by_hand_beside_ours")
 
 
+def test_a_plugin_that_starts_on_a_card_that_was_cut_beside_ours_leaves_a_pod_its_instance() -> None:
+    run("cut_by_hand_and_restarted")
+
+
 def test_what_a_crash_left_half_made_is_finished_or_forgotten() -> None:
     run("left_by_a_crash")
 

@@ -134,7 +134,8 @@ class NvidiaBackend:
                 wanted.setdefault(device.detail.place.card, []).append(device.detail)
         waiting = {device.detail.place.card for device in about if isinstance(device.detail, Partition)}
         failed = []
-        for card in sorted(wanted.keys() | self._partitions.cards()):
+        # No other card: one that somebody else cuts by now is not known, and still has the instances of Pods.
+        for card in sorted(wanted.keys() | waiting):
             try:
                 self._cut(self._partitions, card, wanted.get(card, []))
             except DriverError as problem:

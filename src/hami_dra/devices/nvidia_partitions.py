@@ -80,10 +80,6 @@ class Partitions:
                 _make(handle, each, there.get(each.place))
                 log.info("MIG instance made", card=card, profile=each.name, start=each.place.start)
 
-    def cards(self) -> set[str]:
-        """UUIDs of the cards on which something of ours may be."""
-        return {place.card for place in self._made()}
-
     def _made(self) -> set[Place]:
         """None when the note is damaged, as after a power cut, which no instance outlives either."""
         try:
