@@ -80,7 +80,7 @@ class FakeKube:
             stored = copy.deepcopy(body)
             meta = stored["metadata"]
             if "name" not in meta:
-                meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
+                meta["name"] = meta["generateName"] + uuid.uuid4().hex[:12]
             if kind.namespaced:
                 meta["namespace"] = namespace or meta.get("namespace") or "default"
             key = (kind.plural, meta.get("namespace", ""), meta["name"])
