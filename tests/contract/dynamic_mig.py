@@ -319,16 +319,22 @@ def lost(folder: Path) -> None:
 
 
 def cannot_be_made(folder: Path) -> None:
-    """Somebody cuts the card in the very place of a claim: only that claim waits."""
+    """Somebody cuts the card in the very place of a claim: only that claim waits, on this card as well."""
     inventory.POLL_S = 3600.0  # the plugin has not looked since
     with Node(folder) as node:
         stuck = node.claim("stuck", partition(HALF))
         early, late = (node.claim(name, share("1Gi", "5")) for name in ("early", "late"))
+        beside = node.claim("beside", partition(OTHER_HALF))
         assert node.prepare(early) == ""
         cut_by_hand(1, 0, 2)
-        assert "is not ours" in node.prepare(stuck)
+        assert "not ours" in node.prepare(stuck)
         assert node.prepare(late) == ""
+        assert node.prepare(beside) == ""
+        assert instances() == [(0, 2, True), (2, 2, True)]
         assert node.unprepare(early) == ""
+        assert node.unprepare(beside) == ""
+        assert instances() == [(0, 2, True)]
+        assert "not ours" in node.prepare(stuck)
         assert node.unprepare(stuck) == ""
         assert instances() == [(0, 2, True)]
 

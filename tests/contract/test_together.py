@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,13 +34,13 @@ def npus(start_all: StartAll, kubelet_of: KubeletOf) -> Kubelet:
 @pytest.fixture
 def use(kube: FakeKube) -> Any:
     """Store a Pod; each container with the claims that it names, or with `claim/request`. The claims are then
-    reserved for it."""
+    reserved for it, and its own: made for it but for those that are STANDALONE."""
 
     def entry(used: str) -> dict[str, str]:
         name, _, request = used.partition("/")
         return {"name": f"of-{name}"} | ({"request": request} if request else {})
 
-    def make(pod: str, **containers: list[str]) -> None:
+    def make(pod: str, standalone: Sequence[str] = (), **containers: list[str]) -> None:
         names = sorted({used.partition("/")[0] for claims in containers.values() for used in claims})
         # One by its name, the others as from a template.
         listed = [{"name": f"of-{name}", "resourceClaimTemplateName": "t"} for name in names[1:]]
@@ -56,7 +57,9 @@ def use(kube: FakeKube) -> Any:
         for name in names:
             status = kube.get(RESOURCE_CLAIMS, name, "default")["status"]
             users = [*status.get("reservedFor", []), {"resource": "pods", "name": pod, "uid": uid}]
-            kube.patch(RESOURCE_CLAIMS, name, {"status": {"reservedFor": users}}, "default")
+            owner = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid, "controller": True}
+            owners = {} if name in standalone else {"metadata": {"ownerReferences": [owner]}}
+            kube.patch(RESOURCE_CLAIMS, name, {"status": {"reservedFor": users}} | owners, "default")
 
     return make
 
@@ -174,6 +177,22 @@ def test_a_claim_that_another_pod_uses_alone_stays_as_that_pod_was_told(
     said = npus.prepare(second)[second["metadata"]["uid"]].error
     assert "container main of Pod early uses a alone" in said
     assert variables(config, NPU, first)["ASCEND_VISIBLE_DEVICES"] == "3"
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+def test_claims_that_a_later_pod_may_use_alone_are_not_told_together(
+    first: str, second: str, npus: Kubelet, config: Config, add: Add, use: Any
+) -> None:
+    """Kubelet asks once for a claim: that Pod would be told of the other's device too."""
+    bodies = {body["metadata"]["name"]: body for body in two_npus(add)}
+    use("p", main=["a", "b"], standalone=["a"])
+    answers = npus.prepare(bodies[first], bodies[second])
+    assert answers[bodies[first]["metadata"]["uid"]].error == ""
+    said = answers[bodies[second]["metadata"]["uid"]].error
+    assert "a belongs to no Pod, so that a later one may use it alone" in said
+    assert "in one claim, with a request for each" in said
+    own = {"a": "3", "b": "1"}[first]
+    assert variables(config, NPU, bodies[first])["ASCEND_VISIBLE_DEVICES"] == own
 
 
 def in_two_requests(add: Add, *shares: dict[str, Any]) -> dict[str, Any]:

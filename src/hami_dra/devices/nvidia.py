@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hami_dra.devices import nvidia_edits, nvidia_mig, nvidia_partitions, nvidia
 from hami_dra.devices.backend import ClaimEdits, Edits, Grant, Problem, Usage
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_health import IGNORED_XIDS, NvidiaHealth
-from hami_dra.devices.nvidia_partitions import Partition, Partitions
+from hami_dra.devices.nvidia_partitions import Partition, Partitions, Place
 from hami_dra.devices.nvidia_readings import memory_info
 from hami_dra.devices.vendor_cdi import VendorCdi
 from hami_dra.model.device import CORES, MEMORY, Attribute, Capacity, Device, Version
@@ -132,22 +132,25 @@ class NvidiaBackend:
         for device, _ in grants:
             if isinstance(device.detail, Partition):
                 wanted.setdefault(device.detail.place.card, []).append(device.detail)
-        waiting = {device.detail.place.card for device in about if isinstance(device.detail, Partition)}
-        failed = []
+        waiting = {device.detail.place for device in about if isinstance(device.detail, Partition)}
+        failed: dict[Place, Exception] = {}
         # No other card: one that somebody else cuts by now is not known, and still has the instances of Pods.
-        for card in sorted(wanted.keys() | waiting):
+        for card in sorted(wanted.keys() | {place.card for place in waiting}):
             try:
-                self._cut(self._partitions, card, wanted.get(card, []))
+                failed |= self._cut(self._partitions, card, wanted.get(card, []))
             except DriverError as problem:
-                log.warning("card not cut as its claims need it", card=card, error=str(problem))
-                failed += [problem] if card in waiting else []
-        if failed:
-            raise failed[0]
+                places = waiting | {each.place for each in wanted.get(card, [])}
+                failed |= {place: problem for place in places if place.card == card}
+        for place in sorted(failed):
+            log.warning("MIG instance is not as claims need it", **asdict(place), error=str(failed[place]))
+        for place in sorted(failed.keys() & waiting):
+            raise DriverError(f"MIG instance at slice {place.start} of {place.card}: {failed[place]}")
 
-    def _cut(self, partitions: Partitions, card: str, wanted: Sequence[Partition]) -> None:
+    def _cut(self, partitions: Partitions, card: str, wanted: Sequence[Partition]) -> dict[Place, Exception]:
         """What was on a card that is gone went with it, and keeps no Pod from ending; `edits` refuses it."""
         with nvml.started(self._root), suppress(pynvml.NVMLError_NotFound, *nvml.GONE):
-            partitions.settle(pynvml.nvmlDeviceGetHandleByUUID(card), card, wanted)
+            return partitions.settle(pynvml.nvmlDeviceGetHandleByUUID(card), card, wanted)
+        return {}
 
     def _made(self, device: Device) -> nvidia_mig.Instance:
         with nvml.started(self._root):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ctypes import byref, c_uint
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,22 +63,27 @@ class Partitions:
         total = max((each.place.start + each.size for each in possible), default=0)
         return [_device(card, each, total, capacities(each.memory)) for each in possible]
 
-    def settle(self, handle: Any, card: str, wanted: Collection[Partition]) -> None:
-        """Make the card's instances those of WANTED, as far as they are ours. Raises NVMLError."""
+    def settle(self, handle: Any, card: str, wanted: Collection[Partition]) -> dict[Place, Exception]:
+        """Make the card's instances those of WANTED, as far as they are ours. Returns what went wrong, by
+        place; it keeps no other one. Raises NVMLError of a card that is gone."""
         made, keep = self._made(), {each.place for each in wanted}
+        failed: dict[Place, Exception] = {}
         for place, instance in list(_existing(handle, card)):
             if place in made - keep:
-                _destroy(instance)
-                log.info("MIG instance destroyed", card=card, profile=place.profile, start=place.start)
-            elif place in keep and place not in made:
-                raise DriverError(f"{card}: the MIG instance at slice {place.start} is not ours")
-        others = {place for place in made if place.card != card}
-        self._write(others | keep)
+                with _told(failed, place):
+                    _destroy(instance)
+                    log.info("MIG instance destroyed", card=card, profile=place.profile, start=place.start)
+            elif place in keep - made:
+                failed[place] = DriverError("an instance is there that is not ours")
+        still = {place for place in made if place.card != card or place in failed}
+        self._write(still | keep - failed.keys())
         there = dict(_existing(handle, card))
-        for each in wanted:
-            if each.place not in there or not _compute_instances(there[each.place]):
-                _make(handle, each, there.get(each.place))
-                log.info("MIG instance made", card=card, profile=each.name, start=each.place.start)
+        for each in (each for each in wanted if each.place not in failed):
+            with _told(failed, each.place):
+                if each.place not in there or not _compute_instances(there[each.place]):
+                    _make(handle, each, there.get(each.place))
+                    log.info("MIG instance made", card=card, profile=each.name, start=each.place.start)
+        return failed
 
     def _made(self) -> set[Place]:
         """None when the note is damaged, as after a power cut, which no instance outlives either."""
@@ -106,6 +111,17 @@ class Partitions:
         temporary = self._note.with_name(f".{self._note.name}.tmp")
         temporary.write_text(body)
         temporary.rename(self._note)
+
+
+@contextmanager
+def _told(failed: dict[Place, Exception], place: Place) -> Iterator[None]:
+    """Note for PLACE what the driver refuses in the block; that a card is gone is the caller's to hear."""
+    try:
+        yield
+    except nvml.GONE:
+        raise
+    except pynvml.NVMLError as problem:
+        failed[place] = problem
 
 
 def instance(handle: Any, partition: Partition) -> Instance | None:

@@ -109,11 +109,14 @@ class NodeDriver:
             self._refuse_lost(ref, planned)
             together.refuse_half_told(ref, planned, beside, self._present(claims), self._edits)
             pods = [pod["name"] for pod in users(claim)]
+            before = [claims[ref.uid]] if ref.uid in claims else []
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
                 self._save(now)
-            self._settle(now, [planned])
+            self._settle(now, [planned, *before])
             granted = self._carry_out(now[ref.uid], now)
+            for share_id in _share_ids(before) - _share_ids([planned]):  # it was allocated anew
+                self.folders.remove(share_id)
         log.info("prepared", **ref.fields, pods=pods, shares={each.share_id: each.device for each in granted})
         return granted
 
@@ -282,6 +285,10 @@ def _refuse_odd_names(ref: ClaimRef) -> None:
     for name in (ref.uid, ref.name, ref.namespace):
         if not _NAME.fullmatch(name):
             raise errors.PrepareError(f"{ref}: {name!r} is no name of an object", reason="BadRequest")
+
+
+def _share_ids(claims: Iterable[PreparedClaim]) -> set[str]:
+    return {share.share_id for claim in claims for share in claim.shares}
 
 
 def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:

@@ -24,9 +24,9 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Together:
-    """`others`: uids of the claims that containers use beside this one, by name. `apart`: the container that
-    uses only some of them, in a person's words; empty when there is none. `parted`: the same for a container
-    that uses only some requests of this claim."""
+    """`others`: uids of the claims that containers use beside this one, by name. `apart`: who uses only some
+    of them, or may do so later, in a person's words; empty when there is nobody. `parted`: the same for a
+    container that uses only some requests of this claim."""
 
     others: tuple[tuple[str, str], ...] = ()
     apart: str = ""
@@ -68,7 +68,8 @@ def look(
     for other in others.values():
         pods |= {pod["metadata"]["uid"]: pod for pod in _pods(kube, other, patience)}
     uids = tuple((name, other["metadata"]["uid"]) for name, other in others.items())
-    return Together(uids, apart({ref.name, *others}, pods.values()), split)
+    split_up = apart({ref.name, *others}, pods.values()) or standalone([claim, *others.values()])
+    return Together(uids, split_up, split)
 
 
 def linked(claims: Mapping[str, PreparedClaim], group: Collection[str]) -> dict[str, PreparedClaim]:
@@ -128,6 +129,16 @@ def apart(group: Collection[str], pods: Iterable[Object]) -> str:
         mine = sorted(names & set(group))
         if mine and len(mine) < len(group):
             return f"{user} uses {' and '.join(mine)} alone"
+    return ""
+
+
+def standalone(claims: Iterable[Object]) -> str:
+    """The first of CLAIMS that a later Pod may use alone; empty when each belongs to a Pod. Kubelet asks no
+    second time for a claim that is prepared, so that Pod would hear what the first one did. Pure."""
+    for claim in claims:
+        owners = claim["metadata"].get("ownerReferences") or []
+        if not any(owner["kind"] == "Pod" for owner in owners):
+            return f"{claim['metadata']['name']} belongs to no Pod, so that a later one may use it alone"
     return ""
 
 

@@ -40,6 +40,22 @@ def test_a_card_that_is_exchanged_in_the_middle_of_prepare_does_not_give_a_claim
     assert "/dev/nvidia0" in (tmp_path / "cdi" / f"k8s.{DRIVER}-claim_{prepared.uid}.yaml").read_text()
 
 
+def test_a_claim_that_is_allocated_anew_leaves_nothing_of_its_old_share(tmp_path: Path) -> None:
+    kube = FakeKube()
+    driver = card_driver(kube, tmp_path, tmp_path / "cdi", A10, SECOND)
+    body = kube.create(RESOURCE_CLAIMS, claim("half", share(), share()), "default")
+    ref = ClaimRef("default", "half", body["metadata"]["uid"])
+    driver.prepare(ref)
+    kept = body["status"]["allocation"]["devices"]["results"][0]
+    anew = [kept, share(device=SECOND.name)]
+    kube.patch(RESOURCE_CLAIMS, "half", {"status": {"allocation": {"devices": {"results": anew}}}}, "default")
+    ledger = driver.folders.path(kept["shareID"]) / "ledger"
+    inode = ledger.stat().st_ino
+    driver.prepare(ref)
+    assert driver.folders.ids() == {each["shareID"] for each in anew}
+    assert ledger.stat().st_ino == inode, "running processes account in it"
+
+
 def test_a_claim_whose_card_fell_off_after_it_was_allocated_waits_until_the_card_is_back(
     tmp_path: Path,
 ) -> None:
