@@ -196,10 +196,10 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
 }
 
 CUDA_API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
-    CUDA_ENTER_CONTEXT(context, free_bytes && total);
+    CUDA_ENTER_CONTEXT(context, free_bytes || total);
     const struct sim_gpu *gpu = cuda.device[context->device].gpu;
-    *total = gpu->memory;
-    *free_bytes = gpu->memory - sim_state_used(cuda.node->state, gpu->card);
+    if (total) *total = gpu->memory;
+    if (free_bytes) *free_bytes = gpu->memory - sim_state_used(cuda.node->state, gpu->card);
     return CUDA_SUCCESS;
 }
 

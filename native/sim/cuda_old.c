@@ -55,10 +55,11 @@ CUDA_API CUresult cuMemFree(CUdeviceptr_v1 pointer) {
 
 static unsigned in_32_bits(size_t size) { return size > UINT32_MAX ? UINT32_MAX : (unsigned)size; }
 CUDA_API CUresult cuMemGetInfo(unsigned *available, unsigned *total) {
-    CUDA_ENTER(available && total);
+    CUDA_ENTER(available || total);
     size_t free_bytes, all;
     CUresult result = cuMemGetInfo_v2(&free_bytes, &all);
-    if (result == CUDA_SUCCESS) *available = in_32_bits(free_bytes), *total = in_32_bits(all);
+    if (result == CUDA_SUCCESS && available) *available = in_32_bits(free_bytes);
+    if (result == CUDA_SUCCESS && total) *total = in_32_bits(all);
     return result;
 }
 

@@ -106,6 +106,12 @@ static void with_a_context(void) {
     CHECK(CALL(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long), NULL, NULL, 0) ==
           CUDA_ERROR_INVALID_VALUE);
     CHECK(CALL(cuMemGetInfo_v2, (size_t *, size_t *), NULL, NULL) == CUDA_ERROR_INVALID_VALUE);
+    size_t whole = 0, left = 0; /* either alone, as OptiX asks */
+    unsigned in_32_bits = 0;
+    CHECK(CALL(cuMemGetInfo_v2, (size_t *, size_t *), NULL, &whole) == 0 && whole == (size_t)10240 * MIB);
+    CHECK(CALL(cuMemGetInfo_v2, (size_t *, size_t *), &left, NULL) == 0 && left == before);
+    CHECK(CALL(cuMemGetInfo, (unsigned *, unsigned *), NULL, &in_32_bits) == 0 && in_32_bits == UINT32_MAX);
+    CHECK(CALL(cuMemGetInfo, (unsigned *, unsigned *), &in_32_bits, NULL) == 0 && in_32_bits == UINT32_MAX);
     CHECK(available() == before);
 
     CHECK(plain(&pointer, 512) == CUDA_SUCCESS && available() == before - 512);
