@@ -1,7 +1,8 @@
 """The edge of the arbiter: ledgers -> activities -> (plan) -> hints, forty times a second.
 
 Ledgers are read with pread and written with pwrite: a container can truncate its own, and a mapping would
-then end the plugin. Nothing here takes a lock, and a workload waits for nothing here: an old hint is ignored.
+then end the plugin. One that its container has a lease on is not waited for (O_NONBLOCK). Nothing here takes
+a lock, and a workload waits for nothing here: an old hint is ignored.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from hami_dra.model import ledger
 from hami_dra.node.arbiter import Word, plan, quiet_word
 from hami_dra.node.own_time import Activity
+
+log = structlog.get_logger(__name__)
 
 ROUND_S = 0.025
 IDLE_ROUNDS = 3
@@ -31,6 +36,8 @@ WINDOW_BINS = 48
 """Bins of counted work, of 2 ms, that are looked at, with the bins of presence in them."""
 LATE_NS = 4_000_000
 """So far back limiters may not have written all yet."""
+LARGEST = 1 << 20
+"""Bytes of the disk that a ledger is left, whatever a file system sets aside by itself."""
 
 Planner = Callable[[dict[str, Activity]], dict[str, Word]]
 
@@ -119,6 +126,7 @@ class Arbiter:
                 share = self._watched.get(name)
                 if share is None or _replaced(share):
                     share = self._open(name)
+                _cut_to_size(share)
                 _read_limits(share)
             except (OSError, ValueError):  # half made, half removed or unusable: seen again at the next scan
                 self._drop(name)
@@ -145,7 +153,7 @@ class Arbiter:
     def _open(self, name: str) -> Watched:
         self._drop(name)
         folder = f"{self._folder}/{name}"
-        descriptor = os.open(f"{folder}/ledger", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(f"{folder}/ledger", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         share = self._watched[name] = Watched(name, folder, descriptor, os.fstat(descriptor).st_ino)
         return share
 
@@ -160,6 +168,18 @@ def _replaced(share: Watched) -> bool:
     """Whether its ledger is another file by now: made anew for one that was damaged, or the share itself was.
     While the old one is open, no new one gets its number."""
     return os.stat(f"{share.folder}/ledger").st_ino != share.inode
+
+
+def _cut_to_size(share: Watched) -> None:
+    """Take away what its container has written, or set aside, behind the end of its ledger.
+
+    It is the one file of the host that a container can write. Nobody else would count what it holds of the
+    node's disk, not even kubelet.
+    """
+    status = os.fstat(share.descriptor)
+    if status.st_size > ledger.SIZE or status.st_blocks * 512 > LARGEST:
+        os.ftruncate(share.descriptor, ledger.SIZE)
+        log.warning("a container has written more than a ledger into its ledger: cut", share=share.name)
 
 
 def _stirs(share: Watched) -> bool:

@@ -2,6 +2,7 @@
 
 A slot whose lock nobody holds belongs to a dead process: what it held is free, what it did was done. What the
 agent books is written with pwrite: a container can truncate its ledger, and a mapping would end the plugin.
+It can also take a lease on it, for which others would wait 45 s to open it: they do not (O_NONBLOCK).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def read(path: Path) -> Reading:
 
     Its tail, of slots that nobody ever took, is not read: few shares have more than a handful of processes.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         head = os.pread(descriptor, ledger.HEAD_BYTES, 0)
         header = ledger.header(head)
@@ -65,7 +66,7 @@ def read(path: Path) -> Reading:
 
 def book(path: Path, wanted: Iterable[ledger.Excess]) -> None:
     """Let the agent's table in the ledger at PATH say what is WANTED. OSError as for `read`."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if os.fstat(descriptor).st_size != ledger.SIZE:
             return  # cut short by its container, which gets no memory any more

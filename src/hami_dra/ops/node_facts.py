@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hami_dra import __version__, native_files
-from hami_dra.model import ledger, names
+from hami_dra.model import names
 from hami_dra.model.errors import StateError
 from hami_dra.node import checkpoint
+from hami_dra.observe import ledgers
 
 PRELOADED = "/usr/local/hami/libvgpu.so"
 _SWITCH = re.compile(
@@ -223,7 +224,7 @@ def _checkpoint(path: Path) -> tuple[str, checkpoint.Claims]:
 def _broken(folder: Path) -> bool:
     try:
         limits = dict(line.split("=", 1) for line in (folder / "limits").read_text().splitlines())
-        ledger.slots((folder / "ledger").read_bytes())
+        ledgers.read(folder / "ledger")
     except (OSError, ValueError):
         return True
     return not limits.keys() >= {"version", "share", "device", "memory"}

@@ -1,4 +1,7 @@
+import ctypes
+import fcntl
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from hami_dra.model import ledger
 from hami_dra.model.share import Share
 from hami_dra.node.arbiter_loop import SCAN_ROUNDS, Arbiter
 from hami_dra.node.shares import ShareFolders
+from hami_dra.observe import ledgers
 
 MS = 1_000_000
 ROUND = 25 * MS
@@ -72,6 +76,54 @@ def test_a_ledger_that_its_container_has_ruined_disturbs_nobody(tmp_path):
         compute(one, turn * ROUND)
         arbiter.look(turn * ROUND)
     assert said(one).at > 0
+    arbiter.close()
+
+
+def grown(ledger_file):
+    os.truncate(ledger_file, 1 << 40)
+
+
+def filled(ledger_file):
+    """Room that is set aside behind the end of a file shows in no size."""
+    keep_size, libc = 1, ctypes.CDLL(None, use_errno=True)
+    with ledger_file.open("r+b") as file:
+        length = ctypes.c_long(64 << 20)
+        assert libc.fallocate(file.fileno(), keep_size, ctypes.c_long(0), length) == 0, ctypes.get_errno()
+
+
+@pytest.mark.parametrize("by", [grown, filled])
+def test_a_container_cannot_keep_more_of_the_nodes_disk_than_its_ledger(tmp_path, by):
+    (_, two), arbiter, _ = make(tmp_path, "one", "two")
+    arbiter.look(ROUND)
+    compute(two, ROUND)
+    before = (two / "ledger").read_bytes()
+    by(two / "ledger")
+    for turn in range(2, 2 + SCAN_ROUNDS):
+        arbiter.look(turn * ROUND)
+    status = (two / "ledger").stat()
+    assert status.st_size == ledger.SIZE
+    assert status.st_blocks * 512 < 1 << 20
+    assert (two / "ledger").read_bytes()[ledger.EXCESS_COUNT_AT :] == before[ledger.EXCESS_COUNT_AT :]
+    arbiter.close()
+
+
+def test_a_container_that_has_a_lease_on_its_ledger_holds_nobody_up(tmp_path):
+    """Who opens a file that somebody has a lease on waits for 45 s."""
+    (_, two), arbiter, _ = make(tmp_path, "one", "two")
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with (two / "ledger").open("r+b") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        with pytest.raises(BlockingIOError):
+            ledgers.read(two / "ledger")
+        with pytest.raises(BlockingIOError):
+            ledgers.book(two / "ledger", [])
+        arbiter.look(ROUND)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    signal.signal(signal.SIGIO, before)
+    assert said(two).at == 0
+    for turn in range(2, 2 + SCAN_ROUNDS):
+        arbiter.look(turn * ROUND)
+    assert said(two).part == 1000
     arbiter.close()
 
 

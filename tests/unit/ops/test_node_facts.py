@@ -1,6 +1,7 @@
 """What `hami node-facts` sees in the folders that the plugin's own code writes."""
 
 import hashlib
+import os
 import socket
 from pathlib import Path
 
@@ -118,6 +119,12 @@ def test_folders_and_cdi_files_without_a_claim_are_orphans(places):
 def test_a_share_whose_files_cannot_be_used_is_named(places, name, content):
     (folder,) = (places.state / "shares").iterdir()
     (folder / name).write_bytes(content)
+    assert seen(places).broken_shares == [folder.name]
+
+
+def test_a_ledger_that_its_container_made_larger_than_memory_is_named(places):
+    (folder,) = (places.state / "shares").iterdir()
+    os.truncate(folder / "ledger", 1 << 42)
     assert seen(places).broken_shares == [folder.name]
 
 
