@@ -71,6 +71,7 @@ def test_the_container_gets_its_limits_its_ledger_and_the_limiter(
     assert {path: mount["options"][0] for path, mount in mounts.items()} == {
         "/usr/local/hami/libvgpu.so": "ro",
         "/etc/ld.so.preload": "ro",
+        "/etc/ld-nix.so.preload": "ro",
         inside: "ro",
         f"{inside}/ledger": "rw",
     }

@@ -22,6 +22,8 @@ from hami_dra.node.limiter_files import IN_CONTAINER, LimiterFiles
 # The first version whose device names may start with a digit is 0.5.0; annotations came with 0.6.0.
 VERSION = "0.6.0"
 _SHARES_IN_CONTAINER = "/run/hami/shares"
+_PRELOAD = ("/etc/ld.so.preload", "/etc/ld-nix.so.preload")
+"""What loaders read; that of Nixpkgs, which images made by Nix bring along, reads the second alone."""
 
 
 def kind(driver: str) -> str:
@@ -71,7 +73,7 @@ def limiter_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
     inside = f"{_SHARES_IN_CONTAINER}/{share.share_id}"
     mounts = [
         _mount(limiter.library, IN_CONTAINER),
-        _mount(limiter.preload, "/etc/ld.so.preload"),
+        *(_mount(limiter.preload, path) for path in _PRELOAD),
         _mount(folder, inside),
         _mount(folder / "ledger", f"{inside}/ledger", access="rw"),
     ]

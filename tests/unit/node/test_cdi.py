@@ -47,6 +47,7 @@ def test_each_limited_share_brings_the_limiter_and_its_own_folder() -> None:
         assert mounted(device["containerEdits"]) == {
             "/usr/local/hami/libvgpu.so",
             "/etc/ld.so.preload",
+            "/etc/ld-nix.so.preload",
             f"/run/hami/shares/share{at}",
             f"/run/hami/shares/share{at}/ledger",
         }
