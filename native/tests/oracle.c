@@ -1,5 +1,5 @@
 /* oracle CONFIG STATE: the most that each group of processes ever held of the first card, by the simulated
- * driver. */
+ * driver; and what is held of each card now. */
 #include "../sim/state.h"
 #include "check.h"
 
@@ -10,6 +10,6 @@ int main(int argc, char **argv) {
     struct sim_state *state = sim_state_open(argv[2], &config);
     CHECK(state);
     for (int group = 0; group < SIM_GROUPS; group++) printf("%lu\n", state->most[group][0]);
-    printf("%lu\n", sim_state_used(state, 0));
+    for (int card = 0; card < config.gpus; card++) printf("%lu\n", sim_state_used(state, card));
     return 0;
 }

@@ -11,30 +11,42 @@ import sys
 import pytest
 
 from hami_dra.model import ledger
-from tests.unit.native.in_share import GIB, add_share, ends
-from tests.unit.native.simulated import A10
+from tests.unit.native.in_share import GIB, UUID, add_share, ends, two_cards
 
 pytestmark = pytest.mark.native
 
 SEEDS = [int(seed) for seed in os.environ.get("HAMI_SEQUENCE_SEEDS", "1 2").split()]
 STEPS = 300
+CONTEXTS = "context destroy_context retain release reset green destroy_green switch limit"
+POOLS = "pool from_pool from_current free_pooled destroy_pool set_pool trim wait"
+PHYSICAL = "physical map_it retain_handle export import_it release_handle unmap close"
+WORK = "work graph launch destroy_graph trim_graphs"
 CALLS = {
-    "all": "",
-    "pools": "context switch work pool from_pool from_current free_pooled destroy_pool set_pool trim wait",
-    "destroyed pools": "context switch work pool from_pool free_pooled destroy_pool wait",
-    "contexts": "context destroy_context retain release reset green destroy_green switch limit allocate free",
-    "physical": "physical map_it retain_handle export import_it release_handle unmap close",
-    "sparse arrays": "context destroy_context retain release green destroy_green switch physical "
-    "release_handle sparse map_part unmap_part free_sparse",
+    "all": (1, ""),
+    "pools": (1, f"context switch work {POOLS}"),
+    "destroyed pools": (1, "context switch work pool from_pool free_pooled destroy_pool wait"),
+    "contexts": (1, f"{CONTEXTS} allocate free"),
+    "physical": (1, PHYSICAL),
+    "sparse arrays": (
+        1,
+        "context destroy_context retain release green destroy_green switch physical release_handle sparse"
+        " map_part unmap_part free_sparse",
+    ),
+    "two cards": (2, f"{CONTEXTS} {POOLS} {PHYSICAL} {WORK} allocate free array free_array fill"),
 }
+"""How many cards there are, and which calls are made; none: all."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", CALLS)
 def test_the_ledger_has_all_that_the_driver_holds_after_every_call(tmp_path, limited, programs, kind, seed):
-    shares = add_share(tmp_path / "shares", "one", 3 * GIB)
-    command = (sys.executable, "-m", "tests.unit.native.sequences", seed, *CALLS[kind].split())
-    program = limited(shares, *command)
+    count, calls = CALLS[kind]
+    cards, other = two_cards(tmp_path)
+    uuids = (UUID, other)[:count]
+    for uuid in uuids:
+        shares = add_share(tmp_path / "shares", uuid, 3 * GIB, uuid)
+    command = (sys.executable, "-m", "tests.unit.native.sequences", seed, count, *calls.split())
+    program = limited(shares, *command, HAMI_SIM_FILE=str(cards))
     history = []
 
     def after(line):
@@ -42,12 +54,16 @@ def test_the_ledger_has_all_that_the_driver_holds_after_every_call(tmp_path, lim
         program.stdin.flush()
         history.append(program.stdout.readline().strip())
         assert history[-1], program.stderr.read()
-        oracle = [programs / "oracle", A10, tmp_path / "state"]
-        held = int(subprocess.run(oracle, capture_output=True, text=True, check=True).stdout.split()[-1])
-        return held, ledger.used((shares / "one" / "ledger").read_bytes())
+        oracle = [programs / "oracle", cards, tmp_path / "state"]
+        said = subprocess.run(oracle, capture_output=True, text=True, check=True).stdout.split()
+        held = map(int, said[-2:])
+        return [
+            (each, ledger.used((shares / uuid / "ledger").read_bytes()))
+            for each, uuid in zip(held, uuids, strict=False)
+        ]
 
     for _ in range(STEPS):
-        held, counted = after("next")
-        assert held <= counted <= 3 * GIB, "\n".join(history)
-    assert after("end") == (0, 0), "\n".join(history)
+        for held, counted in after("next"):
+            assert held <= counted <= 3 * GIB, "\n".join(history)
+    assert after("end") == [(0, 0)] * count, "\n".join(history)
     assert ends(program) == (0, "", "")

@@ -3,7 +3,7 @@
 import sys
 
 from tests.unit.native.sequences import contexts, memory, physical, pools, sparse, work
-from tests.unit.native.sequences.driver import call, chance, said
+from tests.unit.native.sequences.driver import call, cards, chance, said
 
 SUBJECTS = (contexts, memory, pools, work, physical, sparse)
 
@@ -23,8 +23,9 @@ def end():
     physical.look_once_more()
 
 
-def main(seed, *wanted):
+def main(seed, count, *wanted):
     chance.seed(int(seed))
+    cards[:] = range(int(count))
     among = steps(wanted)
     call("cuInit", 0)
     for line in sys.stdin:

@@ -2,10 +2,12 @@
 
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 
-from tests.unit.native.sequences.driver import MIB, call, chance, made, size, some
+from tests.unit.native.sequences.driver import MIB, call, card, chance, made, size, some
 
 contexts, greens = [], []
-primary = []  # its handle, once for each time that it is retained
+"""Kind, handle and card; a green one has one more handle."""
+primary = []
+"""The same, once for each time that one is retained."""
 current = None
 NAMES = ("cuMemFree_v2", "cuArrayDestroy", "cuMipmappedArrayDestroy", "cuModuleUnload")
 ends_with = {name: [] for name in NAMES}
@@ -21,7 +23,7 @@ def use(context):
 def lives_in():
     """What is allocated now ends with this; None without a context."""
     if current and current[0] in ("primary", "green"):
-        return "primary"
+        return f"primary {current[2]}"
     return current[1].value if current else None
 
 
@@ -38,10 +40,10 @@ def ended(owner):
 
 
 def context():
-    new = c_void_p()
-    if len(contexts) < 4 and call("cuCtxCreate_v2", byref(new), 0, 0):
+    new, on = c_void_p(), card()
+    if len(contexts) < 4 and call("cuCtxCreate_v2", byref(new), 0, on):
         call("cuCtxPopCurrent_v2", None)  # one is current at most: the other is below it
-        contexts.append(("own", new))
+        contexts.append(("own", new, on))
 
 
 def destroy_context():
@@ -54,52 +56,55 @@ def destroy_context():
 
 
 def retain():
-    new = c_void_p()
-    if call("cuDevicePrimaryCtxRetain", byref(new), 0):
-        primary.append(("primary", new))
+    new, on = c_void_p(), card()
+    if call("cuDevicePrimaryCtxRetain", byref(new), on):
+        primary.append(("primary", new, on))
 
 
-def primary_left():
+def primary_left(on):
     flags, active = c_int(), c_int()
-    call("cuDevicePrimaryCtxGetState", 0, byref(flags), byref(active))
+    call("cuDevicePrimaryCtxGetState", on, byref(flags), byref(active))
     if not active.value:
-        primary.clear()
-        ended("primary")
+        primary[:] = [each for each in primary if each[2] != on]
+        ended(f"primary {on}")
 
 
 def release():
-    if primary:
+    each = some(primary)
+    if each:
         use(None)
-        if call("cuDevicePrimaryCtxRelease_v2", 0):
-            primary.pop()
-        primary_left()
+        if call("cuDevicePrimaryCtxRelease_v2", each[2]):
+            primary.remove(each)
+        primary_left(each[2])
 
 
 def reset():
-    if primary and not greens:
+    each = some(primary)
+    if each and not any(green[2] == each[2] for green in greens):
         use(None)
-        call("cuDevicePrimaryCtxReset_v2", 0)
-        primary_left()
+        call("cuDevicePrimaryCtxReset_v2", each[2])
+        primary_left(each[2])
 
 
 def green():
-    new = made("cuGreenCtxCreate", None, 0, 1) if len(greens) < 3 else None
+    on = card()
+    new = made("cuGreenCtxCreate", None, on, 1) if len(greens) < 3 else None
     if new:
         its = c_void_p(made("cuCtxFromGreenCtx", c_void_p(new)))
-        greens.append(("green", its, new))
+        greens.append(("green", its, on, new))
 
 
 def destroy_green():
     each = some(greens)
     if each:
         use(None)
-        if call("cuGreenCtxDestroy", c_void_p(each[2])):
+        if call("cuGreenCtxDestroy", c_void_p(each[3])):
             greens.remove(each)
-        primary_left()
+        primary_left(each[2])
 
 
 def switch():
-    use(some(contexts + primary[:1] + greens))
+    use(some(contexts + primary + greens))
 
 
 def limit():
@@ -119,7 +124,7 @@ def free(name):
 
 
 def end():
-    for each in contexts + primary[:1] + greens[:1]:
+    for each in contexts + primary + greens:
         use(each)
         for name, kind in ends_with.items():
             for one in here(kind):

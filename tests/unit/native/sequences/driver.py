@@ -19,7 +19,16 @@ class Location(ctypes.Structure):
     _fields_ = (("type", c_int), ("id", c_int))
 
 
-CARD = Location(1, 0)
+cards = [0]
+"""The numbers of those that there are."""
+
+
+def card():
+    return chance.choice(cards)
+
+
+def on_a_card():
+    return Location(1, card())
 
 
 class PoolProperties(ctypes.Structure):

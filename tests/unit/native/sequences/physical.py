@@ -4,7 +4,7 @@ import ctypes
 import os
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 
-from tests.unit.native.sequences.driver import CARD, MIB, Location, call, chance, made, pages, said, some
+from tests.unit.native.sequences.driver import MIB, Location, call, chance, made, on_a_card, pages, said, some
 
 DESCRIPTOR = 1
 ZERO = c_uint64(0)
@@ -22,7 +22,7 @@ handles, mappings, descriptors = [], [], []
 
 
 def create(bytes_):
-    return made("cuMemCreate", c_size_t(bytes_), byref(Properties(1, DESCRIPTOR, CARD)), ZERO)
+    return made("cuMemCreate", c_size_t(bytes_), byref(Properties(1, DESCRIPTOR, on_a_card())), ZERO)
 
 
 def physical():

@@ -3,21 +3,33 @@
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 
 from tests.unit.native.sequences import contexts
-from tests.unit.native.sequences.driver import MIB, Location, PoolProperties, call, chance, made, size, some
+from tests.unit.native.sequences.driver import (
+    MIB,
+    Location,
+    PoolProperties,
+    call,
+    card,
+    cards,
+    chance,
+    made,
+    size,
+    some,
+)
 
 DEFAULTS = [(1, 1), (2, 0), (2, 1)]
 KINDS = [*DEFAULTS, (1, 1), (2, 2), (1, 2)]
 """Kind of memory and of place."""
+PINNED, ON_A_CARD = 1, 1
 
 pools, pooled = [], []
 
 
 def pool():
     kind, place = chance.choice(KINDS)
-    wanted = PoolProperties(kind, 0, Location(place, 0))
+    wanted = PoolProperties(kind, 0, Location(place, card() if place == ON_A_CARD else 0))
     new = made("cuMemPoolCreate", byref(wanted)) if len(pools) < 4 else None
     if new:
-        pools.append((new, kind, place))
+        pools.append((new, kind, place, wanted.at.id))
         if chance.randint(0, 1):
             keep = c_uint64(chance.choice([2**64 - 1, 100 * MIB]))
             call("cuMemPoolSetAttribute", c_void_p(new), 4, byref(keep))
@@ -29,15 +41,15 @@ def destroy_pool():
         pools.remove(each)
 
 
-def default_pool(kind, place):
-    return made("cuMemGetDefaultMemPool", byref(Location(place, 0)), kind)
+def default_pool(kind, place, on):
+    return made("cuMemGetDefaultMemPool", byref(Location(place, on if place == ON_A_CARD else 0)), kind)
 
 
 def one_of_all(odds):
     """A pool of ours with these odds to one, or else a default one."""
     each = some(pools)
     known = each and chance.randint(0, odds)
-    return c_void_p(each[0] if known else default_pool(*chance.choice(DEFAULTS)))
+    return c_void_p(each[0] if known else default_pool(*chance.choice(DEFAULTS), card()))
 
 
 def from_pool():
@@ -65,9 +77,9 @@ def trim():
 
 
 def set_pool():
-    each = some([each for each in pools if each[1:] == (1, 1)])
+    each = some([each for each in pools if each[1:3] == (PINNED, ON_A_CARD)])
     if each:
-        call("cuDeviceSetMemPool", 0, c_void_p(each[0]))
+        call("cuDeviceSetMemPool", each[3], c_void_p(each[0]))
 
 
 def end():
@@ -79,8 +91,9 @@ def end():
 
 def trim_defaults():
     """What they keep of memory that is no longer used."""
-    for each in DEFAULTS:
-        call("cuMemPoolTrimTo", c_void_p(default_pool(*each)), c_size_t(0))
+    for on in cards:
+        for each in DEFAULTS:
+            call("cuMemPoolTrimTo", c_void_p(default_pool(*each, on)), c_size_t(0))
 
 
 OPENS = [pool, from_pool, from_pool, from_current, set_pool]

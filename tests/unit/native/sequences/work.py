@@ -4,7 +4,17 @@ import ctypes
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 
 from tests.unit.native.sequences import contexts
-from tests.unit.native.sequences.driver import CARD, MIB, PoolProperties, call, chance, made, size, some
+from tests.unit.native.sequences.driver import (
+    MIB,
+    PoolProperties,
+    call,
+    cards,
+    chance,
+    made,
+    on_a_card,
+    size,
+    some,
+)
 
 
 class Node(ctypes.Structure):
@@ -41,7 +51,7 @@ def graph():
         return
     new = c_void_p(made("cuGraphCreate", 0))
     for _ in range(chance.randint(1, 2)):
-        wanted = Node(pool=PoolProperties(1, 0, CARD), bytes=size())
+        wanted = Node(pool=PoolProperties(1, 0, on_a_card()), bytes=size())
         made("cuGraphAddMemAllocNode", new, None, c_size_t(0), byref(wanted))
     executable = made("cuGraphInstantiateWithFlags", new, c_uint64(0))
     if executable:
@@ -64,7 +74,8 @@ def destroy_graph():
 
 
 def trim_graphs():
-    call("cuDeviceGraphMemTrim", 0)
+    for each in cards:
+        call("cuDeviceGraphMemTrim", each)
 
 
 def end():
