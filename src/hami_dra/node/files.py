@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _libc = ctypes.CDLL(None)
@@ -21,13 +22,19 @@ def _temporary(path: Path) -> Path:
 
 def remove_whole(path: Path) -> None:
     """Remove what `write_whole` wrote, or began to write when it was killed; fine when there is nothing."""
-    path.unlink(missing_ok=True)
+    _remove(path)
     tidy(path)
 
 
 def tidy(path: Path) -> None:
     """Remove what is left beside PATH by whoever was killed while writing it."""
-    _temporary(path).unlink(missing_ok=True)
+    _remove(_temporary(path))
+
+
+def _remove(path: Path) -> None:
+    """A read-only file system refuses to remove even what is not there."""
+    if path.exists():
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -59,10 +66,20 @@ def rewrite_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         os.rename(temporary, path)
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Have an error in the block say that it is of PATH: one of a descriptor names no file."""
+    try:
+        yield
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)
+        raise
+
+
 def _written(path: Path, data: bytes, mode: int) -> Path:
     temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(descriptor, "wb") as file:
+    with named(temporary), open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)  # the umask must not decide
         file.write(data)
     return temporary

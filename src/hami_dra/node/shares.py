@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hami_dra.model import ledger
 from hami_dra.model.share import Share
-from hami_dra.node.files import ensure_whole
+from hami_dra.node.files import ensure_whole, named
 
 
 class ShareFolders:
@@ -44,9 +44,7 @@ def _make_ledger(path: Path) -> None:
         return
     temporary = path.with_name(".ledger.tmp")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
+    with named(temporary), open(descriptor, "wb"):
         os.fchmod(descriptor, 0o666)
         os.posix_fallocate(descriptor, 0, ledger.SIZE)  # a full disk shows here, not as SIGBUS in a program
-    finally:
-        os.close(descriptor)
     os.rename(temporary, path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +83,30 @@ def test_a_claim_whose_card_fell_off_after_it_was_allocated_waits_until_the_card
     driver.update(merged(cards, [A10], []))
     driver.unprepare(away)
     assert driver.load().keys() == {here.uid}
+
+
+def test_a_claim_that_a_read_only_cdi_folder_refused_keeps_no_pod_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a file system also refuses to remove what is not there."""
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def refused(path: Any, *arguments: Any, **options: Any) -> Any:
+            changes = call is not opened or arguments[0] & os.O_CREAT
+            if changes and Path(path).is_relative_to(tmp_path / "cdi"):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return call(path, *arguments, **options)
+
+        return refused
+
+    kube, opened = FakeKube(), os.open
+    driver = card_driver(kube, tmp_path, tmp_path / "cdi", A10)
+    ref = ClaimRef(
+        "default", "one", kube.create(RESOURCE_CLAIMS, claim("one", share()), "default")["metadata"]["uid"]
+    )
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(OSError, match=r"Read-only file system: .*/cdi/"):
+        driver.prepare(ref)
+    driver.unprepare(ref)
+    assert (driver.load(), driver.folders.ids()) == ({}, set())
