@@ -13,17 +13,18 @@ from itertools import groupby
 from math import inf
 from operator import add, mul, sub, truediv
 
+from hami_dra.model import ledger
+
 WHOLE = 1000
 ACTIVE = 0.002
 SWITCHING = 70
 """Thousandths that a card loses while several compute: an H100 switches for 0.15 ms after 2.09 ms."""
-SLICE = 2.09 / 1.048576
-"""Bins that a tenant has the card before another has its turn: 2.09 ms on an H100."""
+SLICE = 2.09e6 / (1 << ledger.PRESENCE_SHIFT)
+"""Bins of presence that a tenant has the card before another has its turn: 2.09 ms on an H100."""
 TURNS = 5
 """So many turns after work began, nobody can tell whose slice it is."""
-FINER = 2
+FINER = 1 << (ledger.COUNTED_SHIFT - ledger.PRESENCE_SHIFT)
 """Bins of presence in one of counted work."""
-
 
 Presence = dict[str, tuple[float, ...]]
 
