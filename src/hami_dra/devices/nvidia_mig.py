@@ -27,9 +27,6 @@ class Instance:
     compute: int
 
 
-NONE = Instance(-1, -1)
-
-
 @dataclass(frozen=True)
 class Found:
     """What NVML says of an instance; `profile` for example 1g.6gb, `memory` in bytes."""
