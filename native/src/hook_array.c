@@ -1,6 +1,6 @@
 /* Memory behind other handles: arrays, mipmapped arrays, and what other interfaces (Vulkan, OpenGL)
  * allocated. */
-#include "hook_memory.h"
+#include "allocation.h"
 #include "physical.h"
 
 /* A channel of an element. Compressed and video formats take no more than the largest. */

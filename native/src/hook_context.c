@@ -8,10 +8,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "allocation.h"
 #include "device_time.h"
 #include "failpoint.h"
-#include "hook_memory.h"
+#include "hook_host.h"
 #include "nvml_probe.h"
+#include "physical.h"
+#include "pools.h"
 
 /* When nothing can be measured. */
 static const uint64_t USUAL_CONTEXT_BYTES = UINT64_C(256) << 20;
@@ -92,6 +95,18 @@ static void forget(user **at) {
     user *gone = *at;
     *at = gone->next;
     free(gone);
+}
+
+/* Give back all that ended with a context. */
+static void owner_ended(uint64_t owner) {
+    uint64_t key;
+    charged what;
+    while (charges_take_owned(owner, &key, &what)) {
+        budget_refund(what.card, &what.taken);
+        if (what.holder) physical_let_go(physical_hold(key));
+    }
+    host_ended(owner);
+    pools_settle();
 }
 
 /* What was allocated in any of them ends with the primary one. */

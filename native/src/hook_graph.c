@@ -1,27 +1,13 @@
 /*
  * Allocation nodes of graphs, added by hand or captured from stream-ordered allocations. The driver takes
- * their memory at the latest when the executable graph is launched, and keeps it for the card when that is
- * destroyed, until it is trimmed. So all nodes of a graph are charged when it is made executable, and what
- * the driver keeps afterwards is charged by its own word. Graphs that share memory because they never run at
- * once are charged as if they did not.
+ * their memory at the latest when the executable graph is launched. So all nodes of a graph are charged when
+ * it is made executable. Graphs that share memory because they never run at once are charged as if they did
+ * not.
  */
-#include "hook_graph.h"
-
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "hook_memory.h"
-
-enum { MOST_DEVICES = 64 };
-
-typedef struct {
-    uint64_t live; /* bytes of the executable graphs there are */
-    request kept;  /* charge of what the driver keeps beyond them */
-    bool known;
-} card_memory;
-
-static card_memory cards[MOST_DEVICES];
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+#include "allocation.h"
+#include "graph_memory.h"
 
 /* Managed memory that names no card is the current one's, as it is of pools. */
 static CUdevice device_of_node(const CUmemPoolProps *memory) {
@@ -72,12 +58,12 @@ static bool reserve_all(const uint64_t bytes[MOST_DEVICES], request asked[MOST_D
 }
 
 static void settle_all(CUresult result, CUgraphExec executable, request asked[MOST_DEVICES]) {
-    pthread_mutex_lock(&mutex);
+    graphs_lock();
     for (int device = 0; device < MOST_DEVICES; device++) {
-        if (result == CUDA_SUCCESS) cards[device].live += charge_bytes(&asked[device].own.taken);
+        if (result == CUDA_SUCCESS) graphs_began(device, charge_bytes(&asked[device].own.taken));
         settle(&asked[device], result, CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
     }
-    pthread_mutex_unlock(&mutex);
+    graphs_unlock();
 }
 
 #define INSTANTIATE(symbol, ...)                                                                             \
@@ -117,68 +103,29 @@ CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *executable, CUgraph grap
     INSTANTIATE(cuGraphInstantiateWithParams_ptsz, executable, graph, params);
 }
 
-/* Charge what the driver keeps of a card beyond its executable graphs; under the mutex. */
-static void settle_kept(CUdevice device) {
-    CUresult (*get)(CUdevice, int, void *) = driver_function("cuDeviceGetGraphMemAttribute");
-    uint64_t reserved = 0, live = cards[device].live;
-    if (!get || get(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS) return;
-    budget_shrink(cards[device].kept.own.card, &cards[device].kept.own.taken,
-                  reserved > live ? reserved - live : 0);
-}
-
-/* The charge of an executable graph becomes one of what is kept, and shrinks to that. */
-static void keep(CUdevice device, const held_charge *held) {
-    card_memory *card = &cards[device];
-    if (!card->known) card->kept = request_on(device);
-    card->known = true;
-    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) card->kept.own.taken.bytes[i] += held->what.taken.bytes[i];
-    card->live -= charge_bytes(&held->what.taken);
-    settle_kept(device);
-}
-
 CUresult cuGraphExecDestroy(CUgraphExec executable) {
     cuGraphExecDestroy_type real = REAL(cuGraphExecDestroy);
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    pthread_mutex_lock(&mutex);
+    graphs_lock();
     held_charge held[MOST_DEVICES] = {0};
     for (int device = 0; device < MOST_DEVICES; device++)
-        if (cards[device].live) held[device] = hold(CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
+        if (graphs_live(device)) held[device] = hold(CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
     CUresult result = real(executable);
     for (int device = 0; device < MOST_DEVICES; device++) {
-        if (held[device].found && result == CUDA_SUCCESS) keep(device, &held[device]);
+        if (held[device].found && result == CUDA_SUCCESS) graphs_ended(device, &held[device].what.taken);
         if (held[device].found && result != CUDA_SUCCESS)
             let_go(result, &held[device], CHARGE_GRAPH, (uint64_t)executable + (uint64_t)device);
     }
-    pthread_mutex_unlock(&mutex);
+    graphs_unlock();
     return result;
 }
 
 CUresult cuDeviceGraphMemTrim(CUdevice device) {
     cuDeviceGraphMemTrim_type real = REAL(cuDeviceGraphMemTrim);
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    pthread_mutex_lock(&mutex);
+    graphs_lock();
     CUresult result = real(device);
-    if (result == CUDA_SUCCESS && device >= 0 && device < MOST_DEVICES && cards[device].known)
-        settle_kept(device);
-    pthread_mutex_unlock(&mutex);
+    if (result == CUDA_SUCCESS) graphs_settle(device);
+    graphs_unlock();
     return result;
-}
-
-bool graphs_trim(void) {
-    CUresult (*trim)(CUdevice) = driver_function("cuDeviceGraphMemTrim");
-    bool any = false;
-    pthread_mutex_lock(&mutex);
-    for (int device = 0; device < MOST_DEVICES && trim; device++) {
-        uint64_t before = charge_bytes(&cards[device].kept.own.taken);
-        if (!before || trim(device) != CUDA_SUCCESS) continue;
-        settle_kept(device);
-        any = any || charge_bytes(&cards[device].kept.own.taken) < before;
-    }
-    pthread_mutex_unlock(&mutex);
-    return any;
-}
-
-void graphs_forked(void) {
-    pthread_mutex_init(&mutex, NULL);
-    for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
 }

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "hook_memory.h"
+#include "request.h"
 
 /* What is served so, as long as it is. */
 typedef struct served {

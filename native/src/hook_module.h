@@ -1,8 +1,8 @@
 /* The first launch of a function, at which the driver may load its code. */
 #pragma once
 
+#include "allocation.h"
 #include "code.h"
-#include "hook_memory.h"
 #include "nvml_probe.h"
 
 /* One call in which the driver may load code: what is reserved for it, and what is known of the code. */

@@ -3,7 +3,7 @@
  * stacks for every thread that the card can run at once. What the context starts with is part of its own
  * cost; changes are charged.
  */
-#include "hook_memory.h"
+#include "allocation.h"
 
 static int device_attribute(CUdevice_attribute which) {
     CUresult (*get_device)(CUdevice *) = driver_function("cuCtxGetDevice");

@@ -1,7 +1,7 @@
 /* Physical memory to be mapped (VMM): counted by the card that it lies on, until its last handle, mapping and
  * descriptor. */
+#include "allocation.h"
 #include "failpoint.h"
-#include "hook_memory.h"
 #include "physical.h"
 
 CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size, const CUmemAllocationProp *properties,

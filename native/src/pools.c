@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "failpoint.h"
-#include "hook_graph.h"
+#include "graph_memory.h"
 
 static pool_account *accounts;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

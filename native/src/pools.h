@@ -1,7 +1,7 @@
 /* What pools hold of the card, which is more than what is allocated from them, and what it is charged to. */
 #pragma once
 
-#include "hook_memory.h"
+#include "request.h"
 
 /* One for each pool that was seen. */
 typedef struct pool_account {

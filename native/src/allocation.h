@@ -1,31 +1,13 @@
 /* The one order of every allocating and freeing call, for memory behind pointers and behind handles. */
 #pragma once
 
-#include "cards.h"
-#include "charges.h"
-
-/* Who asks for memory of which card, and what was taken for it. */
-typedef struct {
-    card_state state;
-    charged own;
-} request;
-
-request request_in_context(void); /* of the current context's card */
-request request_on(CUdevice device);
-request request_at(const CUmemLocation *location); /* free of limits unless it lies on a card */
-CUdevice device_at(const CUmemLocation *location); /* -1: on none */
+#include "request.h"
 
 /* Whether SIZE bytes could be taken; always without limits or for nothing, never when the card is refused. */
 bool ask(request *self, uint64_t size);
 
 /* After the driver's answer: remember the charge under KEY, or give it back; returns RESULT. */
 CUresult settle(request *self, CUresult result, charge_kind kind, uint64_t key);
-
-/* What the driver takes for SIZE bytes; its pages are 2 MiB, small memory is counted by 512 bytes. */
-uint64_t in_pages(uint64_t size);
-
-/* Products that do not fit are the largest number, which no budget grants. */
-uint64_t times(uint64_t a, uint64_t b);
 
 /* A charge taken out before the driver frees, since it may hand the same address out again at once. */
 typedef struct {
@@ -34,9 +16,6 @@ typedef struct {
 } held_charge;
 held_charge hold(charge_kind kind, uint64_t key);
 CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t key);
-
-/* Give back all that ended with a context. */
-void owner_ended(uint64_t owner);
 
 /*
  * Body of an allocating entry point: reserve SIZE, call the driver, settle under what it wrote to PLACE. A

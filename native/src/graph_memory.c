@@ -1,0 +1,59 @@
+/*
+ * The driver keeps the memory of a graph for the card when the executable graph is destroyed, until it is
+ * trimmed. So its charge goes on, as one of the card's.
+ */
+#include "graph_memory.h"
+
+#include <pthread.h>
+
+typedef struct {
+    uint64_t live; /* bytes of the executable graphs there are */
+    request kept;  /* charge of what the driver keeps beyond them */
+    bool known;
+} card_memory;
+
+static card_memory cards[MOST_DEVICES];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void graphs_lock(void) { pthread_mutex_lock(&mutex); }
+void graphs_unlock(void) { pthread_mutex_unlock(&mutex); }
+
+void graphs_began(CUdevice device, uint64_t bytes) { cards[device].live += bytes; }
+uint64_t graphs_live(CUdevice device) { return cards[device].live; }
+
+void graphs_settle(CUdevice device) {
+    CUresult (*get)(CUdevice, int, void *) = driver_function("cuDeviceGetGraphMemAttribute");
+    if (device < 0 || device >= MOST_DEVICES || !cards[device].known) return;
+    uint64_t reserved = 0, live = cards[device].live;
+    if (!get || get(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS) return;
+    budget_shrink(cards[device].kept.own.card, &cards[device].kept.own.taken,
+                  reserved > live ? reserved - live : 0);
+}
+
+void graphs_ended(CUdevice device, const charge *taken) {
+    card_memory *card = &cards[device];
+    if (!card->known) card->kept = request_on(device);
+    card->known = true;
+    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) card->kept.own.taken.bytes[i] += taken->bytes[i];
+    card->live -= charge_bytes(taken);
+    graphs_settle(device);
+}
+
+bool graphs_trim(void) {
+    CUresult (*trim)(CUdevice) = driver_function("cuDeviceGraphMemTrim");
+    bool any = false;
+    graphs_lock();
+    for (int device = 0; device < MOST_DEVICES && trim; device++) {
+        uint64_t before = charge_bytes(&cards[device].kept.own.taken);
+        if (!before || trim(device) != CUDA_SUCCESS) continue;
+        graphs_settle(device);
+        any = any || charge_bytes(&cards[device].kept.own.taken) < before;
+    }
+    graphs_unlock();
+    return any;
+}
+
+void graphs_forked(void) {
+    pthread_mutex_init(&mutex, NULL);
+    for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
+}
