@@ -6,7 +6,7 @@ import yaml
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
 from tests.cluster.versions import REPO
-from tests.control_plane.conftest import NAMESPACES, Space, end_pods, eventually, pod
+from tests.control_plane.conftest import NAMESPACES, Space, end_pods, eventually, pod, results
 from tests.control_plane.test_validation import claim
 
 GROUP = "admissionregistration.k8s.io"
@@ -129,3 +129,35 @@ def test_the_fifth_share_waits_until_one_is_given_back(team):
 def test_other_namespaces_are_not_touched(team, space):
     assert refused(space, {"gpumem": 30000}) == ""
     assert space.create(kinds.RESOURCE_CLAIMS, claim({"memory": "20Gi"}), dry_run=True)
+
+
+RANGES = Kind("", "v1", "limitranges", "LimitRange")
+
+
+def limited(space, **bounds):
+    """A LimitRange for containers, once the API server goes by it."""
+    space.create(
+        RANGES, {"metadata": {"name": "range"}, "spec": {"limits": [{"type": "Container", **bounds}]}}
+    )
+    eventually(
+        lambda: "limit-ranger" in str(space.try_pod(pod(name="x"))["metadata"].get("annotations")),
+        "the range",
+    )
+
+
+@pytest.mark.parametrize(
+    ("default", "cores"),
+    [
+        ({"nvidia.com/gpumem": "512"}, "0"),
+        ({"nvidia.com/gpu": "2"}, "0"),
+        ({"nvidia.com/gpucores": "10"}, "10"),
+    ],
+    ids=["asked for already", "a count", "more"],
+)
+def test_what_a_limit_range_fills_in_belongs_to_the_one_share_of_a_container(space, default, cores):
+    limited(space, default=default)
+    made = space.create(kinds.PODS, pod({"gpu": 1, "gpumem": 1024}))
+    assert made["spec"]["containers"][0]["resources"] == {"claims": [{"name": "cuda"}]}
+    (share,) = space.allocated(1)
+    (result,) = results(share)
+    assert result["consumedCapacity"] == {"cores": cores, "memory": "1Gi"}

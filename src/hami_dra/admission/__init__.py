@@ -8,7 +8,7 @@ Pure, in the order of the data:
 - `turns`: which init container uses another container's share
 - `claims`: the claim specification for one request
 - `metadata`, `patch`: the Pod as it is admitted, and the claims or templates to be made for it
-- `update`: a converted Pod whose manifest is applied again
+- `again`: a converted Pod that is reviewed once more; `update`: one whose manifest is applied again
 - `validate`: native claims and templates; `conflict`: HAMi's traditional mode beside ours
 - `offline`: the same for manifests without a cluster; `shape`: what an API server would insist on
 - `objects`, `collector`: what the controller makes and collects

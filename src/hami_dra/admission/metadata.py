@@ -28,19 +28,16 @@ MOST_BYTES = 256 * 1024
 
 
 def described(pod: Object, made: Wanted, amounts: Amounts) -> Object:
-    """The metadata of POD, whose list of claims is final; MADE and AMOUNTS are new in this review."""
+    """The metadata of POD, whose list of claims is final; MADE and AMOUNTS are of all its containers."""
     metadata = dict(pod.get("metadata") or {})
     given = metadata.get("annotations") or {}
-    # A Pod is reviewed again when another webhook has added a container.
-    earlier = _referenced(pod["spec"], wanted(given))
-    both = {group: earlier[group] | made[group] for group in made}
     metadata["labels"] = (metadata.get("labels") or {}) | {names.CONVERTED_LABEL: "true"}
     kept = {key: text for key, text in given.items() if key not in (names.ASKED_MEMORY, names.ASKED_CORES)}
     written = {
-        names.CLAIMS_ANNOTATION: _encoded(both),
-        names.RESOURCES_ANNOTATION: _encoded({**asked(given), **amounts}),
+        names.CLAIMS_ANNOTATION: _encoded(made),
+        names.RESOURCES_ANNOTATION: _encoded(amounts),
     }
-    metadata["annotations"] = kept | written | _sums(pod["spec"], both)
+    metadata["annotations"] = kept | written | _sums(pod["spec"], made)
     _refuse_too_long(_bytes(given), _bytes(metadata["annotations"]))
     return metadata
 
@@ -82,14 +79,6 @@ def _encoded(value: Any) -> str:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-def _referenced(spec: Object, earlier: Wanted) -> Wanted:
-    """What of EARLIER the Pod names: a manifest copied from another Pod may carry that one's annotation."""
-    return {
-        group: {name: claim for name, claim in earlier[group].items() if name in named(spec, group)}
-        for group in earlier
-    }
-
-
 def named(spec: Object, group: str) -> set[str]:
     """Names of the `claims` or `templates` that the Pod's list of claims refers to."""
     key = "resourceClaimName" if group == "claims" else "resourceClaimTemplateName"
@@ -97,14 +86,7 @@ def named(spec: Object, group: str) -> set[str]:
 
 
 def _sums(spec: Object, made: Wanted) -> dict[str, str]:
-    try:
-        memory, cores, whole = _added(spec, made)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
-        raise RequestDenied(
-            "it is written by admission, and what stands here is not",
-            where=f"metadata.annotations[{names.CLAIMS_ANNOTATION}]",
-            fix="Remove it",
-        ) from problem
+    memory, cores, whole = _added(spec, made)
     sums = {names.ASKED_CORES: str(cores)}
     return sums if whole else sums | {names.ASKED_MEMORY: str(-(-memory // names.MIB))}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hami_dra.admission import claims, metadata, turns
+from hami_dra.admission import again, claims, metadata, turns
 from hami_dra.admission.families import NVIDIA, Family
 from hami_dra.admission.request import (
     CONTAINER_LISTS,
@@ -72,6 +72,7 @@ class Conversion:
 
 def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surroundings) -> Conversion | None:
     """Convert a Pod; None when it asks for nothing of ours. Raises errors.RequestDenied."""
+    pod = again.unconverted(pod, settings.families)
     if settings.extended_resource and is_plain(pod, settings.families):
         return None
     requests = requests_of(pod, settings.families)

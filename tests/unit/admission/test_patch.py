@@ -27,6 +27,37 @@ def converted(source, surroundings=NOWHERE):
     return made
 
 
+def beside_others(limits, **more):
+    """A Pod whose init container borrows the share of `cuda`, with a claim of its user's own."""
+    found = pod(limits, initContainers=[pod(gpu(gpumem=64))["spec"]["containers"][0] | {"name": "fetch"}])
+    found["spec"]["resourceClaims"] = [{"name": "mine", "resourceClaimName": "mine"}]
+    found["spec"]["containers"][0]["resources"]["claims"] = [{"name": "mine"}]
+    return found | more
+
+
+@pytest.mark.parametrize(
+    ("filled_in", "in_all"),
+    [
+        ({"gpumem": 512}, {"gpu": 1, "gpumem": 1024}),
+        ({"gpucores": 5}, {"gpu": 1, "gpumem": 1024, "gpucores": 5}),
+    ],
+    ids=["asked for already", "more"],
+)
+@pytest.mark.parametrize("group", ["limits", "requests"])
+def test_what_is_filled_in_after_a_conversion_brings_no_second_share(filled_in, in_all, group):
+    """By a LimitRange, or a webhook that comes after ours: the API server asks again."""
+    once = converted(beside_others(gpu(gpu=1, gpumem=1024))).pod
+    once["spec"]["containers"][0]["resources"][group] = gpu(**filled_in)
+    assert converted(once).pod == converted(beside_others(gpu(**in_all))).pod
+
+
+@pytest.mark.parametrize("forged", ['{"claims":{"mine":{"devices":"all"}}}', '{"claims":[3]}', "{"])
+def test_a_forged_annotation_is_replaced_by_ours(forged):
+    source = pod(gpu(gpumem=1024))
+    source["metadata"]["annotations"] = {names.CLAIMS_ANNOTATION: forged, names.RESOURCES_ANNOTATION: forged}
+    assert converted(source).pod == converted(pod(gpu(gpumem=1024))).pod
+
+
 def test_the_guides_pod_gets_the_guides_claim():
     with open("tests/guide/compatible.yaml") as file:
         source = yaml.safe_load(file)
