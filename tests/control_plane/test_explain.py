@@ -73,6 +73,22 @@ def test_a_class_that_is_not_there(space):
     assert "kubectl get deviceclass" in following
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]},
+            "held back by kueue.x-k8s.io/admission",
+        ),
+        ({"schedulerName": "volcano"}, "waits for volcano, which has not said yet"),
+    ],
+    ids=["gate", "scheduler"],
+)
+def test_a_pod_that_no_scheduler_looks_at(space, spec, words):
+    space.create(kinds.PODS, pod({"gpumem": 1}, **spec))
+    explained(space, words)
+
+
 @pytest.mark.parametrize("group", ["containers", "initContainers"])
 def test_a_pod_that_no_webhook_saw(space, group):
     """In a namespace that admission leaves alone; of another family that is switched on."""

@@ -8,15 +8,18 @@ import click
 
 from hami_dra.cli import options
 
+KIND = ("pod", "pods", "po")
+"""As kubectl takes it before a name."""
+
 
 @click.command()
 @click.argument("pod")
-@click.option("-n", "--namespace", default="default", show_default=True, help="Where POD is.")
+@click.option("-n", "--namespace", help="Where POD is (default: the namespace of the context).")
 @options.cluster
-def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | None) -> None:
+def explain(pod: str, namespace: str | None, kubeconfig: str | None, context: str | None) -> None:
     """Say in one sentence why POD waits.
 
-    POD may also be given as NAMESPACE/POD, as hami status prints it.
+    POD may also be given as NAMESPACE/POD, as hami status prints it, or as pod/POD, as kubectl does.
 
     Exit code 0: it does not wait; 1: it waits; 2: could not look.
 
@@ -24,15 +27,22 @@ def explain(pod: str, namespace: str, kubeconfig: str | None, context: str | Non
     Example:
       hami explain gpu-test-compatible -n default
     """
-    from hami_dra.cli.connect import connect
+    from hami_dra.cli.connect import connect, own_namespace
     from hami_dra.model import errors
     from hami_dra.model import explain as reasons
     from hami_dra.ops import view
 
-    written, _, pod = pod.rpartition("/")
-    namespace = written or namespace
+    written, _, name = pod.rpartition("/")
+    if not name.strip(".") or "/" in written:
+        raise errors.UserError(
+            "this is no name of a Pod", where=repr(pod), fix="Write NAME or NAMESPACE/NAME"
+        )
+    if written and written not in KIND:
+        namespace = written
+    client = connect(kubeconfig, context)
+    namespace = namespace or own_namespace(kubeconfig, context)
     try:
-        seen = view.of_pod(connect(kubeconfig, context), namespace, pod)
+        seen = view.of_pod(client, namespace, name)
     except errors.NotFound as problem:
         raise errors.NotFound(f"{problem} in namespace {namespace}. Name another with -n") from problem
     found = reasons.explain(seen)

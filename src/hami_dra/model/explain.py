@@ -58,8 +58,10 @@ def explain(view: View) -> Explanation:
     pod = view.pod
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
     phase = pod.get("status", {}).get("phase", "Pending")
-    if phase != "Pending":
-        return Explanation(False, f"{name} does not wait: it is {phase}.", reason="NotWaiting")
+    ends = pod["metadata"].get("deletionTimestamp")
+    if ends or phase != "Pending":
+        state = "being deleted" if ends else phase
+        return Explanation(False, f"{name} does not wait: it is {state}.", reason="NotWaiting")
     view = view if view.room else replace(view, room=Room.of(view.slices, view.all_claims))
     for cause in CAUSES:
         found = cause(view, name)
@@ -68,6 +70,10 @@ def explain(view: View) -> Explanation:
     message = _last_message(view.events, "FailedScheduling") or _unschedulable(pod)
     if message:
         sentence = f"{name} waits for the scheduler: {message}"
+        return Explanation(True, sentence, _describe(pod), reason="Scheduler")
+    if _open_claims(view):
+        scheduler = pod["spec"].get("schedulerName") or "default-scheduler"
+        sentence = f"{name} waits for {scheduler}, which has not said yet why it is not placed."
         return Explanation(True, sentence, _describe(pod), reason="Scheduler")
     return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
 
@@ -123,6 +129,15 @@ def _no_request(view: View, name: str) -> Explanation | None:
         return None
     sentence = f"{name} asks for no claim, so it waits for something else."
     return Explanation(True, sentence, _describe(view.pod))
+
+
+def _held_back(view: View, name: str) -> Explanation | None:
+    """No scheduler looks at a Pod with gates: a queue (Kueue) takes its own off when it is the Pod's turn."""
+    gates = ", ".join(gate["name"] for gate in view.pod["spec"].get("schedulingGates") or [])
+    if not gates:
+        return None
+    sentence = f"{name} is held back by {gates}: whoever has set this scheduling gate has to take it off."
+    return Explanation(True, sentence, _describe(view.pod), reason="Gated")
 
 
 def _gate_off(view: View, name: str) -> Explanation | None:
@@ -322,8 +337,8 @@ def _last_message(events: list[Object], *reasons: str) -> str | None:
 def _unschedulable(pod: Object) -> str | None:
     """The scheduler's own words, which outlive its Events."""
     conditions = pod.get("status", {}).get("conditions") or []
-    said = (each.get("message") for each in conditions if each.get("reason") == "Unschedulable")
-    return next(said, None)
+    reasons = ("Unschedulable", "SchedulerError")
+    return next((each.get("message") for each in conditions if each.get("reason") in reasons), None)
 
 
 def _describe(pod: Object) -> str:
@@ -334,6 +349,7 @@ Cause = Callable[[View, str], Explanation | None]
 
 CAUSES: tuple[Cause, ...] = (
     _no_request,
+    _held_back,
     _no_class,
     _gate_off,
     _no_claim,

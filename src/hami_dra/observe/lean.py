@@ -33,9 +33,10 @@ def claim(item: Object) -> Object:
 def pod(item: Object) -> Object:
     """A Pod without its containers, but for the extended resources that they name."""
     metadata = ("namespace", "name", "labels", "creationTimestamp", "deletionTimestamp")
+    spec = ("resourceClaims", "nodeName", "schedulingGates", "schedulerName")
     return {
         "metadata": _pick(item["metadata"], *metadata),
-        "spec": _pick(item["spec"], "resourceClaims", "nodeName") | {"containers": _extended(item)},
+        "spec": _pick(item["spec"], *spec) | {"containers": _extended(item)},
         "status": _pick(item.get("status") or {}, "phase", "conditions", "resourceClaimStatuses"),
     }
 

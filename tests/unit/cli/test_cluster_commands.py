@@ -130,6 +130,22 @@ def test_explain_takes_the_name_that_status_prints(hami, kube):
     assert str(done.exception).endswith("not found in namespace ml. Name another with -n")
 
 
+def test_explain_looks_where_kubectl_looks_and_takes_what_kubectl_takes(hami, kube, tmp_path):
+    kube.create(kinds.PODS, healthy.user_pod("alone", template="hami-abc"), "team-a")
+    file = tmp_path / "kubeconfig"
+    known = yaml.safe_load(file.read_text())
+    known["contexts"][0]["context"]["namespace"] = "team-a"
+    file.write_text(yaml.safe_dump(known))
+    for name in ("alone", "pod/alone", "team-a/alone"):
+        assert hami("explain", name).output.startswith("team-a/alone ")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "team-a/", "/", "a/b/c"])
+def test_what_is_no_name_of_a_pod_is_not_asked_for(hami, name):
+    with pytest.raises(errors.UserError, match="this is no name of a Pod"):
+        raise hami("explain", name).exception
+
+
 def test_status_of_a_cluster_without_us_says_what_to_do_next(hami, kube):
     for kind, name in ((kinds.DAEMON_SETS, "hami-dra-driver-kubelet-plugin"), (kinds.DEPLOYMENTS, "")):
         for item in kube.list(kind)[0]:

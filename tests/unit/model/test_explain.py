@@ -47,10 +47,17 @@ def slice_of(node):
     return {"spec": {"driver": names.DRIVER, "pool": {"name": node}, "devices": [device]}}
 
 
+def waiting_pod(spec):
+    return {"metadata": {"name": "train", "namespace": "ml"}, "spec": spec}
+
+
+CLAIMS = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]}
+GATED = CLAIMS | {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}, {"name": "mine"}]}
+OTHERS = CLAIMS | {"schedulerName": "volcano"}
 WAITING = View(
     pod={
         "metadata": {"name": "train", "namespace": "ml"},
-        "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]},
+        "spec": CLAIMS,
         "status": {"phase": "Pending"},
     },
     claims=[claim()],
@@ -77,6 +84,9 @@ WAITING = View(
             "NoRoom",
             ["waits for room", "memory 10Gi", "memory 2548Mi"],
         ),
+        ({"pod": waiting_pod(GATED)}, "Gated", ["is held back by kueue.x-k8s.io/admission, mine:"]),
+        ({"pod": waiting_pod(OTHERS)}, "Scheduler", ["waits for volcano, which has not said yet"]),
+        ({"claims": [claim(allocated_to="a")]}, "Other", ["has its share and waits for something else"]),
         (
             {
                 "claims": [claim(allocated_to="a")],
@@ -86,7 +96,10 @@ WAITING = View(
             ["could not be prepared", "no such card"],
         ),
     ],
-    ids=["class", "claim", "label", "plugin", "other labels", "any node", "impossible", "full", "prepare"],
+    ids=[
+        *("class", "claim", "label", "plugin", "other labels", "any node", "impossible", "full"),
+        *("gates", "another scheduler", "a share", "prepare"),
+    ],
 )
 def test_each_cause_has_its_own_sentence_reason_and_a_next_command(change, reason, words):
     found = explain(dataclasses.replace(WAITING, **change))
@@ -135,10 +148,6 @@ OF_ANOTHER_FAMILY = {"containers": [{"resources": {"limits": {"huawei.com/Ascend
 HALF_CONVERTED = UNCONVERTED | {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]}
 WHOLE_CARD = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
 MAPPED = {"metadata": {"name": names.DRIVER}, "spec": {"extendedResourceName": "nvidia.com/gpu"}}
-
-
-def waiting_pod(spec):
-    return {"metadata": {"name": "train", "namespace": "ml"}, "spec": spec}
 
 
 TWO_CARDS = claim(memory="1Gi")
@@ -301,7 +310,7 @@ def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, c
 
 def test_a_percentage_that_fits_one_kind_of_card_does_not_wait_for_room():
     found = explain(dataclasses.replace(WAITING, claims=[percentage("1Gi", "80Gi")]))
-    assert found.reason == "Other"
+    assert found.reason == "Scheduler"
 
 
 def test_selectors_of_a_users_own_are_taken_for_true():
@@ -309,16 +318,20 @@ def test_selectors_of_a_users_own_are_taken_for_true():
     own["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [
         {"cel": {"expression": "device.x > '\\x41'"}}
     ]
-    assert explain(dataclasses.replace(WAITING, claims=[own])).reason == "Other"
+    assert explain(dataclasses.replace(WAITING, claims=[own])).reason == "Scheduler"
 
 
 def test_a_running_pod_does_not_wait():
     pod = WAITING.pod | {"status": {"phase": "Running"}}
     assert not explain(dataclasses.replace(WAITING, pod=pod)).waiting
+    leaving = WAITING.pod | {"metadata": WAITING.pod["metadata"] | {"deletionTimestamp": "now"}}
+    found = explain(dataclasses.replace(WAITING, pod=leaving))
+    assert (found.waiting, found.sentence) == (False, "ml/train does not wait: it is being deleted.")
 
 
-def test_the_schedulers_words_are_told_after_its_events_are_gone():
-    said = {"reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu."}
+@pytest.mark.parametrize("reason", ["Unschedulable", "SchedulerError"])
+def test_the_schedulers_words_are_told_after_its_events_are_gone(reason):
+    said = {"reason": reason, "message": "0/3 nodes are available: 3 Insufficient cpu."}
     pod = WAITING.pod | {"status": {"phase": "Pending", "conditions": [said]}}
     found = explain(dataclasses.replace(WAITING, pod=pod))
     assert found.reason == "Scheduler"
