@@ -8,11 +8,11 @@ import pytest
 
 from .conftest import Object, Objects, Render, pod_spec
 
-READ = {"get", "list", "watch"}
+FOLLOW = {"list", "watch"}
 
 PLUGIN = {
-    "resourceslices": READ | {"create", "update", "patch", "delete"},
-    "resourceclaims": READ,
+    "resourceslices": FOLLOW | {"create", "update", "delete"},
+    "resourceclaims": {"get", "list"},
     "resourceclaims/status": {"patch"},
     "resourceclaims/driver [hami-core-gpu.project-hami.io]": {"associated-node:patch"},
     "nodes": {"get"},
@@ -20,18 +20,18 @@ PLUGIN = {
     "events": {"create"},
 }
 WEBHOOK = {
-    "pods": READ,
-    "resourceclaims": READ | {"create", "delete"},
-    "resourceclaimtemplates": READ | {"create", "delete"},
-    "resourceslices": READ,
+    "pods": FOLLOW,
+    "resourceclaims": FOLLOW | {"get", "create", "delete"},
+    "resourceclaimtemplates": FOLLOW | {"get", "create", "delete"},
+    "resourceslices": FOLLOW,
     "events": {"create"},
     # Names alone: whether HAMi's traditional mode is registered, too.
-    "mutatingwebhookconfigurations": READ,
+    "mutatingwebhookconfigurations": FOLLOW,
     "mutatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
     "validatingwebhookconfigurations [hami-hami-dra-webhook]": {"get", "patch"},
-    "secrets [hami-hami-dra-webhook-tls]": {"get", "update", "patch"},
+    "secrets [hami-hami-dra-webhook-tls]": {"get", "update"},
 }
-MONITOR = dict.fromkeys(("resourceslices", "resourceclaims", "pods", "nodes", "deviceclasses"), READ)
+MONITOR = dict.fromkeys(("resourceslices", "resourceclaims", "pods", "nodes", "deviceclasses"), FOLLOW)
 
 
 def granted(objects: Objects, account: str) -> dict[str, set[str]]:
@@ -70,7 +70,7 @@ def test_a_webhook_that_is_given_its_certificate_may_change_neither_secrets_nor_
     rights = granted(render("--set", "hami-dra.certs.mode=certManager"), "hami-hami-dra-webhook")
     dra = {"resourceclaims", "resourceclaimtemplates", "resourceslices"}
     assert set(rights) == {"pods", "events", "mutatingwebhookconfigurations"} | dra
-    assert rights["mutatingwebhookconfigurations"] == READ
+    assert rights["mutatingwebhookconfigurations"] == FOLLOW
 
 
 @pytest.mark.parametrize(
