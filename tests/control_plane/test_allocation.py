@@ -3,8 +3,10 @@
 import pytest
 
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import GIB, pod, results
+from hami_dra.kube.kinds import Kind
+from tests.control_plane.conftest import GIB, eventually, pod, results
 
+PRIORITIES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 DEVICE = ("pool", "device")
 
 
@@ -127,3 +129,22 @@ def test_a_card_beside_a_full_one_still_has_room(space):
     space.create(kinds.PODS, pod({"gpumem": 1024}, annotations={"nvidia.com/use-gpuuuid": "GPU-small-1"}))
     claims = space.allocated(2)
     assert {cards(claim)[0] for claim in claims} == {("small", "hami-gpu-0"), ("small", "hami-gpu-1")}
+
+
+def test_a_pod_of_high_priority_waits_for_a_share_and_evicts_nobody(space):
+    """As docs/quota.md has it; a release that preempts for devices (KEP-5690) turns this red."""
+    chosen = {"nvidia.com/use-gpuuuid": "GPU-small-0"}
+    space.client.create(PRIORITIES, {"metadata": {"name": space.name}, "value": 1000})
+    try:
+        space.create(kinds.PODS, pod({"gpu": 1}, name="low", annotations=chosen))
+        space.allocated(1)
+        space.create(kinds.PODS, pod({"gpu": 1}, annotations=chosen, priorityClassName=space.name))
+        said = eventually(lambda: space.events("train"), "the scheduler's words")
+        assert "Preemption is not helpful for scheduling" in said
+        assert "deletionTimestamp" not in space.client.get(kinds.PODS, "low", space.name)["metadata"]
+        space.delete_pod("low")
+        eventually(
+            lambda: space.client.get(kinds.PODS, "train", space.name)["spec"].get("nodeName"), "its turn"
+        )
+    finally:
+        space.client.delete(PRIORITIES, space.name)
