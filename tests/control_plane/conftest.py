@@ -20,13 +20,12 @@ import pytest
 import yaml
 
 from hami_dra.kube import kinds
-from hami_dra.kube.kinds import Kind
+from hami_dra.kube.kinds import NAMESPACES, Kind
 from hami_dra.model import errors, names
 from tests.charts.conftest import INSTALL_LINE, template
 from tests.cluster import versions
 from tests.support import control_plane, webhook_process
 
-NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SYSTEM = "hami-system"
 WEBHOOK = "hami-hami-dra-webhook"
 RBAC = [

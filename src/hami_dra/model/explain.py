@@ -17,8 +17,6 @@ from hami_dra.model.room import Room, Wish, fits_somewhere, wishes
 
 Object = dict[str, Any]
 
-GATE = "DRAConsumableCapacity"
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -144,13 +142,13 @@ def _gate_off(view: View, name: str) -> Explanation | None:
     """The API server drops what it does not know, the scheduler says so."""
     ours = [card for card in _room(view).cards if card.driver == names.DRIVER]
     dropped = bool(ours) and not any(card.shared for card in ours)
-    said = GATE in (_last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "")
+    said = names.GATE in (_last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "")
     if not (dropped or said):
         return None
     where = "the API server" if dropped else "the scheduler"
     return Explanation(
         True,
-        f"{name} waits because the feature gate {GATE} is off in {where}.",
+        f"{name} waits because the feature gate {names.GATE} is off in {where}.",
         "ansible-playbook playbooks/site.yml --tags control_plane,kubelet",
         reason="FeatureGate",
     )

@@ -18,6 +18,9 @@ MIG_CLASS = "hami-core-mig.project-hami.io"
 NODE_LABELS = "gpu=on"
 """Of the nodes that NVIDIA's plugin is to run on, unless the operator has named others; a label selector."""
 
+GATE = "DRAConsumableCapacity"
+"""Feature gate of the API server, the scheduler and kubelet without which no card can be shared."""
+
 REQUEST = "gpu"
 """Name of the request in the claims that admission makes."""
 

@@ -19,10 +19,9 @@ from pathlib import Path
 from hami_dra import __version__, native_files
 from hami_dra.model import names
 from hami_dra.model.errors import StateError
-from hami_dra.node import checkpoint
+from hami_dra.node import checkpoint, limiter_files
 from hami_dra.observe import ledgers
 
-PRELOADED = "/usr/local/hami/libvgpu.so"
 _SWITCH = re.compile(
     r"^\s*(?:enable_cdi|enableCDI)\"?\s*[=:]\s*\"?(true|false)", re.MULTILINE | re.IGNORECASE
 )
@@ -205,8 +204,8 @@ def _limiter(folder: Path) -> str:
     if f"libvgpu.so.{shipped}" not in {path.name for path in libraries}:
         return f"{libraries[-1].name} is not the one of version {__version__} (libvgpu.so.{shipped})"
     preload = folder / "ld.so.preload"
-    if not preload.is_file() or preload.read_text().strip() != PRELOADED:
-        return f"{preload} does not name {PRELOADED}"
+    if not preload.is_file() or preload.read_text().strip() != limiter_files.IN_CONTAINER:
+        return f"{preload} does not name {limiter_files.IN_CONTAINER}"
     return ""
 
 

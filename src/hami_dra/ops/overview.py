@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hami_dra.kube.client import Object
+from hami_dra.model import names
 from hami_dra.observe import allocation
 from hami_dra.ops.facts import PLUGINS, Facts, component
-
-GATE = "DRAConsumableCapacity"
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def of(facts: Facts) -> Overview:
         for node, device in facts.cards
         if device.get("taints")
     }
-    state = facts.gates.get(GATE)
+    state = facts.gates.get(names.GATE)
     return Overview(
         kubernetes=str(facts.version.get("gitVersion", "?")),
         gate="unknown" if "gates" in facts.unreadable else "on" if state else "off",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 
 from hami_dra.kube.client import Object
+from hami_dra.model.names import GATE
 from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, node_count, some
 from hami_dra.ops.facts import Facts
 
-GATE = "DRAConsumableCapacity"
 LEAST_KUBERNETES = (1, 34)
 MOST_SKEW = datetime.timedelta(seconds=10)
 
