@@ -79,7 +79,6 @@ static void clear_slot(ledger_file *file, uint32_t number) {
     atomic_store(&slot->active_s, 0);
     atomic_store(&slot->compute_ns, 0);
     atomic_store(&slot->throttled_ns, 0);
-    atomic_store(&slot->counted_ns, 0);
     atomic_store(&slot->measured_ns, 0);
 }
 

@@ -68,7 +68,6 @@ static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled
     if (!book) return;
     ledger_slot *slot = &book->file->slots[book->slot];
     atomic_fetch_add(&slot->compute_ns, own);
-    atomic_fetch_add(&slot->counted_ns, counted);
     atomic_fetch_add(&slot->throttled_ns, throttled);
     atomic_store(&slot->active_s, (uint32_t)(now / 1000000000u));
     atomic_fetch_add(&book->file->compute_ns, own);

@@ -21,7 +21,7 @@ SIZE = HEADER + SLOTS * SLOT_BYTES
 
 _HEADER = struct.Struct("<QQIIQQQQ8x")
 _HINT = struct.Struct("<QII")
-_SLOT = struct.Struct("<QQIIQQQQQ")
+_SLOT = struct.Struct("<QQIIQQQ16x")
 _EXCESS_COUNT = struct.Struct("<I")
 _EXCESS = struct.Struct("<IIQ")
 HINT_AT = _HEADER.size
@@ -93,8 +93,6 @@ class Slot:
     refused: int
     compute_ns: int
     throttled_ns: int
-    counted_ns: int
-    measured_ns: int
 
 
 @dataclass(frozen=True, order=True)

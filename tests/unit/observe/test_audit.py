@@ -29,7 +29,7 @@ def process(pid=100, memory=GIB, inner=7, pod=UID, uuid=A10) -> TenantProcess:
 
 def share(*slots: tuple[int, int], trusted=False) -> NodeShare:
     """A share with a living process for each (pid, used)."""
-    living = tuple(Slot(used, 0, pid, 0, 0, 0, 0, 0, 0) for pid, used in slots)
+    living = tuple(Slot(used, 0, pid, 0, 0, 0, 0) for pid, used in slots)
     reading = Reading(0, 0, living, dict(enumerate(living)))
     return NodeShare("one", A10, 10 * GIB, 50, False, trusted, reading)
 
@@ -75,7 +75,7 @@ def test_a_share_of_two_containers_vouches_for_a_process_once():
 
 
 def test_a_dead_processs_slot_vouches_for_nobody():
-    slots = (Slot(GIB, 0, 7, 0, 0, 0, 0, 0, 0),)
+    slots = (Slot(GIB, 0, 7, 0, 0, 0, 0),)
     dead = NodeShare("one", A10, GIB, 50, False, False, Reading(0, 0, slots))
     assert kinds([process()], dead) == ["without-limiter"]
 

@@ -31,7 +31,7 @@ def process(memory: int, pid: int = 100, inner: int = 7, started: int = 1, uuid:
 
 def share(*held: int, pid: int = 7, trusted: bool = False, name: str = "one") -> NodeShare:
     """A share with a living process for each of HELD, all with the same number inside."""
-    slots = tuple(Slot(used, 0, pid, 0, 0, 0, 0, 0, 0) for used in held)
+    slots = tuple(Slot(used, 0, pid, 0, 0, 0, 0) for used in held)
     return NodeShare(name, A10, 10 * GIB, 50, False, trusted, Reading(0, 0, slots, dict(enumerate(slots))))
 
 

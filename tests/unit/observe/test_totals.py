@@ -9,7 +9,7 @@ S = 10**9
 
 
 def share(*refused, compute_ns=0):
-    slots = tuple(Slot(0, 0, 1, 0, count, 0, 0, 0, 0) for count in refused)
+    slots = tuple(Slot(0, 0, 1, 0, count, 0, 0) for count in refused)
     return NodeShare("one", "GPU-1", 0, 50, False, False, Reading(compute_ns, 0, slots))
 
 
