@@ -1,7 +1,6 @@
 """Scenarios of dynamic MIG, simulated at NVML: `python -m tests.contract.dynamic_mig SCENARIO FOLDER`.
 
-Each is a process of its own, for a process loads NVML once. A plugin serves the guide's A10 and an A30 in MIG
-mode on real sockets, with an API server in memory behind it.
+Each is a process of its own, see `tests.support.mig_node`.
 """
 
 from __future__ import annotations
@@ -11,142 +10,26 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from ctypes import byref, c_uint
 from pathlib import Path
 from typing import Any
 
-import pynvml
-
+from hami_dra.devices import nvidia_partitions
 from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia import NvidiaBackend
-from hami_dra.kube import NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.node import inventory
-from hami_dra.node.plugin import Config, Plugin
-from tests.support import mig_host
-from tests.support.cards import NODE, claim, share
-from tests.support.fake_kube import FakeKube
-from tests.support.kubelet import Kubelet
+from tests.support.cards import share
 from tests.support.mig_host import A30
-from tests.support.waiting import until
-
-GPU = "hami-core-gpu.project-hami.io"
-KINDS = (0, 1, 3)
-"""NVML's profiles for one slice, two and four."""
-ONE_SIX, HALF, OTHER_HALF, ALL = (
-    f"hami-mig-1-{name}" for name in ("1g-6gb-1", "2g-12gb-0", "2g-12gb-2", "4g-24gb-0")
+from tests.support.mig_node import (
+    ALL,
+    HALF,
+    ONE_SIX,
+    OTHER_HALF,
+    Node,
+    cut_by_hand,
+    forget_instances,
+    instances,
+    partition,
 )
-
-
-class Node:
-    """The node below FOLDER; within `with` its plugin serves."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        os.environ |= mig_host.make(folder)
-        self.kube = FakeKube()
-        self.kube.create(NODES, {"metadata": {"name": NODE}})
-        self.plugin: Plugin | None = None
-        self.kubelet: Kubelet | None = None
-
-    @property
-    def note(self) -> Path:
-        return self.folder / "state/mig-instances.json"
-
-    def __enter__(self) -> Node:
-        config = Config(
-            node=NODE,
-            state=self.folder / "state",
-            limiter=self.folder / "libvgpu.so",
-            cdi=self.folder / "cdi",
-            plugins=self.folder / "plugins",
-            registry=self.folder / "registry",
-        )
-        root = DriverRoot(self.folder / "root", Path("/run/nvidia/driver"))
-        self.plugin = Plugin(config, self.kube, NvidiaBackend(root, partitions=self.note))
-        self.plugin.start()
-        self.kubelet = Kubelet(config.registry, driver=GPU)
-        self.kubelet.register()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.plugin
-        assert self.kubelet
-        self.kubelet.close()
-        self.plugin.stop()
-
-    def claim(self, name: str, *results: dict[str, Any]) -> dict[str, Any]:
-        return self.kube.create(RESOURCE_CLAIMS, claim(name, *results), "default")
-
-    def prepare(self, body: dict[str, Any]) -> str:
-        assert self.kubelet
-        return str(self.kubelet.prepare(body)[body["metadata"]["uid"]].error)
-
-    def unprepare(self, body: dict[str, Any]) -> str:
-        assert self.kubelet
-        return str(self.kubelet.unprepare(body)[body["metadata"]["uid"]].error)
-
-    def device_nodes(self, body: dict[str, Any]) -> list[str]:
-        path = self.folder / f"cdi/k8s.{GPU}-claim_{body['metadata']['uid']}.yaml"
-        (device,) = json.loads(path.read_text())["devices"]
-        return [node["path"] for node in device["containerEdits"]["deviceNodes"]]
-
-    def slices(self, count: int) -> list[dict[str, Any]]:
-        until(lambda: len(self.kube.list(RESOURCE_SLICES)[0]) == count)
-        return [item["spec"] for item in self.kube.list(RESOURCE_SLICES)[0]]
-
-
-def partition(device: str) -> dict[str, Any]:
-    """An allocation result of a device that is not shared: no share id, nothing consumed."""
-    return {"device": device, "driver": GPU, "pool": NODE, "request": "mig"}
-
-
-@contextmanager
-def a30() -> Iterator[Any]:
-    """The card, as an administrator or a reboot get at it."""
-    pynvml.nvmlInit()
-    try:
-        yield pynvml.nvmlDeviceGetHandleByUUID(A30["uuid"])
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def cut(card: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Its GPU instances, each with its compute instances."""
-    for kind in KINDS:
-        profile = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind).id
-        count, made = c_uint(8), (pynvml.c_nvmlGpuInstance_t * 8)()
-        pynvml.nvmlDeviceGetGpuInstances(card, profile, made, byref(count))
-        for one in made[: count.value]:
-            computing, within = c_uint(8), (pynvml.c_nvmlComputeInstance_t * 8)()
-            pynvml.nvmlGpuInstanceGetComputeInstances(one, kind, within, byref(computing))
-            yield one, within[: computing.value]
-
-
-def instances() -> list[tuple[int, int, bool]]:
-    """(first slice, slices, has a compute instance) of the A30."""
-    with a30() as card:
-        found = [(pynvml.nvmlGpuInstanceGetInfo(one).placement, within) for one, within in cut(card)]
-        return sorted((place.start, place.size, bool(within)) for place, within in found)
-
-
-def cut_by_hand(kind: int, start: int, size: int) -> None:
-    """As an administrator does it."""
-    with a30() as card:
-        profile = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(card, kind).id
-        place = pynvml.c_nvmlGpuInstancePlacement_t(start, size)
-        made = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(card, profile, byref(place))
-        pynvml.nvmlGpuInstanceCreateComputeInstance(made, kind)
-
-
-def forget_instances(*, half: bool = False) -> None:
-    """As a reboot does it; HALF: as a crash between an instance and its compute instance leaves it."""
-    with a30() as card:
-        for one, within in list(cut(card)):
-            for each in within:
-                pynvml.nvmlComputeInstanceDestroy(each)
-            if not half:
-                pynvml.nvmlGpuInstanceDestroy(one)
 
 
 def published(folder: Path) -> None:
@@ -337,6 +220,27 @@ def cannot_be_made(folder: Path) -> None:
         assert "not ours" in node.prepare(stuck)
         assert node.unprepare(stuck) == ""
         assert instances() == [(0, 2, True)]
+
+
+def destroyed_while_looked_for(folder: Path) -> None:
+    """A claim is given back while the plugin asks the driver what there is."""
+    inventory.POLL_S = 3600.0
+    with Node(folder) as node:
+        body = node.claim("a", partition(HALF))
+        node.prepare(body)
+        assert node.plugin
+        existing = nvidia_partitions._existing
+
+        def and_then_destroyed(handle: Any, card: str) -> Iterator[Any]:
+            found = list(existing(handle, card))
+            nvidia_partitions._existing = existing
+            assert node.unprepare(body) == ""
+            return iter(found)
+
+        nvidia_partitions._existing = and_then_destroyed
+        node.plugin.watch.poll()
+        assert instances() == []
+        assert not node.plugin.watch.inventory.problems
 
 
 if __name__ == "__main__":

@@ -78,3 +78,7 @@ def test_a_note_of_instances_that_a_power_cut_left_damaged_keeps_no_plugin_from_
 
 def test_an_instance_that_cannot_be_made_keeps_no_claim_of_another_card_waiting() -> None:
     run("cannot_be_made")
+
+
+def test_an_instance_that_is_destroyed_while_the_plugin_looks_is_nobody_elses() -> None:
+    run("destroyed_while_looked_for")

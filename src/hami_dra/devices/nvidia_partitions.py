@@ -55,7 +55,8 @@ class Partitions:
 
     def devices(self, handle: Any, card: Device, capacities: Any) -> list[Device] | None:
         """Every instance that CARD could be cut into; None when somebody else has cut it."""
-        foreign = {place for place, _ in _existing(handle, card.uuid)} - self._made()
+        before = self._made()  # an instance of a claim that is given back meanwhile is in this one alone
+        foreign = {place for place, _ in _existing(handle, card.uuid)} - before - self._made()
         if foreign:
             log.debug("card is left as somebody cut it", card=card.uuid, instances=len(foreign))
             return None
