@@ -19,7 +19,7 @@ Finding = dict[str, str]
 
 
 def node_findings(text: str, driver: str = "operator") -> list[Finding]:
-    """The findings of one node; `driver` is where its GPU driver comes from (operator, host, simulated)."""
+    """The findings of one node; `driver` is where NVIDIA's comes from (operator, host, simulated, none)."""
     facts = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
     found = [
         _kernel(facts.get("kernel", "")),
@@ -48,6 +48,8 @@ def _kernel(release: str) -> Finding:
 
 def _driver(version: str, source: str) -> Finding:
     """The driver's version, where one is loaded already; GPU Operator may still bring it."""
+    if source == "none":
+        return {}
     numbers = re.search(r"\b(\d{3,})\.\d+", version)
     if version and source == "simulated":
         text = "hami_driver is simulated, but /proc/driver/nvidia shows a real NVIDIA driver"

@@ -17,7 +17,7 @@ RIVAL_HAMI = "kube-system/hami-device-plugin"
 def preflight(tmp_path):
     """Run preflight.yml on a cluster that lacks something: the output, which must be a failure."""
 
-    def run(version="v1.36.1", dra="exit 0", daemonsets="kube-system/kube-proxy"):
+    def run(*arguments, version="v1.36.1", dra="exit 0", daemonsets="kube-system/kube-proxy"):
         machine = Machine(tmp_path)
         machine.program("helm", "true")
         machine.program(
@@ -30,7 +30,7 @@ version*) echo '{json.dumps({"serverVersion": {"gitVersion": version}})}' ;;
 *) exit 1 ;;
 esac""",
         )
-        return machine.play(ROOT / "playbooks/preflight.yml", inventory=INVENTORY, fails=True)
+        return machine.play(ROOT / "playbooks/preflight.yml", *arguments, inventory=INVENTORY, fails=True)
 
     return run
 
@@ -57,3 +57,10 @@ def test_what_a_cluster_lacks_is_told_with_the_remedy(preflight, lacks, said):
     output = preflight(**lacks)
     assert said in output
     assert "changed=0" in output
+
+
+def test_nvidias_device_plugin_may_serve_the_cards_that_the_values_leave_alone(preflight):
+    values = {"hami_values": {"hami-dra": {"drivers": {"nvidia": {"enabled": False}}}}}
+    output = preflight("-e", json.dumps(values), daemonsets=RIVAL_OPERATOR)
+    assert "hands out the same GPUs" not in output
+    assert "driver-version" not in output, "no driver of NVIDIA is asked for"

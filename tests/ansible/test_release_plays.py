@@ -67,6 +67,12 @@ def test_gpu_operator_is_installed_where_it_brings_the_driver_and_nowhere_else(m
     assert ("gpu-operator" in told) == installed
 
 
+def test_a_cluster_whose_nvidia_cards_are_left_alone_gets_no_gpu_operator(machine):
+    values = json.dumps({"hami_values": {"hami-dra": {"drivers": {"nvidia": {"enabled": False}}}}})
+    told, _ = run(machine, "site.yml", "--tags=operator", "--check", "-e", values, driver="operator")
+    assert "gpu-operator" not in told
+
+
 @pytest.mark.parametrize(("source", "installed"), [("cert_manager", True), ("self", False)])
 def test_cert_manager_is_installed_where_it_is_asked_for(machine, source, installed):
     told, _ = run(machine, "site.yml", "--tags=certs", "--check", "-e", f"hami_certificates={source}")

@@ -57,6 +57,25 @@ def test_every_metric_is_one_that_we_export() -> None:
     assert used - known == set()
 
 
+def test_series_that_alerts_are_tested_with_have_the_labels_that_we_export() -> None:
+    reference = scripts.load("metrics-reference")
+    labels = {
+        family.name: {"job", "instance", "node", *table.labels}
+        for table in (*reference.ON_NODES, *reference.OF_THE_MONITOR)
+        for family in table.families
+    }
+    series = {
+        given["series"]
+        for path in TESTS.glob("*.yaml")
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for given in test["input_series"]
+    }
+    for each in series:
+        name, _, told = each.partition("{")
+        if name in labels:
+            assert set(re.findall(r"(\w+)=", told)) <= labels[name], each
+
+
 def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"index"} == set(NAMES)
     index = (RUNBOOKS / "index.md").read_text()

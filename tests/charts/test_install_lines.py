@@ -109,6 +109,7 @@ def test_a_wrong_value_is_refused_with_one_line_that_names_it(
             "set privileged to true, or the policy to warn",
         ),
         ("hami-dra.resourceCores=nvidia.com/gpumem", "give each its own name"),
+        ("hami-dra.monitor.service.nodePort.metrics=31993", "set the type to NodePort"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_with_the_remedy(

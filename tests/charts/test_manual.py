@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -72,20 +73,49 @@ def test_every_setting_has_a_comment_above_it() -> None:
     assert sorted(set(silent) - allowed) == []
 
 
-def test_every_value_that_the_readme_names_exists() -> None:
-    values: Any = {
-        **yaml.safe_load((CHART / "values.yaml").read_text()),
-        "hami-dra": yaml.safe_load(VALUES.read_text()),
-    }
-    named = re.findall(
-        r"^\| `([a-z-]+\.[A-Za-z.*-]+)` \|", (CHART / "README.md").read_text(), flags=re.MULTILINE
-    )
-    assert len(named) > 5
-    for path in named:
-        found = values
-        for part in path.removesuffix(".*").split("."):
-            assert part in found, path
-            found = found[part]
+EXPLAINED_BELOW_THE_TABLE = {
+    "hami-dra.drivers.nvidia.daemonSet.privileged",
+    "hami-dra.drivers.families.daemonSet.privileged",
+}
+
+
+def test_the_readme_names_every_switch_and_its_defaults_are_those_of_the_values() -> None:
+    """`x.*` in its table stands for all that is below x."""
+    text = (CHART / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+\.[A-Za-z.*-]+)` \| `?([^|]*?)`? \|", text, flags=re.MULTILINE))
+    assert len(rows) > 20
+    values = settings()
+    named = {path for path in rows if not path.endswith(".*")}
+    assert {path: yaml.safe_load(rows[path]) for path in named} == {path: values.get(path) for path in named}
+    groups = {path.removesuffix(".*") for path in rows.keys() - named}
+    assert groups <= values.keys()
+    switches = {path for path, value in values.items() if isinstance(value, bool)}
+    covered = {path for path in switches for group in groups if path.startswith(f"{group}.")}
+    assert switches - covered - named == EXPLAINED_BELOW_THE_TABLE
+
+
+def test_every_value_that_the_schema_knows_has_its_default_in_the_values() -> None:
+    schema = json.loads(VALUES.with_name("values.schema.json").read_text())
+    assert set(_properties("hami-dra", schema)) - settings().keys() == set()
+
+
+def settings() -> dict[str, Any]:
+    """Every value of the chart by its path, groups of values too."""
+    umbrella = yaml.safe_load((CHART / "values.yaml").read_text())
+    umbrella["hami-dra"] = yaml.safe_load(VALUES.read_text())
+    return dict(_values("", umbrella))
+
+
+def _values(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    yield path, value
+    for key, below in value.items() if isinstance(value, dict) else ():
+        yield from _values(f"{path}.{key}".lstrip("."), below)
+
+
+def _properties(path: str, schema: Any) -> Iterator[str]:
+    for key, below in schema.get("properties", {}).items():
+        yield f"{path}.{key}"
+        yield from _properties(f"{path}.{key}", below)
 
 
 def test_one_version_stands_in_the_package_and_in_both_charts() -> None:

@@ -131,17 +131,17 @@ def await_known(plane):
         body = pod(name="unheard")
         body["metadata"]["labels"] = {"of": name}
         try:
-            eventually(lambda body=body, name=name: name in _refusal(plane, body), "the registration")
+            eventually(lambda body=body, name=name: name in refusal(plane, body), "the registration")
         finally:
             plane.client.delete(kind, name)
 
 
-def _refusal(plane, body):
-    """Why a Pod would not be made in the namespace `default`; empty when it would."""
+def refusal(plane, body, namespace="default"):
+    """Why a Pod would not be made; empty when it would."""
     try:
-        plane.ask("POST", kinds.PODS.path("default"), body, query={"dryRun": "All"})
-    except errors.KubeError as refusal:
-        return str(refusal)
+        plane.ask("POST", kinds.PODS.path(namespace), body, query={"dryRun": "All"})
+    except errors.KubeError as problem:
+        return str(problem)
     return ""
 
 

@@ -224,6 +224,19 @@ def test_the_release_comes_from_a_repository_at_the_version_that_is_asked_for(si
     assert site.recorded("hami-system")["dra"] == {"enabled": True}
 
 
+def test_a_second_release_is_refused_with_the_name_of_the_first(site):
+    def install(namespace, name):
+        values = ("--set", "dra.enabled=true,hami-dra.drivers.families.enabled={amd}")
+        line = ("helm", "-n", namespace, "upgrade", "--install", name, ROOT / "charts/hami", *values)
+        return site.tell(*line, "--create-namespace")
+
+    assert install("hami-system", "hami").returncode == 0
+    said = install("default", "hami").stderr
+    assert "has HAMi's DRA mode already, as the release hami in the namespace hami-system" in said
+    assert "the release hami in" in install("hami-system", "second").stderr
+    assert install("hami-system", "hami").returncode == 0
+
+
 @contextlib.contextmanager
 def served(folder):
     """The address at which the files of FOLDER can be had."""

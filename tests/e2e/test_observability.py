@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from email.message import Message
+from functools import partial
 from typing import Any
 
 import pytest
@@ -200,6 +201,32 @@ def test_processes_under_the_limiter_are_never_reported(namespace, gpu_node, pro
     eventually(lambda: (prometheus.value(rounds) or 0) >= before + 4, "four rounds", 20)
     reports = f'hami_audit_unbooked_memory_bytes{{namespace="{namespace.namespace}"}}'
     assert prometheus.query(f"max_over_time({reports}[5m])") == []
+
+
+DASHBOARDS = sorted((REPO / "charts/hami/charts/hami-dra/dashboards").glob("*.json"))
+SILENT = {"Claims that failed", "Memory held past the limiter"}
+"""Panels that are empty where all is well."""
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_panel_shows_something_and_has_the_labels_that_its_legend_names(
+    namespace, gpu_node, prometheus, dashboard
+):
+    started(namespace, gpu_node, memory="2Gi", cores=30)
+    namespace.apply(claim("huge", memory="500Gi"), pod("huge", claim="huge", node=gpu_node))
+    background(namespace, "train", "hami-burn --seconds 120")
+    shown = {"$__rate_interval": "15s", "$node": gpu_node, "$namespace": namespace.namespace}
+    for panel in json.loads(dashboard.read_text())["panels"]:
+        if panel["title"] in SILENT:
+            continue
+        for target in panel["targets"]:
+            # A share that computes is not idle.
+            asked = target["expr"].replace("> 600", ">= 0")
+            for variable, value in shown.items():
+                asked = asked.replace(variable, value)
+            series = eventually(partial(prometheus.query, asked), f"{panel['title']}: {asked}", 40)
+            legend = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert all(legend <= labels.keys() for labels, _ in series), (panel["title"], series)
 
 
 def page(cluster: Cluster) -> Callable[[str], tuple[Message, bytes]]:

@@ -83,8 +83,10 @@ def built(minor: str) -> bool:
 
 
 @contextlib.contextmanager
-def running(folder: Path, minor: str = versions.DEFAULT_KUBERNETES) -> Iterator[ControlPlane]:
-    """Start everything below FOLDER; it ends with the block, newest first."""
+def running(
+    folder: Path, minor: str = versions.DEFAULT_KUBERNETES, flags: Sequence[str] = ()
+) -> Iterator[ControlPlane]:
+    """Start everything below FOLDER, kube-apiserver with more FLAGS; it ends with the block, newest first."""
     release = versions.KUBERNETES[minor]
     binaries = go_programs.build(go_programs.kubernetes(release))
     etcd = go_programs.build(go_programs.ETCD) / "etcd"
@@ -121,9 +123,10 @@ def running(folder: Path, minor: str = versions.DEFAULT_KUBERNETES) -> Iterator[
             *("--service-cluster-ip-range", "10.96.0.0/16", "--service-account-issuer", "https://localhost"),
             *("--service-account-key-file", folder / "tls.crt"),
             *("--service-account-signing-key-file", folder / "tls.key"),
-            "--disable-admission-plugins=ServiceAccount",
+            *("--disable-admission-plugins=ServiceAccount", "--allow-privileged"),
             # Some clusters have it: who sets blockOwnerDeletion needs a right on the owner.
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            *flags,
         )
         client = Client.from_environment(str(kubeconfig))
         _await_ready(client)

@@ -191,10 +191,10 @@ CHECKS = (
     Check(
         id="gpu-label",
         title="No node is labelled for GPUs",
-        expected="nodes labelled gpu=on",
+        expected="nodes with the plugin's label (gpu=on, unless another was chosen)",
         why="The plugin runs on nodes with this label only, so that it is you who says which nodes it "
         "manages.",
-        mend=(command("kubectl label node NODE gpu=on"),),
+        mend=("With the label that `hami doctor` names:", command("kubectl label node NODE gpu=on")),
         needs=("nodes",),
         look=_gpu_label,
     ),
@@ -216,7 +216,7 @@ CHECKS = (
     Check(
         id="plugin",
         title="The plugin is not ready on every node",
-        expected="a ready plugin on each node labelled gpu=on",
+        expected="a ready plugin on each labelled node",
         why="A node without it takes no Pods with claims, and those that run there cannot end.",
         mend=(
             "See what its Pods say; the last line of a log that ends in an error names the fault:",

@@ -108,7 +108,7 @@ CHECKS = (
         title="A node's kernel is too old",
         expected="4.19 or newer",
         why="containerd, cgroup v2 and the locks that the ledger counts on want a kernel of 4.19 at least.",
-        mend=("Upgrade the node's kernel, or leave the node without the label gpu=on.",),
+        mend=("Upgrade the node's kernel, or take the plugin's label (gpu=on) off the node.",),
         needs=(),
         look=_kernel,
     ),
