@@ -31,7 +31,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 .PHONY: native
 native: $(VENV)/.installed ## The limiter and the simulated driver, linked for glibc 2.17
 	@echo "Compiling the native libraries (seconds)"
-	@$(MAKE) --silent --no-print-directory -C native release
+	@$(MAKE) --silent --no-print-directory -j$$(nproc) -C native release
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Resolve requirements/*.txt anew from pyproject.toml
