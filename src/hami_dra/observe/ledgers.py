@@ -2,7 +2,8 @@
 
 A slot whose lock nobody holds belongs to a dead process: what it held is free, what it did was done. What the
 agent books is written with pwrite: a container can truncate its ledger, and a mapping would end the plugin.
-It can also take a lease on it, for which others would wait 45 s to open it: they do not (O_NONBLOCK).
+It can also take a lease on it, for which others would wait 45 s to open it: they do not (O_NONBLOCK). And
+it can lock so many pieces of it that each question for a lock takes a millisecond.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ from pathlib import Path
 from hami_dra.model import ledger
 
 _F_OFD_GETLK = 36
+PATIENCE_S = 0.25
+"""CPU time for the locks of one ledger; 1024 of them take 0.016 s (a busy build machine)."""
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
@@ -44,7 +48,8 @@ class Reading:
 
 
 def read(path: Path) -> Reading:
-    """Read the ledger at PATH. OSError: the share is gone. ValueError: not a ledger of this version.
+    """Read the ledger at PATH. OSError: the share is gone. ValueError: not a ledger of this version, or one
+    that its container has filled with locks.
 
     Its tail, of slots that nobody ever took, is not read: few shares have more than a handful of processes.
     """
@@ -56,7 +61,7 @@ def read(path: Path) -> Reading:
         if os.fstat(descriptor).st_size != ledger.SIZE:
             raise ValueError(f"{path} is not as long as a ledger")
         slots = ledger.taken(taken)
-        living = {index: slot for index, slot in enumerate(slots) if slot.pid and _locked(descriptor, index)}
+        living = _living(descriptor, slots)
         table = _table(descriptor, ledger.excess_count(head))
         excess = tuple(each for each in table if each.pid)
         return Reading(header.compute_ns, header.throttled_ns, tuple(slots), living, excess)
@@ -92,6 +97,16 @@ def _write(descriptor: int, place: int, entry: ledger.Excess) -> None:
 def _table(descriptor: int, count: int) -> list[ledger.Excess]:
     """The first COUNT entries of the agent's table."""
     return ledger.excesses(os.pread(descriptor, count * ledger.EXCESS_BYTES, ledger.EXCESS_AT))
+
+
+def _living(descriptor: int, slots: Iterable[ledger.Slot]) -> dict[int, ledger.Slot]:
+    living, end = {}, time.thread_time() + PATIENCE_S
+    for number, slot in enumerate(slots):
+        if slot.pid and _locked(descriptor, number):
+            living[number] = slot
+        if time.thread_time() > end:
+            raise ValueError("its locks take too long to look through")
+    return living
 
 
 def _locked(descriptor: int, index: int) -> bool:

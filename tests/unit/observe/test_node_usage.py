@@ -10,6 +10,7 @@ import pytest
 
 from hami_dra.model.errors import DriverError
 from hami_dra.model.reading import CardReading
+from hami_dra.observe import ledgers
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.node_usage import NodeUsage
 from tests.support.limited import A10, CONTEXT, SimulatedShares
@@ -133,6 +134,17 @@ def test_a_damaged_ledger_is_told_and_its_numbers_are_not_invented(node):
     }
     ledger.write_bytes(whole)
     assert of(samples(usage.text()), "hami_vgpu_memory_used_bytes") == [0]
+
+
+def test_a_ledger_that_its_container_has_filled_with_locks_is_damaged_and_holds_nobody_up(node, monkeypatch):
+    """With 20 000 locks, a look at 1024 slots takes 10 s. Placing them takes longer, so no patience."""
+    node.add("one")
+    node.hold("one", "1Gi")
+    node.add("two")
+    monkeypatch.setattr(ledgers, "PATIENCE_S", 0)
+    series = scrape(node)
+    assert sorted(of(series, "hami_vgpu_ledger_damaged")) == [0, 1]
+    assert of(series, "hami_vgpu_memory_used_bytes") == [0]
 
 
 def test_a_share_of_two_containers_is_counted_once(node):
