@@ -56,8 +56,10 @@ def verify(
         found = promises.until(lambda: promises.cluster(client), more_time)
     if output == "table":
         for outcome in found:
-            lead = Text.assemble(look.mark("error" if outcome.problem else "ok"), f" {outcome.promise}  ")
+            severity = "ok" if not outcome.problem else "error" if outcome.seen else "unknown"
+            lead = Text.assemble(look.mark(severity), f" {outcome.promise}  ")
             look.show(look.paragraph(lead, outcome.problem))
     else:
         look.machine([dataclasses.asdict(outcome) for outcome in found], output)
-    sys.exit(1 if any(outcome.problem for outcome in found) else 0)
+    broken = [outcome for outcome in found if outcome.problem]
+    sys.exit(0 if not broken else 1 if any(outcome.seen for outcome in broken) else 2)

@@ -36,7 +36,7 @@ class View:
     """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already.
 
     RESOURCES: the extended resources that admission makes claims of, those of all families. LABELS: of the
-    nodes that the plugin is to run on, as a label selector.
+    nodes that the plugin is to run on, as a label selector. CLOSED: what is published may not be read.
     """
 
     pod: Object
@@ -49,6 +49,7 @@ class View:
     room: Room | None = None
     resources: Collection[str] = names.NVIDIA_RESOURCES
     labels: str = names.NODE_LABELS
+    closed: bool = False
 
 
 def explain(view: View) -> Explanation:
@@ -61,18 +62,18 @@ def explain(view: View) -> Explanation:
         state = "being deleted" if ends else phase
         return Explanation(False, f"{name} does not wait: it is {state}.", reason="NotWaiting")
     view = view if view.room else replace(view, room=Room.of(view.slices, view.all_claims))
-    for cause in CAUSES:
+    for cause in OF_THE_POD if view.closed else CAUSES:
         found = cause(view, name)
         if found:
             return found
     message = _last_message(view.events, "FailedScheduling") or _unschedulable(pod)
     if message:
         sentence = f"{name} waits for the scheduler: {message}"
-        return Explanation(True, sentence, _describe(pod), reason="Scheduler")
+        return _waits("Scheduler", sentence, _describe(pod))
     if _open_claims(view):
         scheduler = pod["spec"].get("schedulerName") or "default-scheduler"
         sentence = f"{name} waits for {scheduler}, which has not said yet why it is not placed."
-        return Explanation(True, sentence, _describe(pod), reason="Scheduler")
+        return _waits("Scheduler", sentence, _describe(pod))
     return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
 
 
@@ -108,20 +109,18 @@ def _no_request(view: View, name: str) -> Explanation | None:
     left = [resource for resource in asked if resource not in classes]
     if asked and not left:
         said = _last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "not seen yet"
-        return Explanation(
-            True,
+        return _waits(
+            "Scheduler",
             f"{name} waits for {asked[0]}, which Kubernetes takes from DeviceClass "
             f"{classes[asked[0]]}: {said}",
             _describe(view.pod),
-            reason="Scheduler",
         )
     if left:
         namespace, pod = name.split("/")
-        return Explanation(
-            True,
+        return _waits(
+            "NotConverted",
             f"{name} waits because {left[0]} was not made a claim: no webhook saw it when it was created.",
             f"hami doctor, then kubectl -n {namespace} get pod {pod} -o yaml | kubectl replace --force -f -",
-            reason="NotConverted",
         )
     if view.pod["spec"].get("resourceClaims"):
         return None
@@ -135,7 +134,7 @@ def _held_back(view: View, name: str) -> Explanation | None:
     if not gates:
         return None
     sentence = f"{name} is held back by {gates}: whoever has set this scheduling gate has to take it off."
-    return Explanation(True, sentence, _describe(view.pod), reason="Gated")
+    return _waits("Gated", sentence, _describe(view.pod))
 
 
 def _gate_off(view: View, name: str) -> Explanation | None:
@@ -146,11 +145,10 @@ def _gate_off(view: View, name: str) -> Explanation | None:
     if not (dropped or said):
         return None
     where = "the API server" if dropped else "the scheduler"
-    return Explanation(
-        True,
+    return _waits(
+        "FeatureGate",
         f"{name} waits because the feature gate {names.GATE} is off in {where}.",
         "ansible-playbook playbooks/site.yml --tags control_plane,kubelet",
-        reason="FeatureGate",
     )
 
 
@@ -158,33 +156,36 @@ def _no_class(view: View, name: str) -> Explanation | None:
     known = {item["metadata"]["name"] for item in view.classes}
     for wish in _open_wishes(view):
         if wish.device_class not in known:
-            return Explanation(
-                True,
+            return _waits(
+                "NoDeviceClass",
                 f"{name} waits because DeviceClass {wish.device_class} does not exist.",
                 "kubectl get deviceclass",
-                reason="NoDeviceClass",
             )
     return None
 
 
 def _no_claim(view: View, name: str) -> Explanation | None:
-    wanted = [entry["name"] for entry in view.pod["spec"]["resourceClaims"]]
-    if len(view.claims) >= len(wanted):
+    """Of a converted Pod the claims are ours to make, of others their user's."""
+    if len(view.claims) >= len(view.pod["spec"]["resourceClaims"]):
         return None
     refused = _last_message(view.events, "ClaimRefused", "FailedResourceClaimCreation") or ""
     if "exceeded quota" in refused:
-        return Explanation(
-            True,
+        return _waits(
+            "Quota",
             f"{name} waits because its claim is beyond the namespace's quota: {refused}.",
             f"kubectl -n {name.split('/')[0]} describe resourcequota",
-            reason="Quota",
+        )
+    if not refused and names.CONVERTED_LABEL not in (view.pod["metadata"].get("labels") or {}):
+        return _waits(
+            "NoClaim",
+            f"{name} waits because a claim or template that it names does not exist.",
+            f"kubectl -n {name.split('/')[0]} get resourceclaims,resourceclaimtemplates",
         )
     reason = f": {refused}" if refused else " yet"
-    return Explanation(
-        True,
+    return _waits(
+        "NoClaim",
         f"{name} waits because its claim has not been made{reason}.",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=webhook",
-        reason="NoClaim",
     )
 
 
@@ -195,9 +196,9 @@ def _no_slices(view: View, name: str) -> Explanation | None:
     if not any(wanted <= (node["metadata"].get("labels") or {}).items() for node in view.nodes):
         sentence = f"{name} waits because no node is labelled {view.labels}."
         command = f"kubectl label node NODE {view.labels.replace(',', ' ')}"
-        return Explanation(True, sentence, command, reason="NoNode")
+        return _waits("NoNode", sentence, command)
     sentence = f"{name} waits because no node publishes a card."
-    return Explanation(True, sentence, "hami doctor", reason="NoCard")
+    return _waits("NoCard", sentence, "hami doctor")
 
 
 def _no_match(view: View, name: str) -> Explanation | None:
@@ -213,11 +214,10 @@ def _no_match(view: View, name: str) -> Explanation | None:
                 wanted = (
                     " or ".join(choice.values) if choice.keep else f"other than {' or '.join(choice.values)}"
                 )
-                return Explanation(
-                    True,
+                return _waits(
+                    "NoMatch",
                     f"{name} waits because no card is of {kind} {wanted}; there are {there or 'none'}.",
                     "kubectl get resourceslices -o yaml",
-                    reason="NoMatch",
                 )
     return None
 
@@ -229,11 +229,10 @@ def _never_together(view: View, name: str) -> Explanation | None:
         return None
     if not all(fits_somewhere([alternatives], published) for alternatives in requests):
         return None
-    return Explanation(
-        True,
+    return _waits(
+        "TooLarge",
         f"{name} waits because no node has as much as its claims ask for together.",
         "kubectl get resourceslices -o yaml",
-        reason="TooLarge",
     )
 
 
@@ -255,12 +254,11 @@ def _no_room(view: View, name: str) -> Explanation | None:
             if any(one.matches(card) and one.large_enough(card) for one in requests[0])
         )
         if requests and count > max(nodes.values(), default=0):
-            return Explanation(
-                True,
+            return _waits(
+                "TooLarge",
                 f"{name} waits because it asks for {count} cards, and no node has more than "
                 f"{max(nodes.values(), default=0)} that match.",
                 "kubectl get resourceslices -o yaml",
-                reason="TooLarge",
             )
     return None
 
@@ -272,11 +270,10 @@ def _too_large(name: str, wish: Wish, matching: Sequence[Card]) -> Explanation:
         if (wish.memory or 0) > most_memory
         else (f"cores {wish.cores}", str(most_cores))
     )
-    return Explanation(
-        True,
+    return _waits(
+        "TooLarge",
         f"{name} waits because it asks for {asked} and the largest card has {largest}.",
         "kubectl get resourceslices -o yaml",
-        reason="TooLarge",
     )
 
 
@@ -284,12 +281,11 @@ def _full(name: str, wish: Wish, matching: Sequence[Card], room: Room) -> Explan
     memory, cores = max(map(room.free, matching))
     asked = f"cores {wish.cores}, " if wish.cores else ""
     asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
-    return Explanation(
-        True,
+    return _waits(
+        "NoRoom",
         f"{name} waits for room: it asks for {asked}, and the emptiest card has "
         f"cores {cores}, memory {_bytes(memory)} free.",
         "kubectl get resourceclaims -A",
-        reason="NoRoom",
     )
 
 
@@ -298,11 +294,10 @@ def _prepare_failed(view: View, name: str) -> Explanation | None:
     if message is None:
         return None
     node = view.pod["spec"].get("nodeName", "NODE")
-    return Explanation(
-        True,
+    return _waits(
+        "PrepareFailed",
         f"{name} is on {node}, where its share could not be prepared: {message}",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=driver",
-        reason="PrepareFailed",
     )
 
 
@@ -339,6 +334,10 @@ def _unschedulable(pod: Object) -> str | None:
     return next((each.get("message") for each in conditions if each.get("reason") in reasons), None)
 
 
+def _waits(reason: str, sentence: str, command: str) -> Explanation:
+    return Explanation(True, sentence, command, reason)
+
+
 def _describe(pod: Object) -> str:
     return f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}"
 
@@ -357,3 +356,5 @@ CAUSES: tuple[Cause, ...] = (
     _no_room,
     _prepare_failed,
 )
+OF_THE_POD: tuple[Cause, ...] = (_no_request, _held_back, _no_claim, _prepare_failed)
+"""Those for which its namespace is enough; for the others the scheduler speaks."""

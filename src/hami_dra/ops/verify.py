@@ -24,10 +24,11 @@ PROMISES = ("device-class", "gpu-label", "plugin", "slices", "cards", "shared-de
 
 @dataclass(frozen=True)
 class Outcome:
-    """`problem` is empty when the promise is kept."""
+    """`problem` is empty when the promise is kept. `seen`: one could look."""
 
     promise: str
     problem: str = ""
+    seen: bool = True
 
 
 def cluster(client: KubeClient) -> list[Outcome]:
@@ -37,7 +38,11 @@ def cluster(client: KubeClient) -> list[Outcome]:
         raise errors.Unavailable(facts.unreadable["version"])
     chosen = [check for check in checks.CHECKS if check.id in PROMISES]
     found = [
-        Outcome(finding.id, "" if finding.severity == "ok" else f"{finding.found}. {finding.remedy}")
+        Outcome(
+            finding.id,
+            "" if finding.severity == "ok" else f"{finding.found}. {finding.remedy}",
+            seen=finding.severity != "unknown",
+        )
         for finding in checks.run(chosen, facts)
     ]
     if any(component(item) == "webhook" for item in facts.deployments):

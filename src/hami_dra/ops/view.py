@@ -11,22 +11,36 @@ from hami_dra.model.explain import View
 from hami_dra.ops import installed
 from hami_dra.ops.facts import OURS, Facts
 
+PUBLISHED = (kinds.RESOURCE_SLICES, kinds.RESOURCE_CLAIMS, kinds.NODES, kinds.DEVICE_CLASSES)
+
 
 def of_pod(client: KubeClient, namespace: str, name: str) -> View:
-    """Return the Pod with its claims and everything published; errors.NotFound when it is not there."""
+    """Return the Pod with its claims and everything published; errors.NotFound when it is not there.
+
+    Of what is published nothing, where one may look into a namespace only.
+    """
     pod = client.get(kinds.PODS, name, namespace)
     events, _ = client.list(kinds.EVENTS, namespace, fields=f"involvedObject.name={name}")
+    slices, all_claims, nodes, classes = (_all(client, kind) for kind in PUBLISHED)
     return View(
         pod=pod,
         claims=_claims(client, pod, namespace),
         events=sorted(events, key=lambda event: event.get("lastTimestamp") or ""),
-        slices=client.list(kinds.RESOURCE_SLICES)[0],
-        all_claims=client.list(kinds.RESOURCE_CLAIMS)[0],
-        nodes=client.list(kinds.NODES)[0],
-        classes=client.list(kinds.DEVICE_CLASSES)[0],
+        slices=slices or [],
+        all_claims=all_claims or [],
+        nodes=nodes or [],
+        classes=classes or [],
+        closed=None in (slices, all_claims, nodes, classes),
         resources=_resources(client),
         labels=_labels(client),
     )
+
+
+def _all(client: KubeClient, kind: kinds.Kind) -> list[Object] | None:
+    try:
+        return client.list(kind)[0]
+    except errors.Denied:
+        return None
 
 
 def _labels(client: KubeClient) -> str:

@@ -140,6 +140,36 @@ def test_explain_looks_where_kubectl_looks_and_takes_what_kubectl_takes(hami, ku
         assert hami("explain", name).output.startswith("team-a/alone ")
 
 
+@pytest.fixture
+def in_a_namespace(kube, monkeypatch):
+    """Who asks may look into single namespaces only."""
+    everything = kube.list
+
+    def within(kind, namespace=None, **chosen):
+        if namespace is None:
+            raise errors.Denied(f"cannot list {kind.plural} at the cluster scope", status=403)
+        return everything(kind, namespace, **chosen)
+
+    monkeypatch.setattr(kube, "list", within)
+
+
+def test_explain_tells_who_may_look_into_a_namespace_only_what_the_scheduler_says(hami, kube, in_a_namespace):
+    said = {"reason": "Unschedulable", "message": "0/2 nodes are available: 2 cannot allocate all claims."}
+    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending", "conditions": [said]}}, "default")
+    assert hami("explain", "train").output.startswith(
+        f"default/train waits for the scheduler: {said['message']}\n"
+    )
+    kube.patch(kinds.PODS, "train", {"spec": {"schedulingGates": [{"name": "mine"}]}}, "default")
+    assert "is held back by mine" in hami("explain", "train").output
+
+
+def test_verify_ends_with_2_where_it_may_not_look(hami, in_a_namespace):
+    done = hami("verify")
+    assert done.exit_code == 2
+    assert "? slices  cannot read" in plain(done.output)
+    assert "✗" not in done.output
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "team-a/", "/", "a/b/c"])
 def test_what_is_no_name_of_a_pod_is_not_asked_for(hami, name):
     with pytest.raises(errors.UserError, match="this is no name of a Pod"):

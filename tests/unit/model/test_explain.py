@@ -47,13 +47,14 @@ def slice_of(node):
     return {"spec": {"driver": names.DRIVER, "pool": {"name": node}, "devices": [device]}}
 
 
-def waiting_pod(spec):
-    return {"metadata": {"name": "train", "namespace": "ml"}, "spec": spec}
+def waiting_pod(spec, **labels):
+    return {"metadata": {"name": "train", "namespace": "ml", "labels": labels}, "spec": spec}
 
 
 CLAIMS = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]}
 GATED = CLAIMS | {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}, {"name": "mine"}]}
 OTHERS = CLAIMS | {"schedulerName": "volcano"}
+CONVERTED = waiting_pod(CLAIMS, **{names.CONVERTED_LABEL: "true"})
 WAITING = View(
     pod={
         "metadata": {"name": "train", "namespace": "ml"},
@@ -73,7 +74,8 @@ WAITING = View(
     ("change", "reason", "words"),
     [
         ({"classes": []}, "NoDeviceClass", ["DeviceClass", names.DRIVER, "does not exist"]),
-        ({"claims": []}, "NoClaim", ["claim has not been made yet"]),
+        ({"claims": []}, "NoClaim", ["a claim or template that it names does not exist"]),
+        ({"claims": [], "pod": CONVERTED}, "NoClaim", ["claim has not been made yet"]),
         ({"slices": [], "nodes": [{"metadata": {"name": "a"}}]}, "NoNode", ["no node is labelled gpu=on"]),
         ({"slices": []}, "NoCard", ["no node publishes a card"]),
         ({"slices": [], "labels": "a=b,c=d"}, "NoNode", ["no node is labelled a=b,c=d"]),
@@ -97,7 +99,17 @@ WAITING = View(
         ),
     ],
     ids=[
-        *("class", "claim", "label", "plugin", "other labels", "any node", "impossible", "full"),
+        *(
+            "class",
+            "user's claim",
+            "claim",
+            "label",
+            "plugin",
+            "other labels",
+            "any node",
+            "impossible",
+            "full",
+        ),
         *("gates", "another scheduler", "a share", "prepare"),
     ],
 )
