@@ -82,6 +82,15 @@ def test_good_claims_and_claims_of_others_are_stored(space):
     space.create(kinds.RESOURCE_CLAIMS, foreign)
 
 
+def test_a_claim_that_would_crash_the_scheduler_of_the_release_is_refused(space):
+    body = claim({"memory": "16Mi"})
+    body["spec"]["devices"]["requests"][0]["exactly"]["count"] = 2
+    if space.plane.release.minor == "1.34":
+        assert "kube-scheduler of Kubernetes 1.34 crashes" in space.refusal(kinds.RESOURCE_CLAIMS, body)
+    else:
+        space.create(kinds.RESOURCE_CLAIMS, body)
+
+
 def test_parameters_for_a_driver_that_takes_none_are_refused(space):
     body = claim({"memory": "16Gi"}, device_class="gpu.example.com")
     body["spec"]["devices"]["config"] = [{"opaque": {"driver": ASCEND, "parameters": {"a": 1}}}]

@@ -52,12 +52,13 @@ class Surroundings:
     """What of the cluster bears on a conversion; reading it is not a side effect.
 
     `claim` finds one by namespace and name. `traditional` names the webhook configuration of HAMi's
-    traditional mode, when there is one.
+    traditional mode, when there is one. `kubernetes`: the cluster's minor version, 0 while it is not known.
     """
 
     cards: Sequence[Card] = ()
     claim: Find = lambda namespace, name: None
     traditional: str = ""
+    kubernetes: int = 0
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,11 @@ class AdmissionServer:
             namespace = request.get("namespace") or "default"
             verdict = validate.pod(item, namespace, families, self._stored)
         elif kind == "ResourceClaimTemplate":
-            verdict = validate.claim(item["spec"]["spec"], "spec.spec", families, around.cards)
+            verdict = validate.claim(
+                item["spec"]["spec"], "spec.spec", families, around.cards, around.kubernetes
+            )
         else:
-            verdict = validate.claim(item["spec"], "spec", families, around.cards)
+            verdict = validate.claim(item["spec"], "spec", families, around.cards, around.kubernetes)
         if verdict.problems:
             return _denied(request, "; ".join(map(str, verdict.problems)))
         return _allowed(request, "valid", verdict.warnings)

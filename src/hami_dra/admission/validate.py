@@ -22,6 +22,9 @@ from hami_dra.model.published import Card
 Object = dict[str, Any]
 _OTHER_WORDS = {"mem": "memory", "gpumem": "memory", "vram": "memory", "gpu": "cores", "compute": "cores"}
 
+FIRST_TO_COUNT = 35
+"""Minor version of Kubernetes. For the second device of a request the allocator of 1.34 looks at the second
+of a slice. Each has a slice of its own there (`node.slices`), and kube-scheduler ends by a panic."""
 FULL_CARD = 100
 """Cores of a card, in percent."""
 
@@ -46,14 +49,18 @@ class Verdict:
     warnings: list[str] = field(default_factory=list)
 
 
-def claim(spec: Object, where: str, families: Sequence[Family], cards: Sequence[Card]) -> Verdict:
-    """Look at a claim's specification; WHERE is its path (`spec`, in a template `spec.spec`)."""
+def claim(
+    spec: Object, where: str, families: Sequence[Family], cards: Sequence[Card], kubernetes: int = 0
+) -> Verdict:
+    """Look at a claim's specification; WHERE is its path (`spec`, in a template `spec.spec`). KUBERNETES: the
+    cluster's minor version, 0 when it is not known."""
     devices = spec.get("devices") or {}
     verdict = Verdict([*parameters.claim_problems(spec, where), *_unread(devices, where, families)])
     for path, asked, request in _asked(devices, where):
         family = _family(asked, families)
         if family is None:
             continue
+        verdict.problems += _unserved(path, asked, kubernetes)
         amounts = (asked.get("capacity") or {}).get("requests") or {}
         for key, text in amounts.items():
             problem = _amount(f"{path}.capacity.requests[{key}]", key, text, family)
@@ -110,6 +117,18 @@ def _unread(devices: Object, where: str, families: Sequence[Family]) -> Iterator
         if driver in without:
             path = f"{where}.devices.config[{at}].opaque"
             yield UserError(f"{driver} takes no parameters", where=path, fix="Leave this entry out")
+
+
+def _unserved(path: str, asked: Object, kubernetes: int) -> Iterator[UserError]:
+    """What Kubernetes can be asked for, and we or this release of it cannot give."""
+    if asked.get("adminAccess"):
+        what = "no node of ours prepares a claim with it"
+        yield UserError(what, where=f"{path}.adminAccess", fix="Leave it out")
+    if 0 < kubernetes < FIRST_TO_COUNT:
+        what = f"on several devices in one request kube-scheduler of Kubernetes 1.{kubernetes} crashes"
+        for key in ("count", "allocationMode"):
+            if asked.get(key) not in (None, 1, "ExactCount"):
+                yield UserError(what, where=f"{path}.{key}", fix="Write a request for each device")
 
 
 def _capacity(where: str, key: str, family: Family) -> UserError | None:

@@ -5,6 +5,8 @@ Ten thousand Pods held whole are 200 MiB; what the controller reads of them is a
 
 from __future__ import annotations
 
+import threading
+import time
 from functools import partial
 
 import structlog
@@ -13,7 +15,7 @@ from hami_dra.admission import conflict
 from hami_dra.admission.controller import Watched
 from hami_dra.admission.patch import Surroundings
 from hami_dra.admission.validate import Stored
-from hami_dra.kube import kinds
+from hami_dra.kube import kinds, version
 from hami_dra.kube.cache import Cache, Change
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.kube.kinds import Kind
@@ -21,6 +23,7 @@ from hami_dra.model import errors, names, published
 
 log = structlog.get_logger(__name__)
 
+VERSION_EVERY_S = 60.0
 PATIENCE_S = 2.0
 """For one object in a review; the API server waits 5 s for the answer."""
 
@@ -50,12 +53,14 @@ class Cluster:
         self._slices.on_change(self._forget)
         self._configurations.on_change(self._forget)
         self._version = 0
+        self._kubernetes = 0
         self._known: tuple[int, Surroundings] | None = None
 
     def start(self) -> None:
         """Begin to list and watch."""
         for cache in self._caches():
             cache.start()
+        threading.Thread(target=self._learn_version, name="version", daemon=True).start()
 
     def ready(self) -> bool:
         """Whether every first list is in."""
@@ -69,6 +74,7 @@ class Cluster:
                 cards=published.cards(self._slices.all()),
                 claim=self.watched.claims.get,
                 traditional=conflict.traditional(self._configurations.all()),
+                kubernetes=self._kubernetes,
             )
             known = self._known = (version, around)
         return known[1]
@@ -88,6 +94,16 @@ class Cluster:
         except errors.KubeError as problem:
             log.warning("not looked up", kind=kind.plural, name=name, problem=str(problem))
             return None
+
+    def _learn_version(self) -> None:
+        """Again and again: a cluster is upgraded while we run."""
+        while True:
+            try:
+                self._kubernetes = version.minor(self._client)
+                self._version += 1
+            except errors.KubeError as problem:
+                log.warning("version of Kubernetes not known", problem=str(problem))
+            time.sleep(VERSION_EVERY_S)
 
     def _forget(self, change: Change) -> None:
         self._version += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from hami_dra.kube import NODES, RESOURCE_SLICES, KubeClient
+from hami_dra.kube import NODES, RESOURCE_SLICES, KubeClient, version
 from hami_dra.model import errors
 from hami_dra.model.device import Device
 from hami_dra.node import metrics, slices
@@ -191,7 +190,7 @@ class Publisher:
             problems,
             node_uid=self._kube.get(NODES, self._node)["metadata"]["uid"],  # another if it registered anew
             generation=generation,
-            kubernetes=_minor_version(self._kube),
+            kubernetes=version.minor(self._kube),
         )
 
     def _write(self, body: Slice, old: Slice | None) -> Slice:
@@ -216,15 +215,6 @@ def _first(item: Slice) -> str:
         return f"counters of {counters[0]['name']}"
     devices = item["spec"].get("devices") or []
     return str(devices[0]["name"]) if devices else ""
-
-
-def _minor_version(kube: KubeClient) -> int:
-    """Of the API server: 36 of 1.36."""
-    text = kube.raw("/version")
-    try:
-        return int(json.loads(text)["minor"].rstrip("+"))
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise errors.Unavailable(f"/version tells no version of Kubernetes: {text[:200]!r}") from problem
 
 
 def _generation(item: Slice) -> int:

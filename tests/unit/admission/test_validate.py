@@ -85,6 +85,24 @@ def test_a_claim_that_can_never_work_is_denied_with_the_field_and_the_fix(amount
         assert word in text
 
 
+@pytest.mark.parametrize("several", [{"count": 2}, {"allocationMode": "All"}])
+def test_what_crashes_the_scheduler_of_the_release_is_denied_and_what_later_ones_serve_is_not(several):
+    what = spec({"memory": "1Gi"}, **several)
+    (problem,) = validate.claim(what, "spec", (NVIDIA,), CARDS, 34).problems
+    (key,) = several
+    assert str(problem).startswith(f"spec.devices.requests[0].exactly.{key}: on several devices")
+    assert "Write a request for each device" in str(problem)
+    for release in (0, 35, 36):
+        assert not validate.claim(what, "spec", (NVIDIA,), CARDS, release).problems
+    one = spec({"memory": "1Gi"}, count=1, allocationMode="ExactCount")
+    assert not validate.claim(one, "spec", (NVIDIA,), CARDS, 34).problems
+
+
+def test_admin_access_is_denied_as_every_node_would_refuse_it():
+    (problem,) = look(spec({}, adminAccess=True)).problems
+    assert str(problem).startswith("spec.devices.requests[0].exactly.adminAccess: no node of ours")
+
+
 def test_cores_that_are_counted_are_no_percentage():
     counted = dataclasses.replace(NVIDIA, device_class="npu.project-hami.io", cores_in_percent=False)
     many = spec({"cores": "4096"}, device_class="npu.project-hami.io")
