@@ -6,50 +6,12 @@ from admission through the scheduler to the kubelet.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import replace
 
-from hami_dra.model import names, quantity
-from hami_dra.model.published import Card
-from hami_dra.model.room import Room, Wish, fits_somewhere, wishes
-
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """`waiting` tells whether the Pod waits at all; `next` is the command to run next.
-
-    `reason` is the cause in one CamelCase word: few in number, so that it can label a metric.
-    """
-
-    waiting: bool
-    sentence: str
-    next: str = ""
-    reason: str = "Other"
-
-
-@dataclass(frozen=True)
-class View:
-    """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already.
-
-    RESOURCES: the extended resources that admission makes claims of, those of all families. LABELS: of the
-    nodes that the plugin is to run on, as a label selector. CLOSED: what is published may not be read.
-    """
-
-    pod: Object
-    claims: list[Object]
-    events: list[Object]
-    slices: list[Object]
-    all_claims: list[Object]
-    nodes: list[Object]
-    classes: list[Object]
-    room: Room | None = None
-    resources: Collection[str] = names.NVIDIA_RESOURCES
-    labels: str = names.NODE_LABELS
-    closed: bool = False
+from hami_dra.model import names, shortage
+from hami_dra.model.explanation import Cause, Explanation, Object, View, room_of, waits
+from hami_dra.model.room import Room
 
 
 def explain(view: View) -> Explanation:
@@ -69,11 +31,11 @@ def explain(view: View) -> Explanation:
     message = _last_message(view.events, "FailedScheduling") or _unschedulable(pod)
     if message:
         sentence = f"{name} waits for the scheduler: {message}"
-        return _waits("Scheduler", sentence, _describe(pod))
-    if _open_claims(view):
+        return waits("Scheduler", sentence, _describe(pod))
+    if view.open_claims:
         scheduler = pod["spec"].get("schedulerName") or "default-scheduler"
         sentence = f"{name} waits for {scheduler}, which has not said yet why it is not placed."
-        return _waits("Scheduler", sentence, _describe(pod))
+        return waits("Scheduler", sentence, _describe(pod))
     return Explanation(True, f"{name} has its share and waits for something else.", _describe(pod))
 
 
@@ -109,7 +71,7 @@ def _no_request(view: View, name: str) -> Explanation | None:
     left = [resource for resource in asked if resource not in classes]
     if asked and not left:
         said = _last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "not seen yet"
-        return _waits(
+        return waits(
             "Scheduler",
             f"{name} waits for {asked[0]}, which Kubernetes takes from DeviceClass "
             f"{classes[asked[0]]}: {said}",
@@ -117,7 +79,7 @@ def _no_request(view: View, name: str) -> Explanation | None:
         )
     if left:
         namespace, pod = name.split("/")
-        return _waits(
+        return waits(
             "NotConverted",
             f"{name} waits because {left[0]} was not made a claim: no webhook saw it when it was created.",
             f"hami doctor, then kubectl -n {namespace} get pod {pod} -o yaml | kubectl replace --force -f -",
@@ -134,18 +96,18 @@ def _held_back(view: View, name: str) -> Explanation | None:
     if not gates:
         return None
     sentence = f"{name} is held back by {gates}: whoever has set this scheduling gate has to take it off."
-    return _waits("Gated", sentence, _describe(view.pod))
+    return waits("Gated", sentence, _describe(view.pod))
 
 
 def _gate_off(view: View, name: str) -> Explanation | None:
     """The API server drops what it does not know, the scheduler says so."""
-    ours = [card for card in _room(view).cards if card.driver == names.DRIVER]
+    ours = [card for card in room_of(view).cards if card.driver == names.DRIVER]
     dropped = bool(ours) and not any(card.shared for card in ours)
     said = names.GATE in (_last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "")
     if not (dropped or said):
         return None
     where = "the API server" if dropped else "the scheduler"
-    return _waits(
+    return waits(
         "FeatureGate",
         f"{name} waits because the feature gate {names.GATE} is off in {where}.",
         "ansible-playbook playbooks/site.yml --tags control_plane,kubelet",
@@ -154,9 +116,9 @@ def _gate_off(view: View, name: str) -> Explanation | None:
 
 def _no_class(view: View, name: str) -> Explanation | None:
     known = {item["metadata"]["name"] for item in view.classes}
-    for wish in _open_wishes(view):
+    for wish in (each for alternatives in view.open_requests for each in alternatives):
         if wish.device_class not in known:
-            return _waits(
+            return waits(
                 "NoDeviceClass",
                 f"{name} waits because DeviceClass {wish.device_class} does not exist.",
                 "kubectl get deviceclass",
@@ -170,122 +132,22 @@ def _no_claim(view: View, name: str) -> Explanation | None:
         return None
     refused = _last_message(view.events, "ClaimRefused", "FailedResourceClaimCreation") or ""
     if "exceeded quota" in refused:
-        return _waits(
+        return waits(
             "Quota",
             f"{name} waits because its claim is beyond the namespace's quota: {refused}.",
             f"kubectl -n {name.split('/')[0]} describe resourcequota",
         )
     if not refused and names.CONVERTED_LABEL not in (view.pod["metadata"].get("labels") or {}):
-        return _waits(
+        return waits(
             "NoClaim",
             f"{name} waits because a claim or template that it names does not exist.",
             f"kubectl -n {name.split('/')[0]} get resourceclaims,resourceclaimtemplates",
         )
     reason = f": {refused}" if refused else " yet"
-    return _waits(
+    return waits(
         "NoClaim",
         f"{name} waits because its claim has not been made{reason}.",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=webhook",
-    )
-
-
-def _no_slices(view: View, name: str) -> Explanation | None:
-    if any(names.is_ours(item["spec"]["driver"]) for item in view.slices):
-        return None
-    wanted = dict(label.split("=", 1) for label in view.labels.split(",") if label).items()
-    if not any(wanted <= (node["metadata"].get("labels") or {}).items() for node in view.nodes):
-        sentence = f"{name} waits because no node is labelled {view.labels}."
-        command = f"kubectl label node NODE {view.labels.replace(',', ' ')}"
-        return _waits("NoNode", sentence, command)
-    sentence = f"{name} waits because no node publishes a card."
-    return _waits("NoCard", sentence, "hami doctor")
-
-
-def _no_match(view: View, name: str) -> Explanation | None:
-    """No card of the type or UUID that the claim names, were it ever so empty."""
-    published = [card for card in _room(view).cards if names.is_ours(card.driver)]
-    for alternatives in _open_requests(view):
-        if any(wish.matches(card) for wish in alternatives for card in published):
-            continue
-        for choice in alternatives[0].choices:
-            if not any(choice.accepts(card) for card in published):
-                kind = "type" if choice.attribute == "productName" else "UUID"
-                there = ", ".join(sorted({card.text(choice.attribute) for card in published}))
-                wanted = (
-                    " or ".join(choice.values) if choice.keep else f"other than {' or '.join(choice.values)}"
-                )
-                return _waits(
-                    "NoMatch",
-                    f"{name} waits because no card is of {kind} {wanted}; there are {there or 'none'}.",
-                    "kubectl get resourceslices -o yaml",
-                )
-    return None
-
-
-def _never_together(view: View, name: str) -> Explanation | None:
-    """Claims each of which a node could serve, and no node all of them."""
-    requests, published = _open_requests(view), _room(view).cards
-    if len(_open_claims(view)) < 2 or fits_somewhere(requests, published):
-        return None
-    if not all(fits_somewhere([alternatives], published) for alternatives in requests):
-        return None
-    return _waits(
-        "TooLarge",
-        f"{name} waits because no node has as much as its claims ask for together.",
-        "kubectl get resourceslices -o yaml",
-    )
-
-
-def _no_room(view: View, name: str) -> Explanation | None:
-    """Compare what the claims ask for with the largest card, and with what is free."""
-    room, published = _room(view), _room(view).cards
-    for claim in _open_claims(view):
-        requests = wishes(claim)
-        for alternatives in requests:
-            matching = [card for card in published if any(wish.matches(card) for wish in alternatives)]
-            if matching and not any(wish.large_enough(card) for wish in alternatives for card in matching):
-                return _too_large(name, alternatives[0], matching)
-            if matching and not any(room.has(card, wish) for wish in alternatives for card in matching):
-                return _full(name, alternatives[0], matching, room)
-        count = sum(alternatives[0].count for alternatives in requests)
-        nodes = Counter(
-            card.pool
-            for card in published
-            if any(one.matches(card) and one.large_enough(card) for one in requests[0])
-        )
-        if requests and count > max(nodes.values(), default=0):
-            return _waits(
-                "TooLarge",
-                f"{name} waits because it asks for {count} cards, and no node has more than "
-                f"{max(nodes.values(), default=0)} that match.",
-                "kubectl get resourceslices -o yaml",
-            )
-    return None
-
-
-def _too_large(name: str, wish: Wish, matching: Sequence[Card]) -> Explanation:
-    most_memory, most_cores = max(card.memory for card in matching), max(card.cores for card in matching)
-    asked, largest = (
-        (f"memory {_bytes(wish.memory)}", _bytes(most_memory))
-        if (wish.memory or 0) > most_memory
-        else (f"cores {wish.cores}", str(most_cores))
-    )
-    return _waits(
-        "TooLarge",
-        f"{name} waits because it asks for {asked} and the largest card has {largest}.",
-        "kubectl get resourceslices -o yaml",
-    )
-
-
-def _full(name: str, wish: Wish, matching: Sequence[Card], room: Room) -> Explanation:
-    memory, cores = max(map(room.free, matching))
-    asked = f"cores {wish.cores}, " if wish.cores else ""
-    asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
-    return _waits(
-        "NoRoom",
-        f"{name} waits for room: it asks for {asked}, and the emptiest card has "
-        f"cores {cores}, memory {_bytes(memory)} free.",
-        "kubectl get resourceclaims -A",
     )
 
 
@@ -294,32 +156,11 @@ def _prepare_failed(view: View, name: str) -> Explanation | None:
     if message is None:
         return None
     node = view.pod["spec"].get("nodeName", "NODE")
-    return _waits(
+    return waits(
         "PrepareFailed",
         f"{name} is on {node}, where its share could not be prepared: {message}",
         "kubectl -n hami-system logs -l app.kubernetes.io/component=driver",
     )
-
-
-def _open_claims(view: View) -> list[Object]:
-    return [claim for claim in view.claims if not (claim.get("status") or {}).get("allocation")]
-
-
-def _open_requests(view: View) -> list[list[Wish]]:
-    return [alternatives for claim in _open_claims(view) for alternatives in wishes(claim)]
-
-
-def _open_wishes(view: View) -> list[Wish]:
-    return [wish for alternatives in _open_requests(view) for wish in alternatives]
-
-
-def _room(view: View) -> Room:
-    assert view.room is not None  # noqa: S101 - explain found it
-    return view.room
-
-
-def _bytes(amount: int | None) -> str:
-    return quantity.format_bytes(amount or 0)
 
 
 def _last_message(events: list[Object], *reasons: str) -> str | None:
@@ -334,15 +175,9 @@ def _unschedulable(pod: Object) -> str | None:
     return next((each.get("message") for each in conditions if each.get("reason") in reasons), None)
 
 
-def _waits(reason: str, sentence: str, command: str) -> Explanation:
-    return Explanation(True, sentence, command, reason)
-
-
 def _describe(pod: Object) -> str:
     return f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}"
 
-
-Cause = Callable[[View, str], Explanation | None]
 
 CAUSES: tuple[Cause, ...] = (
     _no_request,
@@ -350,10 +185,7 @@ CAUSES: tuple[Cause, ...] = (
     _no_class,
     _gate_off,
     _no_claim,
-    _no_slices,
-    _no_match,
-    _never_together,
-    _no_room,
+    *shortage.CAUSES,
     _prepare_failed,
 )
 OF_THE_POD: tuple[Cause, ...] = (_no_request, _held_back, _no_claim, _prepare_failed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hami_dra.model import explain, names
+from hami_dra.model.explanation import View
 from hami_dra.model.room import Room
 
 Object = dict[str, Any]
@@ -29,7 +30,7 @@ class Waiting:
 class Objects:
     """What a Pod's wait depends on. PODS: those that are Pending; NODES: those with LABELS.
 
-    RESOURCES: the extended resources that admission makes claims of. LABELS: as in explain.View.
+    RESOURCES: the extended resources that admission makes claims of. LABELS: as in explanation.View.
     """
 
     pods: list[Object]
@@ -54,7 +55,7 @@ def find(objects: Objects) -> list[Waiting]:
 
 
 def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) -> Waiting | None:
-    view = explain.View(
+    view = View(
         pod=pod,
         claims=claims,
         events=[],

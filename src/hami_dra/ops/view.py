@@ -7,7 +7,7 @@ from collections.abc import Collection
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
-from hami_dra.model.explain import View
+from hami_dra.model.explanation import View
 from hami_dra.ops import installed
 from hami_dra.ops.facts import OURS, Facts
 

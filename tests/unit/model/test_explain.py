@@ -4,7 +4,8 @@ import pytest
 
 from hami_dra.model import names
 from hami_dra.model.choice import Choice
-from hami_dra.model.explain import View, explain
+from hami_dra.model.explain import explain
+from hami_dra.model.explanation import View
 
 CARD = {"memory": {"value": "23028Mi"}, "cores": {"value": "100"}}
 
