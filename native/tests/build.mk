@@ -37,17 +37,19 @@ $(TEST_OUT)/storm-linked: tests/storm.c tests/storm_mapped.c $(wildcard src/*.c)
 $(TEST_OUT)/oracle: tests/oracle.c $(addprefix sim/,state.c exported.c config.c fields.c error.c) $(TEST_DEPS) $(wildcard sim/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
-# Wrong limiters differ in the few files that have failpoints.
-VARIED := $(shell grep -l '"failpoint.h"' src/*.c)
-SAME   := $(patsubst src/%.c,$(TEST_OUT)/same/%.o,$(filter-out $(VARIED),$(wildcard src/*.c)))
-$(TEST_OUT)/same/%.o: src/%.c $(TEST_DEPS)
+# A wrong limiter differs in the few files that name what is wrong with it.
+right = $(patsubst src/%.c,$(TEST_OUT)/right/%.o,$(1))
+$(TEST_OUT)/right/%.o: src/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(BASE) -O2 -MF $(@:.o=.d) -c -o $@ $<
-$(TEST_OUT)/%/libvgpu.so: $(VARIED) $(SAME) src/libvgpu.map $(TEST_DEPS)
-	@mkdir -p $(@D)
-	$(CC) $(BASE) -O2 -DWRONG_VARIANT=WRONG_$* -MF $(@:.so=.d) -shared -Wl,--version-script=src/libvgpu.map -o $@ \
-	  $(filter %.c %.o,$^) $(LDLIBS)
-TEST_BINS += $(foreach wrong,$(WRONG_LIMITERS),$(TEST_OUT)/$(wrong)/libvgpu.so)
+define wrong-limiter
+$(TEST_OUT)/$(1)/libvgpu.so: $(2) $(call right,$(filter-out $(2),$(wildcard src/*.c))) src/libvgpu.map $(TEST_DEPS)
+	@mkdir -p $$(@D)
+	$(CC) $(BASE) -O2 -DWRONG_VARIANT=WRONG_$(1) -MF $$(@:.so=.d) -shared -Wl,--version-script=src/libvgpu.map -o $$@ \
+	  $$(filter %.c %.o,$$^) $(LDLIBS)
+TEST_BINS += $(TEST_OUT)/$(1)/libvgpu.so
+endef
+$(foreach wrong,$(WRONG_LIMITERS),$(eval $(call wrong-limiter,$(wrong),$(shell grep -l 'WRONG($(wrong))' src/*.c))))
 
 define wrong-ledger
 $(TEST_OUT)/$(1)/ledger-%: tests/ledger_%.c src/ledger.c src/ledger_guard.c $(TEST_DEPS)
