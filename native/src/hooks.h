@@ -35,3 +35,6 @@ static inline void *real_function(int hook) {
 
 /* A driver function that is not wrapped, by library and name; NULL when there is none. */
 void *driver_function(const char *name);
+
+/* A driver that does not begin may be closed, and another one opened; unless more of it was used already. */
+void let_go_of_driver(void);

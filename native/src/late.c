@@ -46,5 +46,6 @@ LATE(int, pthread_atfork, (void (*prepare)(void), void (*parent)(void), void (*c
      (prepare, parent, child), ENOSYS)
 LATE(int, dladdr, (const void *address, Dl_info *info), (address, info), 0)
 LATE(char *, dlerror, (void), (), NULL)
+LATE(int, dlclose, (void *library), (library), 0)
 
 #endif

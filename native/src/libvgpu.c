@@ -29,7 +29,9 @@ CUresult cuInit(unsigned int flags) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     greet();
     if (cards_are_limited()) budget_attach();
-    return real(flags);
+    CUresult result = real(flags);
+    if (result != CUDA_SUCCESS) let_go_of_driver();
+    return result;
 }
 
 nvmlReturn_t nvmlInit(void) {

@@ -53,8 +53,8 @@ static void *open_library(const char *path, int how) {
 }
 
 /* The loaded driver library; loaded only when the program has it already or calls into it. */
+static _Atomic(void *) handles[2];
 static void *driver_handle(enum library library) {
-    static _Atomic(void *) handles[2];
     static const char *const names[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
     void *handle = atomic_load(&handles[library]);
     if (!handle) {
@@ -109,12 +109,24 @@ void *wrapper_of_name(const char *name, void *function) {
 }
 
 /* A library whose function we have found stays loaded, though the program that looked it up may close it. */
+static _Atomic(void *) kept[2];
 static void keep_loaded(enum library library, const void *function) {
-    static _Atomic bool kept[2];
     Dl_info found;
-    if (atomic_exchange(&kept[library], true) || !dladdr(function, &found)) return;
-    if (!open_library(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD))
+    void *none = NULL;
+    if (atomic_load(&kept[library]) || !dladdr(function, &found)) return;
+    void *handle = open_library(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (!handle)
         dlerror(); /* nothing that the program asked for */
+    else if (!atomic_compare_exchange_strong(&kept[library], &none, handle))
+        dlclose(handle);
+}
+
+void let_go_of_driver(void) {
+    if (atomic_load(&handles[LIBRARY_CUDA])) return;
+    for (int hook = 0; hook < HOOK_COUNT; hook++)
+        if (hooks[hook].library == LIBRARY_CUDA) atomic_store(&real_functions[hook], NULL);
+    void *handle = atomic_exchange(&kept[LIBRARY_CUDA], NULL);
+    if (handle) dlclose(handle);
 }
 
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */

@@ -3,6 +3,7 @@
 By a driver that needs nothing of all that, so that only the limiter could be in the way.
 """
 
+import shutil
 import subprocess
 import sys
 
@@ -76,6 +77,31 @@ def test_what_a_program_does_when_it_has_used_the_card_gives_it_no_more_than_its
     code, out, err = run(share, "driver.cuInit(0); print(take())\n" + deed + "\nprint(take())")
     assert (code, out) == (0, "0\n2\n"), err
     assert len(err.splitlines()) <= 1, err
+
+
+def test_a_driver_that_does_not_begin_is_gone_when_it_is_closed_and_another_one_is_limited(
+    share, run, tmp_path
+):
+    """As CUDA.jl tries a newer driver that it brings along: where it stays loaded, there is no other."""
+    (tmp_path / "newer").mkdir()
+    shutil.copy(tmp_path / "libcuda.so.1", tmp_path / "newer")
+    code, out, err = run(
+        share,
+        f"""
+import _ctypes
+def is_loaded(path):
+    with open("/proc/self/maps") as maps:
+        return path in maps.read()
+_ctypes.dlclose(driver._handle)
+newer = ctypes.CDLL("{tmp_path}/newer/libcuda.so.1")
+newer.cuMemAlloc_v2
+print(newer.cuInit(1), is_loaded("newer/libcuda.so.1"))
+_ctypes.dlclose(newer._handle)
+driver = ctypes.CDLL("{tmp_path}/libcuda.so.1")
+print(is_loaded("newer/libcuda.so.1"), driver.cuInit(0), take(), take())
+""",
+    )
+    assert (code, out, err) == (0, "1 True\nFalse 0 0 2\n", "")
 
 
 def test_a_driver_that_is_closed_after_a_look_and_opened_again_elsewhere_is_found_there(share, run):
