@@ -140,6 +140,19 @@ def test_what_kubelet_waits_for_no_longer_is_not_prepared(start: Start, add: Add
     assert driver.prepare(late)
 
 
+def test_what_kubelet_waits_for_no_longer_is_not_unprepared(start: Start, add: Add) -> None:
+    """A kubelet that was started anew may have had it prepared meanwhile, for another Pod."""
+    driver = start().driver
+    body = add(claim("shared", share()))
+    shared = ClaimRef("default", "shared", body["metadata"]["uid"])
+    driver.prepare(shared)
+    with pytest.raises(errors.PrepareError, match="kubelet waits no longer"):
+        driver.unprepare(shared, wanted=lambda: False)
+    assert driver.checkpoint.load().keys() == driver.cdi.uids() == {shared.uid}
+    driver.unprepare(shared)
+    assert (driver.checkpoint.load(), driver.folders.ids(), driver.cdi.uids()) == ({}, set(), set())
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -100,10 +100,7 @@ class NodeDriver:
             claim = self._claim(ref, end - time.monotonic())
             beside = self._beside(ref, claim, lambda: end - time.monotonic())
         with self.locked(end - time.monotonic()):
-            if not wanted():
-                raise errors.PrepareError(
-                    f"{ref}: kubelet waits no longer; it will ask again", reason="HungUp"
-                )
+            _refuse_hung_up(ref, wanted)
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_lost(ref, planned)
@@ -120,10 +117,14 @@ class NodeDriver:
         log.info("prepared", **ref.fields, pods=pods, shares={each.share_id: each.device for each in granted})
         return granted
 
-    def unprepare(self, ref: ClaimRef, within_s: float = PATIENCE_S) -> None:
-        """Remove what the claim has here, by its uid; fine when there is nothing."""
+    def unprepare(
+        self, ref: ClaimRef, within_s: float = PATIENCE_S, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Remove what the claim has here, by its uid; fine when there is nothing. WANTED as for `prepare`: the
+        claim may be prepared by now, for another Pod."""
         _refuse_odd_names(ref)
         with self.locked(within_s):
+            _refuse_hung_up(ref, wanted)
             shares = self.forget({ref.uid})
         log.info("unprepared", **ref.fields, shares=shares)
 
@@ -285,6 +286,11 @@ def _refuse_odd_names(ref: ClaimRef) -> None:
     for name in (ref.uid, ref.name, ref.namespace):
         if not _NAME.fullmatch(name):
             raise errors.PrepareError(f"{ref}: {name!r} is no name of an object", reason="BadRequest")
+
+
+def _refuse_hung_up(ref: ClaimRef, wanted: Callable[[], bool]) -> None:
+    if not wanted():
+        raise errors.PrepareError(f"{ref}: kubelet waits no longer; it will ask again", reason="HungUp")
 
 
 def _share_ids(claims: Iterable[PreparedClaim]) -> set[str]:

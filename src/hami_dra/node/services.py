@@ -102,7 +102,7 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
             return response
 
     def release(ref: ClaimRef, context: grpc.ServicerContext) -> None:
-        driver.unprepare(ref, _time_left(context))
+        driver.unprepare(ref, _time_left(context), context.is_active)
         reporter.unprepared(ref)
 
     return handlers(
