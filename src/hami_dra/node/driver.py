@@ -120,8 +120,8 @@ class NodeDriver:
     def unprepare(
         self, ref: ClaimRef, within_s: float = PATIENCE_S, wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Remove what the claim has here, by its uid; fine when there is nothing. WANTED as for `prepare`: the
-        claim may be prepared by now, for another Pod."""
+        """Remove what the claim has here, by its uid; fine when there is nothing. WANTED as for `prepare`:
+        the claim may be prepared by now, for another Pod."""
         _refuse_odd_names(ref)
         with self.locked(within_s):
             _refuse_hung_up(ref, wanted)
