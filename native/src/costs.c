@@ -3,7 +3,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-enum { PLACES = 4096, PROBES = 4, MEMORY = 16 /* samples that count */, DOUBTS = 16 };
+enum {
+    PLACES = 4096,
+    PROBES = 4,
+    MEMORY = 16,          /* samples that count in the mean */
+    LONGEST_MEMORY = 256, /* the same, of the longest */
+    FIRST_SAMPLES = 3,    /* may be disturbed, as by code that is loaded: the least of them counts */
+    DOUBTS = 16,          /* binary digits of how improbable chance must be */
+};
 
 static cost costs[PLACES];
 
@@ -16,6 +23,7 @@ static void take_over(cost *place, uint64_t key) {
     atomic_store_explicit(&place->samples, 0, memory_order_relaxed);
     atomic_store_explicit(&place->outliers, 0, memory_order_relaxed);
     atomic_store_explicit(&place->ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->longest, 0, memory_order_relaxed);
     atomic_store_explicit(&place->key, key, memory_order_relaxed);
 }
 
@@ -37,19 +45,27 @@ cost *cost_of(const void *function, uint64_t shape) {
 
 void cost_learn(cost *self, uint64_t sample_ns) {
     uint64_t before = atomic_load_explicit(&self->ns, memory_order_relaxed);
+    uint64_t longest = atomic_load_explicit(&self->longest, memory_order_relaxed);
     uint32_t samples = atomic_load_explicit(&self->samples, memory_order_relaxed);
-    /* Far below what was thought: the work has changed, or the first measurements were disturbed. */
-    if (samples > 2 && sample_ns < before / 4) samples = 2;
     if (samples < MEMORY) samples++;
-    int64_t step = ((int64_t)sample_ns - (int64_t)before) / (int64_t)samples;
-    uint64_t after = (uint64_t)((int64_t)before + step);
+    uint64_t after;
+    if (samples <= FIRST_SAMPLES) {
+        after = longest = samples == 1 || sample_ns < before ? sample_ns : before;
+    } else {
+        after = (uint64_t)((int64_t)before + ((int64_t)sample_ns - (int64_t)before) / (int64_t)samples);
+        longest -= longest / LONGEST_MEMORY;
+        if (longest < sample_ns) longest = sample_ns;
+    }
     atomic_store_explicit(&self->ns, after ? after : 1, memory_order_relaxed);
+    atomic_store_explicit(&self->longest, longest ? longest : 1, memory_order_relaxed);
     atomic_store_explicit(&self->samples, samples, memory_order_relaxed);
     atomic_store_explicit(&self->outliers, 0, memory_order_relaxed);
 }
 
 void cost_doubt(cost *self, uint64_t sample_ns) {
-    if (atomic_fetch_add_explicit(&self->outliers, 1, memory_order_relaxed) + 1 < DOUBTS) return;
+    uint64_t times = sample_ns / atomic_load_explicit(&self->ns, memory_order_relaxed);
+    uint32_t digits = times < 4 ? 1 : 63 - (uint32_t)__builtin_clzll(times);
+    if (atomic_fetch_add_explicit(&self->outliers, digits, memory_order_relaxed) + digits < DOUBTS) return;
     atomic_store_explicit(&self->samples, 0, memory_order_relaxed);
     cost_learn(self, sample_ns);
 }

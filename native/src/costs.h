@@ -6,9 +6,10 @@
 
 typedef struct {
     _Atomic uint64_t key;
-    _Atomic uint64_t ns; /* 0: never measured */
+    _Atomic uint64_t ns;      /* the mean; 0: never measured */
+    _Atomic uint64_t longest; /* measured lately */
     _Atomic uint32_t samples;
-    _Atomic uint32_t outliers; /* measurements in a row that were not believed */
+    _Atomic uint32_t outliers; /* how improbable it is that no measurement in a row was to be believed */
 } cost;
 
 /* The entry of work; another work's is taken over when its place is full. */
@@ -17,6 +18,6 @@ cost *cost_of(const void *function, uint64_t shape);
 /* Take a measurement into the mean, in which recent ones count more. */
 void cost_learn(cost *self, uint64_t sample_ns);
 
-/* A measurement that is far above the mean, and not believed: so many in a row say that the work has changed.
- */
+/* A measurement that is far above the mean, and not believed, as something may have interrupted the work. The
+ * shorter the work is beside it, the less often that happens: some in a row say that the work has changed. */
 void cost_doubt(cost *self, uint64_t sample_ns);

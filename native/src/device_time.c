@@ -74,6 +74,7 @@ void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepai
     bool recorded = lane_driver.cuEventRecord(self->end, stream) == CUDA_SUCCESS;
     lanes_relax(mode);
     if (!recorded) {
+        meter_settle(self->lane->meter, prepaid, prepaid, true, place);
         device_time_cancel(self);
         return;
     }
@@ -108,8 +109,11 @@ void device_time_closed(CUcontext context, CUdevice device, bool ended) {
         if (!concerns(each, context, device) || !each->closing) continue;
         each->closing = false;
         if (!ended) continue;
-        for (bracket *b = each->brackets; b < each->brackets + MOST_BRACKETS; b++)
-            if (atomic_load(&b->state) == RUNNING) atomic_fetch_sub(&lanes_running, 1);
+        for (bracket *b = each->brackets; b < each->brackets + MOST_BRACKETS; b++) {
+            if (atomic_load(&b->state) != RUNNING) continue;
+            meter_settle(each->meter, b->prepaid, b->prepaid, true, b->place);
+            atomic_fetch_sub(&lanes_running, 1);
+        }
         memset(each, 0, sizeof *each);
     }
     pthread_mutex_unlock(&lanes_mutex);

@@ -59,13 +59,14 @@ static void tell_presence(lane *in, uint64_t from, uint64_t until) {
 static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     lane *in = self->lane;
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
+    uint64_t longest = atomic_load_explicit(&self->what->longest, memory_order_relaxed);
     unsigned part = meter_part(in->meter);
-    throttle_verdict verdict = throttle_judge(self->length, self->idle_ns, known, part);
+    throttle_verdict verdict = throttle_judge(self->length, self->idle_ns, known, longest, part);
     uint64_t end_at = self->start_at + self->length, own = verdict.own_ns;
     if (verdict.learn) cost_learn(self->what, own);
     if (verdict.doubt) cost_doubt(self->what, self->length);
     compare_clocks(in, end_at, now);
-    if (self->length >= LONG_NS) {
+    if (self->length >= LONG_NS || verdict.shared) {
         uint64_t start_at = self->start_at + (self->idle_ns < self->length ? self->idle_ns : 0);
         if (earliest > end_at) earliest = end_at;
         if (verdict.shared) tell_presence(in, start_at < earliest ? start_at : earliest, end_at);

@@ -16,7 +16,10 @@
 /* FREE: no shares. IDLE: none reserves compute; the agent's hint says when it matters. */
 typedef enum { UNKNOWN, FREE, IDLE, LIMITED } launch_mode;
 
-enum { PUT_OFF_MOST = 8 }; /* measurements in a row */
+enum {
+    PUT_OFF_MOST = 8,       /* measurements in a row */
+    FIRST_GUESS_NS = 50000, /* what work takes that was never measured */
+};
 
 static _Atomic int mode;
 static _Atomic int captures; /* streams in capture now, as far as known */
@@ -115,11 +118,11 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
     /* Of work that is only counted nobody hears when it ends; a queue that is empty holds nobody back. */
     if (idle && !device_time_running()) meter_caught_up(self->meter);
     if (later) return;
-    self->prepaid = known;
-    self->place = meter_prepay(self->meter, known);
+    self->prepaid = known ? known : FIRST_GUESS_NS;
+    self->place = meter_prepay(self->meter, self->prepaid);
     self->bracket = device_time_begin(self->meter, self->stream, idle);
     /* What cannot be measured is charged as it was known or guessed. */
-    if (!self->bracket) meter_settle(self->meter, known, known, true, self->place);
+    if (!self->bracket) meter_settle(self->meter, self->prepaid, self->prepaid, true, self->place);
 }
 
 static inline void begin(launch *self, const void *function, uint64_t shape, CUstream stream) {
@@ -129,7 +132,7 @@ static inline void begin(launch *self, const void *function, uint64_t shape, CUs
     if (!self->meter) return;
     self->what = cost_of(function, shape);
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
-    bool counted = known && known < LONG_NS;
+    bool counted = known && atomic_load_explicit(&self->what->longest, memory_order_relaxed) < LONG_NS;
     if (!counted || meter_count(self->meter, known)) measure(self, known, counted);
 }
 

@@ -8,8 +8,8 @@ enum {
     PREPAID_MOST_NS = 250000000, /* so that nobody waits for more because of a wrong guess */
     CROWDED_MOST_NS = 50000000,  /* running work may need what its program launches next */
     CROWDED_STEP_NS = 100000,
+    PENDING_MOST = 48,      /* fewer than can be measured at once */
     WAIT_STEP_NS = 5000000, /* after which changed limits and hints are seen */
-    FIRST_GUESS_NS = 50000,
 };
 
 static meter meters[MOST_SHARES];
@@ -82,8 +82,10 @@ static void sleep_ns(uint64_t ns) {
     nanosleep(&t, NULL);
 }
 
-/* More is in the driver's queues than the bound, not counting the latest: it is ready when the others end. */
+/* More is in the driver's queues than the bound, not counting the latest: it is ready when the others end; or
+ * more than can be measured. */
 static bool crowded(const meter *self) {
+    if (atomic_load(&self->pending) >= PENDING_MOST) return true;
     uint64_t waiting = atomic_load(&self->submitted) - atomic_load(&self->finished);
     return waiting > AHEAD_NS + atomic_load(&self->latest);
 }
@@ -136,14 +138,12 @@ void meter_bill(meter *self, bool soon) {
 }
 
 /* What is billed in advance for work that is thought to take NS. */
-static uint64_t advance(uint64_t ns) {
-    if (ns == 0) return FIRST_GUESS_NS;
-    return ns < PREPAID_MOST_NS ? ns : PREPAID_MOST_NS;
-}
+static uint64_t advance(uint64_t ns) { return ns < PREPAID_MOST_NS ? ns : PREPAID_MOST_NS; }
 
 uint64_t meter_prepay(meter *self, uint64_t ns) {
     bill(self, (int64_t)advance(ns), meter_now());
     atomic_store(&self->latest, ns);
+    atomic_fetch_add(&self->pending, 1);
     return atomic_fetch_add(&self->submitted, ns) + ns;
 }
 
@@ -157,6 +157,7 @@ void meter_caught_up(meter *self) { has_finished(self, atomic_load(&self->submit
 
 void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
     uint64_t now = meter_now();
+    atomic_fetch_sub(&self->pending, 1);
     bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
     has_finished(self, place);
     tell(self, own, counted ? own : 0, 0, now);

@@ -14,6 +14,7 @@ typedef struct {
     _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
     _Atomic uint64_t finished;  /* the same up to the last launch that is known to have ended */
     _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
+    _Atomic unsigned pending;   /* launches that are measured and not settled */
     _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;
 } meter;
@@ -33,7 +34,8 @@ void meter_wait(meter *self, void (*look)(void));
 /* Bill what was counted. Measure the next launch SOON, or after the usual amount of work. */
 void meter_bill(meter *self, bool soon);
 
-/* Bill NS in advance for work that is measured. Returns its place in the order of submission. */
+/* Bill NS in advance for work that is measured, and will be settled. Returns its place in the order of
+ * submission. */
 uint64_t meter_prepay(meter *self, uint64_t ns);
 
 /* All that was submitted so far has ended. */

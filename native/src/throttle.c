@@ -50,17 +50,27 @@ bool throttle_is_shared(uint64_t known, unsigned part) {
     return known >= (part == LEDGER_WHOLE_CARD ? LONG_NS : SLICE_WORK_NS);
 }
 
-throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part) {
+/* How long other processes have the card before it is ours again, with a margin. */
+static uint64_t others_turn(unsigned part) {
+    uint64_t turn = TURN_NS + TURN_NS / 4;
+    return part * 2 > LEDGER_WHOLE_CARD ? turn : turn * (LEDGER_WHOLE_CARD - part) / part;
+}
+
+throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, uint64_t longest,
+                                unsigned part) {
     uint64_t beside = idle_ns + EVENTS_NS;
     uint64_t net = measured > beside ? measured - beside : measured / 2;
-    bool alone = part == LEDGER_WHOLE_CARD;
-    bool fits = net < SLICE_WORK_NS || (known && known < SLICE_WORK_NS);
-    if (!alone && fits && known && net > known + known / 4 + LONG_NS / 2)
-        return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
-    if (net < LONG_NS || (!alone && fits))
-        return (throttle_verdict){.own_ns = net, .part = LEDGER_WHOLE_CARD, .learn = true};
-    return (throttle_verdict){
-        .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = true, .shared = true};
+    if (part == LEDGER_WHOLE_CARD)
+        return (throttle_verdict){.own_ns = net, .part = part, .learn = true, .shared = net >= LONG_NS};
+    uint64_t usual = known + known / 4 + LONG_NS / 2;
+    if (usual < longest + longest / 16) usual = longest + longest / 16;
+    bool too_long = known && known < SLICE_WORK_NS && net > usual;
+    bool interrupted = too_long && net < usual + others_turn(part);
+    if (longest >= SLICE_WORK_NS || (!known && net >= SLICE_WORK_NS) || (too_long && !interrupted))
+        return (throttle_verdict){
+            .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = !interrupted, .shared = true};
+    if (interrupted) return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
+    return (throttle_verdict){.own_ns = net, .part = LEDGER_WHOLE_CARD, .learn = true};
 }
 
 uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest) {

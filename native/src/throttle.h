@@ -23,6 +23,7 @@ enum {
     SAMPLE_NS = 750000,        /* of short work between two measurements: events cost the host microseconds */
     EVENTS_NS = 1000,          /* what two events around work add to it (H100: 1.05 us, whatever the work) */
     SLICE_WORK_NS = 1500000,   /* shorter work mostly fits in one slice of a card, of 2 ms */
+    TURN_NS = 2240000,         /* of another process: a slice, and the switch to it */
     USE_WINDOW_NS = 500000000, /* in which use of the card is reckoned */
 };
 
@@ -53,12 +54,13 @@ typedef struct {
 } throttle_verdict;
 
 /*
- * Judge MEASURED ns between the events around one piece of work that is known to cost KNOWN ns (0: unknown).
- * IDLE_NS of it the device waited for the host. PART: see throttle_part. Other processes' slices lie between
- * the events too: of work that is longer than a slice a part, of shorter work all or nothing, so that an
- * outlier says nothing about it.
+ * Judge MEASURED ns between the events around one piece of work that is known to cost KNOWN ns (0: unknown),
+ * and lately LONGEST at most. IDLE_NS of it the device waited for the host. PART: see throttle_part. Other
+ * processes' slices lie between the events too: of work that is longer than a slice a part, of shorter work
+ * all or nothing, so that an outlier says nothing about it.
  */
-throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, unsigned part);
+throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, uint64_t longest,
+                                unsigned part);
 
 /* Whether work that is known to cost KNOWN ns will be judged as shared. */
 bool throttle_is_shared(uint64_t known, unsigned part);

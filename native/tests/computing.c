@@ -83,27 +83,37 @@ static void a_hint_holds_a_share_back_and_lifts_only_a_soft_one(void) {
 }
 
 static void what_is_measured_is_judged_by_its_length(void) {
-    throttle_verdict v = throttle_judge(6000, 2000, 0, 1000);
+    throttle_verdict v = throttle_judge(6000, 2000, 0, 0, 1000);
     CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn && !v.shared);
-    v = throttle_judge(5000, 7000, 0, 1000); /* the host cannot have waited longer than it took */
+    v = throttle_judge(5000, 7000, 0, 0, 1000); /* the host cannot have waited longer than it took */
     CHECK(v.own_ns == 2500 && v.learn);
-    v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 500);
+    v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 10 * MS, 500);
     CHECK(v.own_ns == 5 * MS && v.learn && v.shared && v.part == 500);
-    v = throttle_judge(2 * MS, 0, 10000, 500); /* another's slice fell into a short kernel */
+    v = throttle_judge(2 * MS, 0, 10000, 10000, 500); /* another's slice fell into a short kernel */
     CHECK(v.own_ns == 10000 && !v.learn && v.doubt && !v.shared);
-    v = throttle_judge(2 * MS + EVENTS_NS, 0, 10000, 1000); /* alone, it really took that long */
+    v = throttle_judge(2 * MS + EVENTS_NS, 0, 10000, 10000, 1000); /* alone, it really took that long */
     CHECK(v.own_ns == 2 * MS && v.learn);
 }
 
 static void work_that_fits_in_a_slice_is_all_its_own_or_interrupted(void) {
-    throttle_verdict v = throttle_judge(MS + EVENTS_NS, 0, MS, 500);
+    throttle_verdict v = throttle_judge(MS + EVENTS_NS, 0, MS, MS, 500);
     CHECK(v.own_ns == MS && v.part == 1000 && v.learn && !v.shared);
-    v = throttle_judge(4 * MS, 0, MS, 500);
+    v = throttle_judge(4 * MS, 0, MS, MS, 500);
     CHECK(v.own_ns == MS && v.doubt && !v.learn && !v.shared);
-    v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 500); /* not known yet: as long work */
+    v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 0, 500); /* not known yet: as long work */
     CHECK(v.own_ns == 2 * MS && v.learn && v.shared);
-    v = throttle_judge(MS + EVENTS_NS, 0, 2 * MS, 500); /* thought to be long, seen to be short */
-    CHECK(v.own_ns == MS && v.learn && !v.shared);
+    v = throttle_judge(100 * MS + EVENTS_NS, 0, MS, MS, 500); /* longer than anything else has the card */
+    CHECK(v.own_ns == 50 * MS && v.learn && v.shared);
+}
+
+/* So that nobody can tell by its length whether it was interrupted: all of it is charged in proportion. */
+static void work_that_is_short_or_longer_than_a_slice_is_charged_as_long_work(void) {
+    throttle_verdict v = throttle_judge(20000 + EVENTS_NS, 0, 20000, 5 * MS, 500);
+    CHECK(v.own_ns == 10000 && v.learn && v.shared);
+    v = throttle_judge(6 * MS + EVENTS_NS, 0, 20000, 5 * MS, 500);
+    CHECK(v.own_ns == 3 * MS && !v.learn && !v.doubt && v.shared);
+    v = throttle_judge(800000 + EVENTS_NS, 0, 20000, 800000, 500); /* but not if it always fits */
+    CHECK(v.own_ns == 800000 && v.learn && !v.shared);
 }
 
 static void work_that_overlaps_is_charged_once(void) {
@@ -178,17 +188,37 @@ static void costs_are_learnt_and_follow_a_change(void) {
     CHECK(cost_of(&a, 1) == one && cost_of(&a, 2) != one && cost_of(&b, 1) != one && one->ns == 0);
     for (int i = 0; i < 200; i++) cost_learn(one, i % 2 ? 900 : 1100);
     CHECK(one->ns > 950 && one->ns < 1050);
-    for (int i = 0; i < 8; i++) cost_learn(one, 100);
-    CHECK(one->ns < 250);
-    for (int i = 0; i < 15; i++) cost_doubt(one, 4000);
-    CHECK(one->ns < 250);
-    cost_doubt(one, 4000);
-    CHECK(one->ns == 4000); /* never anything else: it is what such work takes now */
+    for (int i = 0; i < 64; i++) cost_learn(one, 100);
+    CHECK(one->ns < 150);
+    for (int i = 0; i < 15; i++) cost_doubt(one, 200);
+    CHECK(one->ns < 150);
+    cost_doubt(one, 200);
+    CHECK(one->ns == 200); /* never anything else: it is what such work takes now */
+    for (int i = 0; i < 3; i++) cost_doubt(one, 4000);
+    CHECK(one->ns == 200);
+    cost_doubt(one, 4000); /* which interrupts so short work so often by no chance */
+    CHECK(one->ns == 4000);
     for (int i = 0; i < 100; i++) cost_learn(one, 1000), cost_doubt(one, 4000);
     CHECK(one->ns < 1100);
     one->ns = 1;
     cost_learn(one, 0);
     CHECK(one->ns > 0); /* 0 would say that it was never measured */
+}
+
+static void first_measurements_may_be_disturbed(void) {
+    cost *one = cost_of("first", 1);
+    cost_learn(one, 5000), cost_learn(one, 1000), cost_learn(one, 4000);
+    CHECK(one->ns == 1000 && one->longest == 1000);
+}
+
+static void the_longest_is_remembered_for_some_time(void) {
+    cost *one = cost_of("longest", 1);
+    for (int i = 0; i < 10; i++) cost_learn(one, 1000);
+    cost_learn(one, 50000);
+    for (int i = 0; i < 100; i++) cost_learn(one, 1000);
+    CHECK(one->longest > 25000);
+    for (int i = 0; i < 1500; i++) cost_learn(one, 1000);
+    CHECK(one->longest < 1500);
 }
 
 static void more_kinds_of_work_than_places_are_served_all_the_same(void) {
@@ -207,11 +237,14 @@ int main(void) {
     a_hint_holds_a_share_back_and_lifts_only_a_soft_one();
     what_is_measured_is_judged_by_its_length();
     work_that_fits_in_a_slice_is_all_its_own_or_interrupted();
+    work_that_is_short_or_longer_than_a_slice_is_charged_as_long_work();
     work_that_overlaps_is_charged_once();
     known_work_is_told_in_the_bin_in_which_it_was_counted();
     presence_fills_the_bins_that_it_touches();
     recent_use_is_that_of_about_half_a_second();
     costs_are_learnt_and_follow_a_change();
+    first_measurements_may_be_disturbed();
+    the_longest_is_remembered_for_some_time();
     more_kinds_of_work_than_places_are_served_all_the_same();
     test_launches();
     test_contexts();

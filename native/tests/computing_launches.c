@@ -33,6 +33,43 @@ static void long_kernels_get_their_cores(void) { gets_its_cores(&lengthy, 1); }
 
 static void work_that_is_waited_for_each_time_gets_its_cores(void) { gets_its_cores(&brief, 1); }
 
+/* One kernel whose work depends on its data: short, but for one in so many. */
+static void work_that_varies_gets_its_cores(uint64_t usual_ns, uint64_t rare_ns, unsigned one_in) {
+    struct CUfunc_st varying;
+    uint64_t begin = gpu.now, used = 0, due = only.limit.cores * 10;
+    uint32_t random = 1;
+    while (gpu.now < begin + 20000 * MS) {
+        for (uint64_t step = 0; step < 10 * MS; step += varying.ns) {
+            random = random * 1664525 + 1013904223;
+            varying.ns = (random >> 16) % one_in ? usual_ns : rare_ns;
+            CHECK(launch(&varying, &stream) == CUDA_SUCCESS);
+            used += varying.ns;
+        }
+        synchronize(&stream);
+    }
+    uint64_t got = used * 1000 / (gpu.now - begin);
+    CHECK(got >= due - due / 20 && got <= due + due / 20);
+}
+static void work_that_is_seldom_long_gets_its_cores(void) {
+    work_that_varies_gets_its_cores(20000, 2000000, 20);
+    work_that_varies_gets_its_cores(50000, 800000, 5);
+    work_that_varies_gets_its_cores(20000, 200000, 2);
+    work_that_varies_gets_its_cores(100000, 5000000, 2);
+}
+static void more_kernels_than_are_remembered_get_their_cores(void) {
+    static struct CUfunc_st kernels[9000];
+    uint64_t begin = gpu.now, used = 0, due = only.limit.cores * 10;
+    for (unsigned i = 0; gpu.now < begin + 20000 * MS; i++) {
+        CUfunction next = &kernels[i % 9000];
+        next->ns = 30000;
+        CHECK(launch(next, &stream) == CUDA_SUCCESS);
+        used += next->ns;
+        if (i % 300 == 0) synchronize(&stream);
+    }
+    uint64_t got = used * 1000 / (gpu.now - begin);
+    CHECK(got >= due - due / 20 && got <= due + due / 20);
+}
+
 /* Each pays when it is the one that may compute soonest, so that they add up. */
 static void two_shares_of_a_card_get_the_cores_of_both(void) {
     static ledger_file another;
@@ -201,6 +238,8 @@ void test_launches(void) {
         with_cores(cores[i], kernels_of_a_millisecond_get_their_cores);
         with_cores(cores[i], long_kernels_get_their_cores);
         if (cores[i] < 90) with_cores(cores[i], work_that_is_waited_for_each_time_gets_its_cores);
+        with_cores(cores[i], work_that_is_seldom_long_gets_its_cores);
+        with_cores(cores[i], more_kernels_than_are_remembered_get_their_cores);
     }
     with_cores(30, two_shares_of_a_card_get_the_cores_of_both);
     with_cores(0, who_reserves_nothing_computes_until_the_agent_says_otherwise);

@@ -8,12 +8,19 @@ from tests.gpu.finding import Finding
 from tests.gpu.host import Container, Host, part
 from tests.support.agent import at_work
 
-KINDS = ("tiny", "long", "sync", "graph", "cooperative")
+KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying")
 
 
 def pairs(host: Host) -> Iterator[Finding]:
     """Two containers that both want all of the card, with the agent and without."""
-    for kinds in (("graph", "graph"), ("tiny", "long"), ("long", "graph"), ("6ms", "tiny"), ("2ms", "sync")):
+    for kinds in (
+        ("graph", "graph"),
+        ("tiny", "long"),
+        ("long", "graph"),
+        ("6ms", "tiny"),
+        ("varying", "long"),
+        ("2ms", "sync"),
+    ):
         free = sum(at_once(host, (None, kinds[0]), (None, kinds[1])))
         with at_work(host.shares):
             one, other = pair(host, *kinds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ BETWEEN_WAITS_MS = 10.0
 """Work between two waits, as programs that read a result now and then."""
 ALONE_BATCH_MS, ALONE_BATCHES = 100.0, 20
 
-KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex", "2ms", "6ms")
+KINDS = ("tiny", "long", "sync", "graph", "streams", "cooperative", "ex", "2ms", "6ms", "varying")
 
 
 def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
@@ -40,6 +41,9 @@ def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
     if kind == "streams":
         launchers = [card.launcher(300, card.stream()) for _ in range(4)]
         return lambda: [launch() for launch in launchers] and None, 1200
+    if kind == "varying":  # by its data alone: the same kernel and shape
+        launchers = [card.launcher(20)] * 19 + [card.launcher(2_000)]
+        return lambda: [launch() for launch in random.sample(launchers, 20)] and None, 2380
     return card.launcher(500), 500
 
 

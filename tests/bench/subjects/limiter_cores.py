@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench.frame import OURS, PEER, PYTHON, Bench, Row, Share, finish
 from tests.support.agent import at_work
 
-KINDS = ("tiny", "long", "sync", "graph", "cooperative")
+KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying")
 PAIRS = (
     ("graph", "graph"),
     ("tiny", "long"),
@@ -23,12 +23,13 @@ PAIRS = (
     ("2ms", "sync"),
     ("6ms", "tiny"),
     ("6ms", "6ms"),
+    ("varying", "long"),
 )
 LIMIT = 50
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Five kinds of work at one limit, then pairs."""
+    """Kinds of work at one limit, then pairs."""
     seconds = 10.0 if bench.full else 4.0
     for kind in KINDS:
         got = {}
