@@ -51,7 +51,7 @@ class View:
         return [claim for claim in self.claims if not (claim.get("status") or {}).get("allocation")]
 
     @property
-    def open_requests(self) -> list[list[Wish]]:
+    def open_requests(self) -> list[tuple[Wish, ...]]:
         """What these ask for: of each request its alternatives."""
         return [alternatives for claim in self.open_claims for alternatives in wishes(claim)]
 

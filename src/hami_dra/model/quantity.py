@@ -34,6 +34,7 @@ def parse(text: str | int | float) -> Fraction:
     return -value if sign == "-" else value
 
 
+@lru_cache(1024)
 def parse_int(text: str | int | float) -> int:
     """Return the value rounded up to a whole number, as the scheduler does."""
     return math.ceil(parse(text))

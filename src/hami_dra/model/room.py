@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from hami_dra.model import names, quantity
 from hami_dra.model.choice import Choice, parse
@@ -44,12 +44,25 @@ class Wish:
         return (self.memory or 0) <= card.memory and self.cores <= max(card.cores, 0 if self.cores else 100)
 
 
+Claim = tuple[tuple[Wish, ...], ...]
+"""The requests of a claim, each with its alternatives."""
+
+
+class Shortage(NamedTuple):
+    """What a Pod lacks: a cause as in `explain`, what follows "it waits", and the next command."""
+
+    reason: str
+    words: str
+    command: str
+
+
 @dataclass(frozen=True)
 class Room:
-    """The published cards, and what is allocated of each."""
+    """The published cards, and what is allocated of each. KNOWN: what claims lack of it (`shortage`)."""
 
     cards: Sequence[Card]
     used: dict[Key, Counter[str]]
+    known: dict[tuple[Claim, ...], Shortage | None] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, slices: Sequence[Object], claims: Sequence[Object]) -> Room:
@@ -68,12 +81,13 @@ class Room:
         return wish.matches(card) and asked <= memory and wish.cores <= cores
 
 
-def wishes(claim: Object) -> list[list[Wish]]:
+def wishes(claim: Object) -> Claim:
     """For each request of a claim its alternatives."""
     requests = claim["spec"]["devices"].get("requests") or []
-    return [
-        [_wish(one) for one in request.get("firstAvailable") or [request["exactly"]]] for request in requests
-    ]
+    return tuple(
+        tuple(_wish(one) for one in request.get("firstAvailable") or [request["exactly"]])
+        for request in requests
+    )
 
 
 def fits_somewhere(requests: Sequence[Sequence[Wish]], published: Iterable[Card]) -> bool:

@@ -1,4 +1,7 @@
-"""Why a Pod waits when it is for the cards: there are none, none that match, or none with room. Pure."""
+"""Why a Pod waits when it is for the cards: there are none, none that match, or none with room. Pure.
+
+What was worked out for a room is kept there: thousands of Pods that wait ask for the same few things.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from collections.abc import Sequence
 from hami_dra.model import names, quantity
 from hami_dra.model.explanation import Cause, Explanation, View, room_of, waits
 from hami_dra.model.published import Card
-from hami_dra.model.room import Room, Wish, fits_somewhere, wishes
+from hami_dra.model.room import Claim, Room, Shortage, Wish, fits_somewhere, wishes
+
+SLICES = "kubectl get resourceslices -o yaml"
 
 
 def _no_slices(view: View, name: str) -> Explanation | None:
@@ -23,96 +28,89 @@ def _no_slices(view: View, name: str) -> Explanation | None:
     return waits("NoCard", sentence, "hami doctor")
 
 
-def _no_match(view: View, name: str) -> Explanation | None:
+def _no_card(view: View, name: str) -> Explanation | None:
+    found = find([wishes(claim) for claim in view.open_claims], room_of(view))
+    return found and waits(found.reason, f"{name} waits {found.words}.", found.command)
+
+
+def find(claims: Sequence[Claim], room: Room) -> Shortage | None:
+    """Return why the cards of ROOM do not serve CLAIMS, all of one Pod and none allocated yet."""
+    key = tuple(claims)
+    if key not in room.known:
+        room.known[key] = _no_match(key, room) or _never_together(key, room) or _no_room(key, room)
+    return room.known[key]
+
+
+def _no_match(claims: Sequence[Claim], room: Room) -> Shortage | None:
     """No card of the type or UUID that the claim names, were it ever so empty."""
-    published = [card for card in room_of(view).cards if names.is_ours(card.driver)]
-    for alternatives in view.open_requests:
-        if any(wish.matches(card) for wish in alternatives for card in published):
+    published = [card for card in room.cards if names.is_ours(card.driver)]
+    for request in (request for claim in claims for request in claim):
+        if any(wish.matches(card) for wish in request for card in published):
             continue
-        for choice in alternatives[0].choices:
+        for choice in request[0].choices:
             if not any(choice.accepts(card) for card in published):
                 kind = "type" if choice.attribute == "productName" else "UUID"
                 there = ", ".join(sorted({card.text(choice.attribute) for card in published}))
                 wanted = (
                     " or ".join(choice.values) if choice.keep else f"other than {' or '.join(choice.values)}"
                 )
-                return waits(
-                    "NoMatch",
-                    f"{name} waits because no card is of {kind} {wanted}; there are {there or 'none'}.",
-                    "kubectl get resourceslices -o yaml",
-                )
+                words = f"because no card is of {kind} {wanted}; there are {there or 'none'}"
+                return Shortage("NoMatch", words, SLICES)
     return None
 
 
-def _never_together(view: View, name: str) -> Explanation | None:
+def _never_together(claims: Sequence[Claim], room: Room) -> Shortage | None:
     """Claims each of which a node could serve, and no node all of them."""
-    requests, published = view.open_requests, room_of(view).cards
-    if len(view.open_claims) < 2 or fits_somewhere(requests, published):
+    requests = [request for claim in claims for request in claim]
+    if len(claims) < 2 or fits_somewhere(requests, room.cards):
         return None
-    if not all(fits_somewhere([alternatives], published) for alternatives in requests):
+    if not all(fits_somewhere([request], room.cards) for request in requests):
         return None
-    return waits(
-        "TooLarge",
-        f"{name} waits because no node has as much as its claims ask for together.",
-        "kubectl get resourceslices -o yaml",
-    )
+    return Shortage("TooLarge", "because no node has as much as its claims ask for together", SLICES)
 
 
-def _no_room(view: View, name: str) -> Explanation | None:
+def _no_room(claims: Sequence[Claim], room: Room) -> Shortage | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
-    room, published = room_of(view), room_of(view).cards
-    for claim in view.open_claims:
-        requests = wishes(claim)
-        for alternatives in requests:
-            matching = [card for card in published if any(wish.matches(card) for wish in alternatives)]
-            if matching and not any(wish.large_enough(card) for wish in alternatives for card in matching):
-                return _too_large(name, alternatives[0], matching)
-            if matching and not any(room.has(card, wish) for wish in alternatives for card in matching):
-                return _full(name, alternatives[0], matching, room)
-        count = sum(alternatives[0].count for alternatives in requests)
+    for requests in filter(None, claims):
+        for request in requests:
+            matching = [card for card in room.cards if any(wish.matches(card) for wish in request)]
+            if matching and not any(wish.large_enough(card) for wish in request for card in matching):
+                return _too_large(request[0], matching)
+            if matching and not any(room.has(card, wish) for wish in request for card in matching):
+                return _full(request[0], matching, room)
+        count = sum(request[0].count for request in requests)
         nodes = Counter(
             card.pool
-            for card in published
+            for card in room.cards
             if any(one.matches(card) and one.large_enough(card) for one in requests[0])
         )
-        if requests and count > max(nodes.values(), default=0):
-            return waits(
-                "TooLarge",
-                f"{name} waits because it asks for {count} cards, and no node has more than "
-                f"{max(nodes.values(), default=0)} that match.",
-                "kubectl get resourceslices -o yaml",
-            )
+        if count > (most := max(nodes.values(), default=0)):
+            words = f"because it asks for {count} cards, and no node has more than {most} that match"
+            return Shortage("TooLarge", words, SLICES)
     return None
 
 
-def _too_large(name: str, wish: Wish, matching: Sequence[Card]) -> Explanation:
+def _too_large(wish: Wish, matching: Sequence[Card]) -> Shortage:
     most_memory, most_cores = max(card.memory for card in matching), max(card.cores for card in matching)
     asked, largest = (
         (f"memory {_bytes(wish.memory)}", _bytes(most_memory))
         if (wish.memory or 0) > most_memory
         else (f"cores {wish.cores}", str(most_cores))
     )
-    return waits(
-        "TooLarge",
-        f"{name} waits because it asks for {asked} and the largest card has {largest}.",
-        "kubectl get resourceslices -o yaml",
-    )
+    return Shortage("TooLarge", f"because it asks for {asked} and the largest card has {largest}", SLICES)
 
 
-def _full(name: str, wish: Wish, matching: Sequence[Card], room: Room) -> Explanation:
+def _full(wish: Wish, matching: Sequence[Card], room: Room) -> Shortage:
     memory, cores = max(map(room.free, matching))
     asked = f"cores {wish.cores}, " if wish.cores else ""
     asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
-    return waits(
-        "NoRoom",
-        f"{name} waits for room: it asks for {asked}, and the emptiest card has "
-        f"cores {cores}, memory {_bytes(memory)} free.",
-        "kubectl get resourceclaims -A",
-    )
+    left = f"cores {cores}, memory {_bytes(memory)} free"
+    words = f"for room: it asks for {asked}, and the emptiest card has {left}"
+    return Shortage("NoRoom", words, "kubectl get resourceclaims -A")
 
 
 def _bytes(amount: int | None) -> str:
     return quantity.format_bytes(amount or 0)
 
 
-CAUSES: tuple[Cause, ...] = (_no_slices, _no_match, _never_together, _no_room)
+CAUSES: tuple[Cause, ...] = (_no_slices, _no_card)
