@@ -1,7 +1,8 @@
 # Programs that test the limiter, and the limiter built wrongly on purpose. They are made with the host's compiler, in
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
-POLICY      := src/ledger.c src/ledger_guard.c src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
+LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c
+POLICY      := $(LEDGER) src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 COMPUTING   := src/throttle.c src/costs.c src/meter.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
@@ -19,7 +20,7 @@ $(TEST_OUT)/computing: $(wildcard tests/computing*.c) $(COMPUTING) $(TEST_DEPS) 
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -Wl,--wrap=clock_gettime,--wrap=nanosleep -o $@ \
 	  $(filter %.c,$^) $(LDLIBS)
-$(TEST_OUT)/ledger-%: tests/ledger_%.c src/ledger.c src/ledger_guard.c $(TEST_DEPS)
+$(TEST_OUT)/ledger-%: tests/ledger_%.c $(LEDGER) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 
@@ -52,7 +53,7 @@ endef
 $(foreach wrong,$(WRONG_LIMITERS),$(eval $(call wrong-limiter,$(wrong),$(shell grep -l 'WRONG($(wrong))' src/*.c))))
 
 define wrong-ledger
-$(TEST_OUT)/$(1)/ledger-%: tests/ledger_%.c src/ledger.c src/ledger_guard.c $(TEST_DEPS)
+$(TEST_OUT)/$(1)/ledger-%: tests/ledger_%.c $(LEDGER) $(TEST_DEPS)
 	@mkdir -p $$(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -DWRONG_VARIANT=WRONG_$(1) -o $$@ $$(filter %.c,$$^) $(LDLIBS)
 TEST_BINS += $(TEST_OUT)/$(1)/ledger-rivals $(TEST_OUT)/$(1)/ledger-survivors
@@ -90,6 +91,6 @@ test-fuzz: # libFuzzer on the readers of limits and ledgers; Debian's clang, whi
 	@mkdir -p build/fuzz/corpus
 	printf '\001version=1\nshare=s\ndevice=GPU-1\nmemory=1\ncores=50\n' >build/fuzz/corpus/limits
 	clang -std=gnu11 -D_GNU_SOURCE -Iinclude -O1 -g -fsanitize=fuzzer,address,undefined -o build/fuzz/fuzz \
-	  tests/fuzz.c src/limits.c src/ledger.c src/ledger_guard.c -lpthread
+	  tests/fuzz.c src/limits.c $(LEDGER) -lpthread
 	build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -dict=tests/limits.dict -artifact_prefix=build/fuzz/ \
 	  -print_final_stats=1 -verbosity=1 build/fuzz/corpus
