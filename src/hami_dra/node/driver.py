@@ -128,19 +128,24 @@ class NodeDriver:
             shares = self.forget({ref.uid})
         log.info("unprepared", **ref.fields, shares=shares)
 
-    def restore(self) -> list[Finding]:
+    def restore(self, *, only_missing: bool = False) -> list[Finding]:
         """Rebuild the files of all prepared claims: after a reboot the CDI folder is empty. Returns what a
-        person should hear about. One claim that cannot be rebuilt must not keep the others from starting."""
+        person should hear about. One claim that cannot be rebuilt must not keep the others from starting.
+
+        ONLY_MISSING: of claims without a CDI file. The others' stay as they are, for a driver that is just
+        being replaced has little to name."""
         found: list[Finding] = []
         with self.locked():
             self.checkpoint.tidy()
             claims = self.load(found)
+            without_files = claims.keys() - self.cdi.uids()
+            if only_missing and not without_files:
+                return found
             try:
                 self._settle(claims, claims.values())
             except errors.HamiError as problem:
                 found.append(Finding("DevicesNotMade", str(problem)))
-            without_files = claims.keys() - self.cdi.uids()
-            for claim in claims.values():
+            for claim in [claims[uid] for uid in (without_files if only_missing else claims)]:
                 try:
                     self._refuse_strangers(claim)
                     self._carry_out(claim, claims)

@@ -1,4 +1,4 @@
-"""Removes what no live claim owns: checkpoint entries, share folders, CDI files."""
+"""Removes what no live claim owns: checkpoint entries, share folders, CDI files; puts back what one lost."""
 
 from __future__ import annotations
 
@@ -45,6 +45,9 @@ def sweep(driver: NodeDriver, kube: KubeClient) -> None:
         for share_id in (stray := driver.folders.ids() - owned):
             driver.folders.remove(share_id)
         _report("share", stray)
+    # kubelet does not ask again for what it knows as prepared, and no container of it would start any more.
+    for found in driver.restore(only_missing=True):
+        log.warning("prepared claims looked after", reason=found.reason, what=found.message)
 
 
 def _forget_dead(driver: NodeDriver, kube: KubeClient, uid: str) -> None:

@@ -110,3 +110,17 @@ def test_a_claim_that_is_no_more_what_was_prepared_is_swept(tmp_path: Path, now:
     sweep.sweep(node.driver(), node.kube)
     driver = node.driver()
     assert (driver.folders.ids(), driver.cdi.uids(), driver.checkpoint.load()) == (set(), set(), {})
+
+
+def test_cdi_files_that_somebody_removed_are_put_back(tmp_path: Path) -> None:
+    """Kubelet does not ask again, and no container of the Pod would start any more."""
+    node = Node(tmp_path)
+    (kept,) = node.cdi.iterdir()
+    node.driver().prepare(node.mine)
+    (gone,) = set(node.cdi.iterdir()) - {kept}
+    content = gone.read_bytes()
+    gone.unlink()
+    kept.write_text("as it was")
+    sweep.sweep(node.driver(), node.kube)
+    assert gone.read_bytes() == content
+    assert kept.read_text() == "as it was"
