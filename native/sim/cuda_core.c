@@ -107,36 +107,29 @@ CUDA_API CUresult cuDriverGetVersion(int *version) {
     return CUDA_SUCCESS;
 }
 
-CUDA_API CUresult cuGetErrorName(CUresult error, const char **name) {
-    if (!name) return CUDA_ERROR_INVALID_VALUE;
-    switch (error) {
-    case CUDA_SUCCESS:
-        *name = "CUDA_SUCCESS";
-        return CUDA_SUCCESS;
-#define CUDA_RESULT(id, value, text)                                                                         \
-    case CUDA_##id:                                                                                          \
-        *name = "CUDA_" #id;                                                                                 \
-        return CUDA_SUCCESS;
+static const struct {
+    CUresult error;
+    const char *name, *text;
+} errors[] = {
+    {CUDA_SUCCESS, "CUDA_SUCCESS", "no error"},
+#define CUDA_RESULT(id, value, text) {CUDA_##id, "CUDA_" #id, text},
 #include "cuda_errors.def"
 #undef CUDA_RESULT
-    }
+};
+enum { ERRORS = sizeof errors / sizeof *errors };
+
+CUDA_API CUresult cuGetErrorName(CUresult error, const char **name) {
+    if (!name) return CUDA_ERROR_INVALID_VALUE;
     *name = NULL;
-    return CUDA_ERROR_INVALID_VALUE;
+    for (int i = 0; i < ERRORS; i++)
+        if (errors[i].error == error) *name = errors[i].name;
+    return *name ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUDA_API CUresult cuGetErrorString(CUresult error, const char **string) {
     if (!string) return CUDA_ERROR_INVALID_VALUE;
-    switch (error) {
-    case CUDA_SUCCESS:
-        *string = "no error";
-        return CUDA_SUCCESS;
-#define CUDA_RESULT(id, value, text)                                                                         \
-    case CUDA_##id:                                                                                          \
-        *string = text;                                                                                      \
-        return CUDA_SUCCESS;
-#include "cuda_errors.def"
-#undef CUDA_RESULT
-    }
     *string = NULL;
-    return CUDA_ERROR_INVALID_VALUE;
+    for (int i = 0; i < ERRORS; i++)
+        if (errors[i].error == error) *string = errors[i].text;
+    return *string ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
