@@ -189,7 +189,8 @@ def review() -> bytes:
 
 def claims() -> None:
     """On a real API server: PODS Pods at PODS_PER_S, the clock from the create call to the claim's event."""
-    from tests.control_plane.conftest import CARDS, publish, registered
+    from tests.control_plane.cards import CARDS, publish
+    from tests.control_plane.conftest import registered
 
     with tempfile.TemporaryDirectory() as text:
         plane_folder, webhook_folder = Path(text, "plane"), Path(text, "webhook")

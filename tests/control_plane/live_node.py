@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import publish
+from tests.control_plane.cards import publish
 from tests.support.real_kubelet import RealKubelet
 
 

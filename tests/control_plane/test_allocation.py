@@ -4,7 +4,8 @@ import pytest
 
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
-from tests.control_plane.conftest import GIB, eventually, pod, results
+from tests.control_plane.cards import GIB
+from tests.control_plane.conftest import eventually, pod, results
 
 PRIORITIES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 DEVICE = ("pool", "device")

@@ -5,8 +5,9 @@ import pytest
 from hami_dra.kube import kinds
 from hami_dra.model import names
 from tests.cluster import versions
-from tests.control_plane import conftest, live_node
-from tests.control_plane.conftest import GIB, RELEASES, eventually, pod, results
+from tests.control_plane import cards, live_node
+from tests.control_plane.cards import GIB
+from tests.control_plane.conftest import RELEASES, eventually, pod, results
 from tests.support import sim_host
 
 NODE = "ordered"
@@ -43,8 +44,8 @@ def lands(space, name):
 
 @pytest.mark.parametrize("plane", [minor for minor in RELEASES if minor != ANY_ORDER], indirect=True)
 def test_the_scheduler_takes_the_first_card_of_a_slice_that_fits(space):
-    conftest.publish(space.client, NODE, [])
-    devices = [conftest.device(NODE, number, "NVIDIA A10", 24 * GIB, "pci0000:10") for number in (2, 0, 1)]
+    cards.publish(space.client, NODE, [])
+    devices = [cards.device(NODE, number, "NVIDIA A10", 24 * GIB, "pci0000:10") for number in (2, 0, 1)]
     for device in devices:
         device["attributes"]["uuid"] = {"string": CARDS[int(device["name"][-1])]["uuid"]}
     made = {"name": NODE, "generation": 1, "resourceSliceCount": 1}

@@ -13,7 +13,8 @@ from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
 from tests.cluster import versions
 from tests.control_plane import live_node
-from tests.control_plane.conftest import GIB, RELEASES, eventually, pod, publish, results
+from tests.control_plane.cards import GIB, publish
+from tests.control_plane.conftest import RELEASES, eventually, pod, results
 from tests.support import mig_host
 
 NODE = "cut"
