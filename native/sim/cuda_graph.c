@@ -14,6 +14,7 @@ struct CUgraphNode_st {
     void *argument;
     int type;
     CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node */
+    bool freed, again; /* by a later node; and at the address of an earlier one that was freed before */
 };
 struct CUgraph_st {
     size_t count;
@@ -72,7 +73,7 @@ static CUresult instantiate(CUgraphExec *executable, CUgraph graph) {
     memset(*executable, 0, offsetof(struct CUgraphExec_st, graph));
     (*executable)->graph = *graph;
     for (size_t i = 0; i < graph->count; i++)
-        if (graph->node[i].type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+        if (graph->node[i].type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !graph->node[i].again)
             (*executable)->memory[graph->node[i].allocation.poolProps.location.id] +=
                 cuda_rounded(graph->node[i].allocation.bytesize);
     return CUDA_SUCCESS;
@@ -109,16 +110,28 @@ CUDA_API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attri
     return CUDA_SUCCESS;
 }
 
+/* As CUDA does: what is freed within the graph lends its address to what is allocated after it. */
+static CUgraphNode freed_before(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS *params) {
+    for (CUgraphNode each = graph->node; each < graph->node + graph->count; each++)
+        if (each->freed && each->allocation.poolProps.location.id == params->poolProps.location.id &&
+            each->allocation.bytesize >= params->bytesize)
+            return each;
+    return NULL;
+}
+
 static CUresult add_allocation(CUgraphNode *node, CUgraph graph, CUDA_MEM_ALLOC_NODE_PARAMS *params) {
     CUDA_ENTER(graph && params && params->bytesize &&
                params->poolProps.location.type == CU_MEM_LOCATION_TYPE_DEVICE);
     if (!cuda_device(params->poolProps.location.id)) return CUDA_ERROR_INVALID_DEVICE;
-    void *range = mmap(NULL, params->bytesize, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CUgraphNode before = freed_before(graph, params), added = &graph->node[graph->count];
+    void *range = before ? (void *)(uintptr_t)before->allocation.dptr
+                         : mmap(NULL, cuda_rounded(params->bytesize), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
-    CUgraphNode added = &graph->node[graph->count];
     CUresult result = cuda_capture(graph, 0, NULL, NULL);
     if (result != CUDA_SUCCESS) return result;
+    if (before) before->freed = false;
+    added->again = before;
     params->dptr = (uintptr_t)range;
     added->type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
     added->allocation = *params;
@@ -135,8 +148,12 @@ CUresult cuda_capture_allocation(CUgraph graph, CUdevice device, size_t size, CU
 CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer) {
     CUgraphNode added = &graph->node[graph->count];
     CUresult result = pointer ? cuda_capture(graph, 0, NULL, NULL) : CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS) added->type = CU_GRAPH_NODE_TYPE_MEM_FREE;
-    return result;
+    if (result != CUDA_SUCCESS) return result;
+    added->type = CU_GRAPH_NODE_TYPE_MEM_FREE;
+    for (CUgraphNode each = added - 1; each >= graph->node; each--)
+        if (each->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && each->allocation.dptr == pointer)
+            return each->freed = true, CUDA_SUCCESS;
+    return CUDA_SUCCESS; /* of another graph */
 }
 CUDA_API CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
                                          size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *params) {

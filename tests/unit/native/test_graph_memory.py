@@ -45,3 +45,33 @@ def test_a_graph_that_one_of_its_cards_refuses_takes_nothing_of_the_others(tmp_p
     add_share(shares, "two", 3 * GIB, uuid=other)
     program = limited(shares, sys.executable, "-c", PROGRAM, HAMI_SIM_FILE=str(cards), PYTHONPATH=".")
     assert ends(program) == (0, "2 9 2\n4 1\n", "")
+
+
+CAPTURE = """
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card
+GIB = 1 << 30
+
+card, at, other, graph, executable = Card(), c_uint64(), c_uint64(), c_void_p(), c_void_p()
+before, stream = card.free_and_total()[0], card.stream()
+card.call("cuStreamBeginCapture_v2", stream, 0)
+for _ in range(100):
+    card.call("cuMemAllocAsync", byref(at), c_size_t(2 * GIB), stream)
+    card.call("cuMemAllocAsync", byref(other), c_size_t(GIB), stream)
+    card.call("cuMemFreeAsync", at, stream)
+    card.call("cuMemFreeAsync", other, stream)
+card.call("cuStreamEndCapture", stream, byref(graph))
+card.call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+card.call("cuGraphLaunch", executable, stream)
+card.synchronize()
+print((before - card.free_and_total()[0]) // GIB)
+card.call("cuGraphExecDestroy", executable)
+card.call("cuDeviceGraphMemTrim", 0)
+print(before - card.free_and_total()[0])
+"""
+
+
+def test_what_a_graph_frees_before_it_allocates_again_is_counted_once(tmp_path, limited):
+    """As PyTorch captures a model with its asynchronous allocator."""
+    shares = add_share(tmp_path / "shares", "one", 10 * GIB)
+    assert ends(limited(shares, sys.executable, "-c", CAPTURE, PYTHONPATH=".")) == (0, "3\n0\n", "")

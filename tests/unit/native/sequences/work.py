@@ -50,9 +50,11 @@ def graph():
     if len(graphs) > 3 or not contexts.current:
         return
     new = c_void_p(made("cuGraphCreate", 0))
-    for _ in range(chance.randint(1, 2)):
+    for _ in range(chance.randint(1, 4)):
         wanted = Node(pool=PoolProperties(1, 0, on_a_card()), bytes=size())
         made("cuGraphAddMemAllocNode", new, None, c_size_t(0), byref(wanted))
+        if chance.randint(0, 1):  # the next may have its place
+            made("cuGraphAddMemFreeNode", new, None, c_size_t(0), c_uint64(wanted.pointer))
     executable = made("cuGraphInstantiateWithFlags", new, c_uint64(0))
     if executable:
         graphs.append((new, c_void_p(executable)))
