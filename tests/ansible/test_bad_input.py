@@ -138,9 +138,12 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path):
     ],
 )
 def test_a_setting_with_a_slip_is_refused_before_anything_is_asked(tmp_path, setting, said):
+    """In a run that is limited to some hosts as well."""
     inventory = f"control_plane: {{hosts: {{a: }}}}\ngpu_nodes: {{hosts: {{b: }}, vars: {{{setting}}}}}\n"
-    output = Machine(tmp_path).play(ROOT / "playbooks/site.yml", inventory=inventory, fails=True)
-    assert said in output
+    machine = Machine(tmp_path)
+    for arguments in ([], ["--limit=a"]):
+        output = machine.play(ROOT / "playbooks/site.yml", *arguments, inventory=inventory, fails=True)
+        assert said in output
     assert "changed=0" in output
 
 

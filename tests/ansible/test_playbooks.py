@@ -43,6 +43,16 @@ def test_the_playbooks_are_accepted_with_the_sample_inventory():
     command(BIN / "ansible-playbook", "-i", "inventory/sample", "--syntax-check", *paths)
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_each_setting_of_a_role_has_an_effect(role):
+    folder = ROOT / "roles" / role
+    names = yaml.safe_load((folder / "defaults/main.yml").read_text())
+    parts = ("tasks/*.yml", "handlers/*.yml", "vars/*.yml", "templates/*", "defaults/*.yml")
+    text = "".join(path.read_text() for part in parts for path in folder.glob(part))
+    used = {name for name in names if len(re.findall(rf"\b{name}\b", text)) > 1}
+    assert sorted(names.keys() - used) == []
+
+
 def plays(playbook):
     return yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
 
