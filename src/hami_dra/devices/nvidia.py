@@ -210,8 +210,7 @@ class NvidiaBackend:
         if root := self._pcie_root(pci):
             attributes["resource.kubernetes.io/pcieRoot"] = root
         # The number of /dev/nvidia<minor> keeps the name stable over restarts.
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        return Device(f"hami-gpu-{minor}", uuid, attributes, capacities(memory))
+        return Device(f"hami-gpu-{minor}", uuid, attributes, capacities(nvml.memory(handle).total))
 
     def _pcie_root(self, pci: str) -> str | None:
         """The first `pciXXXX:YY` of the device's real path in sysfs (KEP-4381), None where it has none."""
@@ -267,7 +266,7 @@ def _usage(device: Device) -> Usage:
         compute = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     except pynvml.NVMLError:  # not on every card
         compute = None
-    return Usage(device.name, int(memory_info(handle).used), compute)
+    return Usage(device.name, memory_info(handle).used, compute)
 
 
 def _minor(device: Device) -> int:

@@ -86,7 +86,7 @@ class NvidiaHealth:
     def _of(self, device: Device, now: float) -> list[Problem]:
         try:
             handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
-            pynvml.nvmlDeviceGetMemoryInfo(handle)
+            nvml.memory(handle)
             card = _card(handle)
             uuid = nvml.text(pynvml.nvmlDeviceGetUUID(card))
         except pynvml.NVMLError as problem:

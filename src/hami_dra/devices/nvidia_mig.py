@@ -58,7 +58,7 @@ def instances(handle: Any) -> Iterator[Found]:
             nvml.text(pynvml.nvmlDeviceGetUUID(mig)),
             # NVML has no call for the profile; its name ends with it: "NVIDIA A30 MIG 1g.6gb".
             nvml.text(pynvml.nvmlDeviceGetName(mig)).rpartition(" MIG ")[2],
-            int(pynvml.nvmlDeviceGetMemoryInfo(mig).total),
+            nvml.memory(mig).total,
         )
 
 

@@ -49,9 +49,9 @@ class NvidiaReadings:
             yield {index: _maybe(partial(pynvml.nvmlDeviceGetHandleByIndex, index)) for index in range(count)}
 
 
-def memory_info(handle: Any) -> Any:
-    """NVML's second version: the first has the driver's own memory, some 500 MiB, in `used`."""
-    return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+def memory_info(handle: Any) -> nvml.Memory:
+    """By NVML's second version: the first has the driver's own memory, some 500 MiB, in `used`."""
+    return nvml.memory(handle, pynvml.nvmlMemory_v2)
 
 
 def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
@@ -64,8 +64,8 @@ def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
         uuid=before.uuid if before else nvml.text(pynvml.nvmlDeviceGetUUID(handle)),
         index=before.index if before else pynvml.nvmlDeviceGetMinorNumber(handle),
         product=before.product if before else nvml.text(pynvml.nvmlDeviceGetName(handle)),
-        memory_used=int(memory.used),
-        memory=int(memory.total),
+        memory_used=memory.used,
+        memory=memory.total,
         utilization=None if rates is None else rates.gpu / 100,
         memory_bus=None if rates is None else rates.memory / 100,
         temperature=_maybe(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),

@@ -89,3 +89,26 @@ def test_a_lost_card_stays_as_not_healthy_until_it_is_back(node: SimulatedShares
     ]
     assert processes == []
     assert after[0]["healthy"]
+
+
+def test_a_card_that_works_in_the_hosts_memory_has_as_much_as_the_host(node: SimulatedShares) -> None:
+    """As a GB10, whose NVML answers that it does not support the question."""
+    meminfo = node.state / "meminfo"
+    meminfo.write_text("MemTotal:       125506464 kB\nMemFree: 1 kB\nMemAvailable:   100000000 kB\n")
+    script = f"""
+        import pynvml
+        from hami_dra.devices import nvml
+        from hami_dra.devices.nvidia import NvidiaBackend
+        def unsupported(*_, **__):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        pynvml.nvmlDeviceGetMemoryInfo = unsupported
+        nvml.MEMINFO = Path({str(meminfo)!r})
+        backend = NvidiaBackend(DriverRoot(root, root))
+        (card,) = backend.discover()
+        offered = {{each.name: each.value for each in card.capacities}}
+        print(json.dumps([offered["memory"], backend.health([card]), backend.usage([card])[0].memory]))
+        show(readings.cards())
+    """
+    (memory, problems, used), (card,) = read(node, script)
+    assert (memory, problems, used) == (119 * GIB, [], 25506464 * 1024)
+    assert (card["memory"], card["memory_used"], card["healthy"]) == (memory, used, True)
