@@ -60,6 +60,8 @@ throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t kn
                                 unsigned part) {
     uint64_t beside = idle_ns + EVENTS_NS;
     uint64_t net = measured > beside ? measured - beside : measured / 2;
+    /* The device may have begun before the host was done: what is known and possible is not doubted. */
+    if (known > net && known + EVENTS_NS <= measured) net = known;
     if (part == LEDGER_WHOLE_CARD)
         return (throttle_verdict){.own_ns = net, .part = part, .learn = true, .shared = net >= LONG_NS};
     uint64_t usual = known + known / 4 + LONG_NS / 2;

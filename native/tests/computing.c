@@ -87,6 +87,10 @@ static void what_is_measured_is_judged_by_its_length(void) {
     CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn && !v.shared);
     v = throttle_judge(5000, 7000, 0, 0, 1000); /* the host cannot have waited longer than it took */
     CHECK(v.own_ns == 2500 && v.learn);
+    v = throttle_judge(6000, 2000, 4500, 4500, 1000); /* but perhaps for less than that */
+    CHECK(v.own_ns == 4500 && v.learn);
+    v = throttle_judge(6000, 2000, 5500, 5500, 1000);
+    CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn);
     v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 10 * MS, 500);
     CHECK(v.own_ns == 5 * MS && v.learn && v.shared && v.part == 500);
     v = throttle_judge(2 * MS, 0, 10000, 10000, 500); /* another's slice fell into a short kernel */

@@ -137,15 +137,19 @@ class Arbiter:
             self._watch(shares, now)
 
     def _watch(self, shares: list[Watched], now: int) -> None:
-        """Look at the shares of one card from now on, unless there is but one, which needs no word."""
+        """Look at the shares of one card from now on, unless there is but one, without cores.
+
+        It needs no word; with cores it does, as its own processes have their slices of the card in turn.
+        """
+        free = len(shares) == 1 and not shares[0].limits.cores
         for share in shares:
-            word = quiet_word(share.limits) if len(shares) > 1 else Word()
-            if len(shares) == 1:
+            word = Word() if free else quiet_word(share.limits)
+            if free:
                 self._busy.pop(share.name, None)
                 share.quiet = True
             if share.quiet and word != share.said and (share.said or word != Word()):
                 _say(share, word, now)
-        for turn in range(IDLE_ROUNDS if len(shares) > 1 else 0):
+        for turn in range(0 if free else IDLE_ROUNDS):
             self._turns[turn] += [
                 share for share in shares if share.limits.high or share.descriptor % IDLE_ROUNDS == turn
             ]

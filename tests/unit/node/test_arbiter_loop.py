@@ -17,12 +17,12 @@ MS = 1_000_000
 ROUND = 25 * MS
 
 
-def share_of(name):
-    return Share(name, "gpu", "node", "hami-gpu-0", "GPU-1", {"memory": 1 << 30, "cores": 50})
+def share_of(name, cores=50):
+    return Share(name, "gpu", "node", "hami-gpu-0", "GPU-1", {"memory": 1 << 30, "cores": cores})
 
 
-def compute(folder, now):
-    """Write what a limiter would whose process computes all the time: presence until NOW."""
+def compute(folder, now, processes=1):
+    """Write what a limiter would whose processes compute all the time: presence until NOW."""
     path = folder / "ledger"
     data = bytearray(path.read_bytes())
     data[0:8] = ledger.MAGIC.to_bytes(8, "little")
@@ -30,7 +30,7 @@ def compute(folder, now):
     last = now >> ledger.PRESENCE_SHIFT
     for number in range(max(0, last - 200), last + 1):
         at = ledger.PRESENCE_AT + 8 * (number % ledger.PRESENCE_BINS)
-        struct.pack_into("<Q", data, at, number << ledger.PRESENCE_SHIFT | 1024)
+        struct.pack_into("<Q", data, at, number << ledger.PRESENCE_SHIFT | 1024 * processes)
     struct.pack_into("<Q", data, ledger.ACTIVITY_AT, now)
     path.write_bytes(data)
 
@@ -39,10 +39,10 @@ def said(folder):
     return ledger.hint((folder / "ledger").read_bytes())
 
 
-def make(tmp_path, *ids):
+def make(tmp_path, *ids, cores=50):
     folders = ShareFolders(tmp_path)
     for each in ids:
-        folders.write(share_of(each))
+        folders.write(share_of(each, cores))
     return [folders.path(each) for each in ids], Arbiter(tmp_path / "shares"), folders
 
 
@@ -127,8 +127,26 @@ def test_a_container_that_has_a_lease_on_its_ledger_holds_nobody_up(tmp_path):
     arbiter.close()
 
 
+def test_processes_of_the_only_share_of_a_card_are_told_of_each_other(tmp_path):
+    (one,), arbiter, _ = make(tmp_path, "one")
+    for turn in range(1, 40):
+        compute(one, turn * ROUND, processes=3)
+        arbiter.look(turn * ROUND)
+    assert 300 <= said(one).part <= 320
+    arbiter.close()
+
+
+def test_the_only_share_of_a_card_is_left_alone_when_it_has_no_cores(tmp_path):
+    (one,), arbiter, _ = make(tmp_path, "one", cores=0)
+    for turn in range(1, 40):
+        compute(one, turn * ROUND)
+        arbiter.look(turn * ROUND)
+    assert said(one).at == 0
+    arbiter.close()
+
+
 def test_shares_that_come_and_go_are_noticed(tmp_path):
-    (one, two), arbiter, folders = make(tmp_path, "one", "two")
+    (one, two), arbiter, folders = make(tmp_path, "one", "two", cores=0)
     arbiter.look(ROUND)
     assert said(one).part == 1000
     folders.remove("two")
