@@ -36,6 +36,9 @@ PatchType = Literal["merge", "json", "apply"]
 
 MANAGER = "hami-dra"
 REQUEST_TIMEOUT_S = 10.0
+KEEP_ALIVE = {"idle": 15, "interval": 5, "count": 3}
+"""Seconds, and probes: after 30 s a watch is given up whose API server went away without a word, as when its
+machine lost power or a load balancer forgot the connection. Else it would tell of nothing for minutes."""
 # A call without a patience of its own: both limits hold.
 ATTEMPTS = 6
 RETRY_FOR_S = 20.0
@@ -131,15 +134,20 @@ class Client:
         import yaml
         from kubernetes import client as official
         from kubernetes import config as official_config
+        from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
+        settings = official.Configuration()
+        settings.socket_options = tcp_keepalive_socket_options(**KEEP_ALIVE)
         try:
             if kubeconfig is None and context is None:
                 try:
-                    official_config.load_incluster_config()
-                    return cls(official.ApiClient())
+                    official_config.load_incluster_config(settings)
+                    return cls(official.ApiClient(settings))
                 except official_config.ConfigException:
                     pass
-            return cls(official_config.new_client_from_config(kubeconfig, context))
+            return cls(
+                official_config.new_client_from_config(kubeconfig, context, client_configuration=settings)
+            )
         except (official_config.ConfigException, OSError) as problem:
             raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
         except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from kubernetes import client as official
+from kubernetes import config
 
 from hami_dra.kube import NODES, Client, transport
 from hami_dra.model import errors
@@ -116,6 +119,33 @@ def test_a_watch_that_is_answered_by_somebody_else_ends_with_a_word(server: Serv
     server.body = body
     with pytest.raises(errors.Unavailable, match="no answer of an API server"):
         list(client(server).watch(NODES, "1"))
+
+
+def alive_is_asked(port: int) -> bool:
+    """Whether the kernel probes the connection to PORT while nothing is said on it (proc_pid_net(5))."""
+    lines = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    timers = [timer for _, _, remote, _, _, timer, *_ in lines if remote.endswith(f":{port:04X}")]
+    return [timer.split(":")[0] for timer in timers] == ["02"]
+
+
+@pytest.mark.parametrize("in_a_pod", [False, True])
+def test_a_connection_whose_other_end_went_away_without_a_word_is_noticed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_pod: bool
+) -> None:
+    """By keepalive: a watch went on for minutes without an event when the API server's machine was gone."""
+    address = f"http://127.0.0.1:{server.server_port}"
+    known = {
+        "clusters": [{"name": "x", "cluster": {"server": address}}],
+        "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "config").write_text(json.dumps(known))
+    if in_a_pod:
+        monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", address))
+    one = Client.from_environment(None if in_a_pod else str(tmp_path / "config"))
+    one.get(NODES, "n")
+    assert alive_is_asked(server.server_port)
 
 
 def test_a_page_that_goes_away_is_no_failure(server: Server) -> None:
