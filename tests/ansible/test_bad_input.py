@@ -147,6 +147,11 @@ def test_a_setting_with_a_slip_is_refused_before_anything_is_asked(tmp_path, set
     assert "changed=0" in output
 
 
+def test_what_a_playbook_notes_is_not_taken_for_a_setting_by_the_next_one_of_the_same_run():
+    files = [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    assert [path for path in files if re.search(r"register: hami_", path.read_text())] == []
+
+
 def test_every_setting_of_the_sample_inventory_is_known_and_every_known_one_is_explained_somewhere():
     known = set(yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text())["preflight_settings"])
     sample = (ROOT / "inventory/sample/group_vars/all.yml").read_text()
