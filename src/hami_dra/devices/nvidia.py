@@ -83,22 +83,32 @@ class NvidiaBackend:
         self._partitions = Partitions(partitions) if partitions else None
         self._vendor = VendorCdi("nvidia.com/gpu", cdi)
         self._common: Edits | None = None
+        self._silent: dict[int, str] = {}  # cards that the last look left out, and why
         self._health = NvidiaHealth(ignored_xids)
         self._sysfs = sysfs or (root.path / "sys", Path("/sys"))
 
     def discover(self) -> list[Device]:
-        """See Backend. Of a card in MIG mode its instances: never both, for they have its memory."""
-        self._common = None
-        with nvml.started(self._root):
-            found = [device for handle in _handles() for device in self._reached(handle)]
-        return sorted(found, key=_order)
+        """See Backend. Of a card in MIG mode its instances: never both, for they have its memory.
 
-    def _reached(self, handle: Any) -> list[Device]:
-        """What a card is to claims; nothing while it is lost, which must not hide the others."""
-        try:
-            return list(self._devices(handle))
-        except nvml.GONE:
-            return []
+        A card that NVML has no answer for (lost, without power, of an unknown kind) must not hide the others.
+        """
+        self._common = None
+        found: list[Device] = []
+        silent: dict[int, str] = {}
+        with nvml.started(self._root):
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                try:
+                    found += list(self._devices(pynvml.nvmlDeviceGetHandleByIndex(index)))
+                except nvml.GONE:
+                    continue
+                except pynvml.NVMLError as problem:
+                    silent[index] = str(problem)
+        if silent and not found:
+            raise DriverError(f"NVML of {self._root.host} tells nothing of any card: {silent}")
+        for index in silent.keys() - self._silent.keys():  # told once
+            log.warning("card left out", index=index, error=silent[index])
+        self._silent = silent
+        return sorted(found, key=_order)
 
     def edits(self, grants: Sequence[Grant]) -> ClaimEdits:
         """See Backend: by reference to the toolkit's specification, else our own."""
@@ -233,15 +243,6 @@ def capacities(memory: int) -> tuple[Capacity, ...]:
         Capacity(CORES, value=100, default=0),
         Capacity(MEMORY, value=whole, default=whole, least=MIB, step=MIB, in_bytes=True),
     )
-
-
-def _handles() -> Iterator[Any]:
-    """Of every card that can be reached; one that fell off the bus must not hide the others."""
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        try:
-            yield pynvml.nvmlDeviceGetHandleByIndex(index)
-        except nvml.GONE:
-            continue
 
 
 def _of_partitions(problem: Problem, devices: Sequence[Device]) -> list[Problem]:

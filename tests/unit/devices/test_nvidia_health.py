@@ -134,6 +134,29 @@ def test_a_card_that_is_gone_in_the_middle_of_a_look_is_lost_and_no_other_is_wit
     assert told(tmp_path, script) == ["[('lost', '')]"]
 
 
+@pytest.mark.parametrize("error", ["INSUFFICIENT_POWER", "NOT_SUPPORTED", "NO_PERMISSION", "IRQ_ISSUE"])
+def test_a_card_that_the_driver_cannot_tell_of_hides_no_other(tmp_path: Path, error: str) -> None:
+    """As one without its power cable, or of a kind that the driver does not know."""
+    script = f"""
+        import pynvml
+        from hami_dra.model.errors import DriverError
+        by_index = pynvml.nvmlDeviceGetHandleByIndex
+        def second_fails(index):
+            if index == 1:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_{error})
+            return by_index(index)
+        pynvml.nvmlDeviceGetCount = lambda: 2
+        pynvml.nvmlDeviceGetHandleByIndex = second_fails
+        assert backend.discover() == first
+        pynvml.nvmlDeviceGetHandleByIndex = lambda _: second_fails(1)
+        try:
+            backend.discover()
+        except DriverError as problem:
+            print([("none", "tells nothing of any card" in str(problem))])
+    """
+    assert told(tmp_path, script) == ["[('none', True)]"]
+
+
 def test_events_are_heard_over_the_renewal_of_the_session(tmp_path: Path) -> None:
     script = """
         poll()
