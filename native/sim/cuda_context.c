@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cuda_core.h"
-#include "cuda_memory.h"
 #include "cuda_module.h"
+#include "cuda_pool.h"
 #include "cuda_sparse.h"
 
 static const size_t usual_limit[3] = {1024, SIM_MIB, 8 * SIM_MIB}; /* stack size, printf buffer, heap */
@@ -15,7 +15,7 @@ static _Thread_local int depth;
 CUcontext cuda_current(void) { return depth ? stack[depth - 1] : NULL; }
 CUcontext cuda_owner(CUcontext context) { return context && context->of ? context->of : context; }
 
-CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
+static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
     CUresult result = cuda_take(device, cuda.device[device].gpu->context);
     if (result != CUDA_SUCCESS) return result;
     CUcontext c = calloc(1, sizeof *c);
@@ -31,7 +31,7 @@ CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUconte
 }
 
 /* Everything that the context holds goes with it. */
-void cuda_context_free(CUcontext context) {
+static void context_free(CUcontext context) {
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
     cuda_memory_free_all(context);
@@ -50,10 +50,10 @@ static CUresult push(CUcontext context) {
 static CUresult create(CUcontext *context, unsigned flags, CUdevice device) {
     CUDA_ENTER(context);
     if (!cuda_device(device)) return CUDA_ERROR_INVALID_DEVICE;
-    CUresult result = cuda_context_new(device, flags, false, context);
+    CUresult result = context_new(device, flags, false, context);
     if (result != CUDA_SUCCESS) return result;
     result = push(*context);
-    if (result != CUDA_SUCCESS) cuda_context_free(*context);
+    if (result != CUDA_SUCCESS) context_free(*context);
     return result;
 }
 CUDA_API CUresult cuCtxCreate(CUcontext *c, unsigned flags, CUdevice device) {
@@ -74,7 +74,7 @@ CUDA_API CUresult cuCtxCreate_v4(CUcontext *c, CUctxCreateParams *params, unsign
 static CUresult destroy(CUcontext context) {
     CUDA_ENTER(context && !context->primary && !context->of);
     if (cuda_current() == context) depth--;
-    cuda_context_free(context);
+    context_free(context);
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxDestroy(CUcontext context) { return destroy(context); }
@@ -177,8 +177,7 @@ CUDA_API CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) 
     struct cuda_device *d = cuda_device(device);
     if (!d) return CUDA_ERROR_INVALID_DEVICE;
     pthread_mutex_lock(&cuda.mutex);
-    CUresult result =
-        d->primary ? CUDA_SUCCESS : cuda_context_new(device, d->primary_flags, true, &d->primary);
+    CUresult result = d->primary ? CUDA_SUCCESS : context_new(device, d->primary_flags, true, &d->primary);
     if (result == CUDA_SUCCESS) d->primary_users++, *context = d->primary;
     pthread_mutex_unlock(&cuda.mutex);
     return result;
@@ -195,7 +194,7 @@ static CUresult drop_primary(CUdevice device, bool all) {
         last = d->primary, d->primary = NULL, d->primary_users = 0;
     pthread_mutex_unlock(&cuda.mutex);
     if (last && cuda_current() == last) depth--;
-    if (last) cuda_context_free(last);
+    if (last) context_free(last);
     return result;
 }
 CUDA_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) { return drop_primary(device, false); }

@@ -62,8 +62,6 @@ void cuda_let_go(struct sim_piece piece);
 
 CUcontext cuda_current(void);
 CUcontext cuda_owner(CUcontext context); /* of what is allocated in it */
-CUresult cuda_context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out);
-void cuda_context_free(CUcontext context);
 
 /* The stream behind a handle, for NULL and the constants a default stream of the current context; NULL
  * without one. */

@@ -26,14 +26,15 @@ uint64_t cuda_rounded(uint64_t bytes) {
     return bytes > UINT64_MAX - step ? UINT64_MAX : (bytes + step - 1) / step * step;
 }
 
-void *cuda_back(size_t size) {
+/* Host memory for an allocation, without cost until it is touched. NULL when there is no address space. */
+static void *back(size_t size) {
     if (size < SIM_MIB) return aligned_alloc(512, (size + 511) / 512 * 512);
     void *start =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return start == MAP_FAILED ? NULL : start;
 }
 
-void cuda_unback(void *start, size_t size) {
+static void unback(void *start, size_t size) {
     if (size < SIM_MIB)
         free(start);
     else
@@ -47,7 +48,7 @@ static uint64_t charge_of(size_t size, enum cuda_kind kind) {
 /* Backs and records memory that is taken; where it starts, 0 without host memory. */
 static CUdeviceptr record(struct cuda_allocation what) {
     struct cuda_allocation *a = malloc(sizeof *a);
-    void *start = a ? cuda_back(what.size) : NULL;
+    void *start = a ? back(what.size) : NULL;
     if (!start) {
         free(a);
         return 0;
@@ -112,7 +113,7 @@ CUresult cuda_memory_free(CUdeviceptr start, unsigned kinds) {
     if (a) tdelete(a, &tree, by_address);
     pthread_mutex_unlock(&mutex);
     if (!a) return CUDA_ERROR_INVALID_VALUE;
-    cuda_unback((void *)(uintptr_t)a->start, a->size);
+    unback((void *)(uintptr_t)a->start, a->size);
     if (a->pool) cuda_pool_return(a->pool, cuda_rounded(a->size));
     if (a->shared)
         cuda_let_go(a->piece);

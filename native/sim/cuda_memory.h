@@ -30,10 +30,6 @@ struct cuda_allocation {
 /* What the card gives for a request: 512-byte steps, from 1 MiB on pages of 2 MiB. */
 uint64_t cuda_rounded(uint64_t bytes);
 
-/* Host memory for an allocation, without cost until it is touched. NULL when there is no address space. */
-void *cuda_back(size_t size);
-void cuda_unback(void *start, size_t size);
-
 /* Reserves, backs and records an allocation. */
 CUresult cuda_memory_new(CUcontext context, size_t size, enum cuda_kind kind, CUmemoryPool pool,
                          CUdeviceptr *out);
@@ -58,7 +54,3 @@ void cuda_memory_free_all(CUcontext context);
 /* A descriptor that tells which pool it stands for; -1 when there is none to be had. */
 int cuda_descriptor_of(const void *object, size_t size);
 bool cuda_descriptor_tells(intptr_t descriptor, void *object, size_t size);
-
-/* Pools: gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
-void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);
-void cuda_pools_shrink(CUdevice device);

@@ -15,4 +15,8 @@ struct CUmemPoolHandle_st {
     CUmemoryPool next;    /* list of all pools of the process */
 };
 
+/* Gives an allocation's bytes back to its pool; returns unused reserved memory to the card. */
+void cuda_pool_return(CUmemoryPool pool, uint64_t bytes);
+void cuda_pools_shrink(CUdevice device);
+
 CUmemoryPool cuda_pool_new(CUmemAllocationType type, CUmemLocation location, uint64_t limit);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "cuda_core.h"
-#include "cuda_memory.h"
+#include "cuda_pool.h"
 
 struct CUevent_st {
     CUcontext context;

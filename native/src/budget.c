@@ -188,7 +188,8 @@ int budget_extend(const budget *self, charge *taken, uint64_t more) {
     return problem;
 }
 
-charge charge_split(charge *from, uint64_t size) {
+/* A part of a charge on its own. */
+static charge split(charge *from, uint64_t size) {
     charge part = {0};
     for (int i = MOST_SHARES_OF_CARD - 1; i >= 0 && size > 0; i--) {
         part.bytes[i] = from->bytes[i] < size ? from->bytes[i] : size;
@@ -201,7 +202,7 @@ charge charge_split(charge *from, uint64_t size) {
 void budget_shrink(const budget *self, charge *taken, uint64_t keep) {
     uint64_t held = charge_bytes(taken);
     if (held <= keep) return;
-    charge back = charge_split(taken, (held - keep) / LEDGER_UNIT * LEDGER_UNIT);
+    charge back = split(taken, (held - keep) / LEDGER_UNIT * LEDGER_UNIT);
     budget_refund(self, &back);
 }
 

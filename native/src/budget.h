@@ -54,9 +54,6 @@ uint64_t charge_bytes(const charge *taken);
 int budget_extend(const budget *self, charge *taken, uint64_t more);
 void budget_shrink(const budget *self, charge *taken, uint64_t keep);
 
-/* A part of a charge on its own. */
-charge charge_split(charge *from, uint64_t size);
-
 /* Whether what does not fit may be served from host memory instead. */
 bool budget_oversubscribes(const budget *self);
 
