@@ -36,8 +36,8 @@ class _Alternative(NamedTuple):
     near: bool
 
 
-def specification(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> Object:
-    """Return a ResourceClaim's `spec`. CARDS: what is published, for percentages.
+def specification(request: GpuRequest, selection: Selection) -> Object:
+    """Return a ResourceClaim's `spec`.
 
     Several cards are as many requests, kept apart by a constraint, and not one request with a count: of one
     request the scheduler of 1.34 compares each device with its predecessor only, and panics when they run out
@@ -45,7 +45,7 @@ def specification(request: GpuRequest, selection: Selection, cards: Sequence[Car
     """
     name = request.family.request
     listed = [name] if request.count == 1 else [f"{name}-{at}" for at in range(request.count)]
-    alternatives = _alternatives(request, selection, cards)
+    alternatives = _alternatives(request, selection)
     devices: Object = {"requests": [_asked(one, request, alternatives) for one in listed]}
     if constraints := _constraints(request, selection, listed, alternatives):
         devices["constraints"] = constraints
@@ -60,19 +60,19 @@ def template_name(spec: Object) -> str:
     return f"hami-{hashlib.sha256(canonical).hexdigest()[:12]}"
 
 
-def doubts(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[str]:
+def doubts(request: GpuRequest, selection: Selection) -> list[str]:
     """Warnings about the specification: what was asked for and does not fit into it."""
     if selection.near and request.count > MOST_NEAR:
         return [f"{request.container}: nearness of more than {MOST_NEAR} cards cannot be asked for"]
     if request.percentage is None:
-        return _never(request, selection.matching(cards))
+        return _never(request, selection.cards)
     most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
-    left_out = memory_sizes(request, selection, cards)[most:]
+    left_out = memory_sizes(request, selection)[most:]
     sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
     named = [
         f"{request.container}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"
     ][: len(left_out)]
-    return named + _never(request, selection.matching(cards))
+    return named + _never(request, selection.cards)
 
 
 def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
@@ -90,12 +90,12 @@ def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
     return [f"{request.container}: it asks for {asked}: the Pod will wait for one"]
 
 
-def memory_sizes(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[int]:
+def memory_sizes(request: GpuRequest, selection: Selection) -> list[int]:
     """Distinct sizes in bytes of the published cards that may serve REQUEST, smallest first.
 
     The smallest first: a part of a large card is left to those who need it.
     """
-    sizes = sorted({card.memory for card in selection.matching(cards) if card.memory})
+    sizes = sorted({card.memory for card in selection.cards if card.memory})
     if not sizes:
         raise RequestDenied(
             "a percentage of memory needs a card to measure, and no node publishes a fitting one yet",
@@ -105,7 +105,7 @@ def memory_sizes(request: GpuRequest, selection: Selection, cards: Sequence[Card
     return sizes
 
 
-def _alternatives(request: GpuRequest, selection: Selection, cards: Sequence[Card]) -> list[_Alternative]:
+def _alternatives(request: GpuRequest, selection: Selection) -> list[_Alternative]:
     selectors = selection.selectors()
     if request.percentage is None:
         sized = [_Alternative("", request.memory, selectors, near=False)]
@@ -117,7 +117,7 @@ def _alternatives(request: GpuRequest, selection: Selection, cards: Sequence[Car
                 [*selectors, _has(selection.family.driver, size)],
                 near=False,
             )
-            for index, size in enumerate(memory_sizes(request, selection, cards))
+            for index, size in enumerate(memory_sizes(request, selection))
         ]
     if not _near(request, selection):
         return sized[:MOST_ALTERNATIVES]

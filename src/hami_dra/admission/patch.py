@@ -108,7 +108,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     spec["resourceClaims"] = [*(spec.get("resourceClaims") or []), *entries.values()]
     made.warnings.extend(warning for chosen in selections.values() for warning in chosen.warnings)
     for request in requests:
-        made.warnings.extend(claims.doubts(request, selections[request.family], surroundings.cards))
+        made.warnings.extend(claims.doubts(request, selections[request.family]))
     made.warnings.extend(_together(made, surroundings.cards))
     made.warnings.extend(_scheduler(spec))
     made.warnings.extend(_privileged(spec, {request.container for request in requests}))
@@ -157,7 +157,7 @@ def _reference(
     made: Conversion,
 ) -> Object:
     """What the container's entry in the Pod's list of claims refers to; its content is noted in MADE."""
-    spec = claims.specification(request, selected, surroundings.cards)
+    spec = claims.specification(request, selected)
     name = claim_name(namespace, pod, request.container)
     if name is None or surroundings.claim(namespace, name) is not None:
         template = claims.template_name(spec)

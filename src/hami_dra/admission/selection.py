@@ -40,11 +40,13 @@ PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 class Selection:
     """What the annotations of a Pod say for one family.
 
-    `same`: attribute that all cards of a container must share; `near`: they should share a PCIe root.
+    `cards`: the published ones that it lets through. `same`: attribute that all cards of a container must
+    share; `near`: they should share a PCIe root.
     """
 
     family: Family
     choices: tuple[Choice, ...] = ()
+    cards: Sequence[Card] = ()
     same: str = ""
     near: bool = False
     warnings: tuple[str, ...] = ()
@@ -53,43 +55,40 @@ class Selection:
         """CEL expressions, the one for our kind of device first."""
         family = self.family
         ours = f'{attributes(family.driver)}.type == "{family.device_type}"'
-        return [ours, *(choice.expression(family.driver) for choice in self._all_choices())]
-
-    def matching(self, cards: Sequence[Card]) -> list[Card]:
-        """The cards that the selectors let through."""
-        choices = self._all_choices()
-        return [
-            card
-            for card in cards
-            if card.driver == self.family.driver
-            and card.text("type") == self.family.device_type
-            and not (choices and not all(choice.accepts(card) for choice in choices))
-        ]
-
-    def _all_choices(self) -> tuple[Choice, ...]:
-        """The family's own product, which no annotation takes off, and what the annotations say."""
-        products = ((self.family.product, True), (self.family.not_product, False))
-        own = (Choice("productName", (product,), keep) for product, keep in products if product)
-        return (*own, *self.choices)
+        return [ours, *(choice.expression(family.driver) for choice in (*_own(family), *self.choices))]
 
 
 def selection(pod: Object, family: Family, cards: Sequence[Card]) -> Selection:
     """Read the annotations. CARDS: what is published. Raises RequestDenied for one without a value."""
     given = pod.get("metadata", {}).get("annotations") or {}
     choices = tuple(_choices(given, family))
-    same, warnings = _numa(given, family, cards)
-    chosen = Selection(
-        family,
-        choices,
-        same=same,
-        near=NEAR in _policies(given, GPU_POLICY),
-        warnings=(*warnings, *_without_effect(given, family)),
-    )
-    ours = Selection(family).matching(cards)
-    if ours and not chosen.matching(ours):
-        warning = f"no published card meets {' and '.join(_which(given, family))}: the Pod will wait for one"
-        return Selection(family, choices, same, chosen.near, (*chosen.warnings, warning))
-    return chosen
+    same, doubts = _numa(given, family, cards)
+    warnings = [*doubts, *_without_effect(given, family)]
+    ours = _accepted(_of_family(family, cards), _own(family))
+    fitting = _accepted(ours, choices)
+    if ours and not fitting:
+        which = " and ".join(_which(given, family))
+        warnings.append(f"no published card meets {which}: the Pod will wait for one")
+    return Selection(family, choices, fitting, same, NEAR in _policies(given, GPU_POLICY), tuple(warnings))
+
+
+def _own(family: Family) -> tuple[Choice, ...]:
+    """The family's own product, which no annotation takes off."""
+    products = ((family.product, True), (family.not_product, False))
+    return tuple(Choice("productName", (product,), keep) for product, keep in products if product)
+
+
+def _of_family(family: Family, cards: Sequence[Card]) -> list[Card]:
+    return [
+        card for card in cards if card.driver == family.driver and card.text("type") == family.device_type
+    ]
+
+
+def _accepted(cards: list[Card], choices: Sequence[Choice]) -> list[Card]:
+    """Those of CARDS that all CHOICES accept. There may be thousands."""
+    if not choices:
+        return cards
+    return [card for card in cards if all(choice.accepts(card) for choice in choices)]
 
 
 def _choices(given: Object, family: Family) -> Iterator[Choice]:
