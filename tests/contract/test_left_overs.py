@@ -19,7 +19,7 @@ from hami_dra.node.inventory import Inventory
 from hami_dra.node.plugin import Config
 from hami_dra.node.proto import health_pb2
 from tests.contract.conftest import Add, Start
-from tests.support.cards import A10, claim, share
+from tests.support.cards import A10, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
 from tests.support.waiting import until
@@ -151,6 +151,46 @@ def test_what_kubelet_waits_for_no_longer_is_not_unprepared(start: Start, add: A
     assert driver.checkpoint.load().keys() == driver.cdi.uids() == {shared.uid}
     driver.unprepare(shared)
     assert (driver.checkpoint.load(), driver.folders.ids(), driver.cdi.uids()) == ({}, set(), set())
+
+
+def test_without_the_driver_claims_can_be_given_back_and_no_other_is_prepared(
+    start: Start, config: Config, add: Add, backend: CardBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a boot the driver may be installed only when the Pods that hold claims have ended."""
+
+    def away() -> None:
+        raise errors.DriverError("libnvidia-ml.so.1 is not below /run/nvidia/driver")
+
+    held, new = add(claim("held", share("1Gi"))), add(claim("new", share("1Gi")))
+    first = start()
+    kubelet = registered(config)
+    kubelet.prepare(held)
+    kubelet.close()
+    first.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "discover", away)
+        plugin = start()
+        kubelet = registered(config)
+        assert plugin.problem == "libnvidia-ml.so.1 is not below /run/nvidia/driver"
+        assert "libnvidia-ml.so.1" in kubelet.prepare(new)[new["metadata"]["uid"]].error
+        plugin.watch.poll()
+        assert not kubelet.unprepare(held)[held["metadata"]["uid"]].error
+        assert not [*config.cdi.iterdir(), *(config.state / "shares").iterdir()]
+    plugin.watch.poll()
+    assert not kubelet.prepare(new)[new["metadata"]["uid"]].error
+    until(lambda: plugin.problem is None)
+    kubelet.close()
+
+
+def test_without_the_driver_and_without_claims_a_plugin_says_so_and_ends(
+    start: Start, backend: CardBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise errors.DriverError("libnvidia-ml.so.1 is not below /run/nvidia/driver")
+
+    monkeypatch.setattr(backend, "discover", away)
+    with pytest.raises(errors.DriverError, match="is not below"):
+        start()
 
 
 def free_port() -> int:

@@ -82,6 +82,7 @@ class NodeDriver:
         """Use another set of devices from the next call on."""
         devices = {device.name: device for device in inventory.devices}
         self._latest = prepare.Family(self._backend.driver, self._backend.limiter, devices)
+        self._silent = inventory.silent
         problems = (problem for of in inventory.problems.values() for problem in of)
         self._lost = {problem.device: problem.message for problem in problems if problem.key == LOST}
 
@@ -95,6 +96,8 @@ class NodeDriver:
         unprepared the claim meanwhile, and nobody would do that again.
         """
         _refuse_odd_names(ref)
+        if self._silent:
+            raise errors.DriverError(self._silent)
         end = time.monotonic() + within_s
         with self._asking(within_s):
             claim = self._claim(ref, end - time.monotonic())
@@ -134,6 +137,8 @@ class NodeDriver:
 
         ONLY_MISSING: of claims without a CDI file. The others' stay as they are, for a driver that is just
         being replaced has little to name."""
+        if self._silent:
+            return [Finding("DriverSilent", f"prepared claims are not rebuilt: {self._silent}")]
         found: list[Finding] = []
         with self.locked():
             self.checkpoint.tidy()

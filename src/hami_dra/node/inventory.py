@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -27,10 +27,12 @@ SILENT_S = 30.0
 
 @dataclass(frozen=True)
 class Inventory:
-    """One look at the devices. `problems` by device name; a device that is not in it is well."""
+    """One look at the devices. `problems` by device name; a device that is not in it is well. `silent`: why
+    there are none, when the driver has not answered since the start."""
 
     devices: tuple[Device, ...]
     problems: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    silent: str = ""
 
     def fatal(self, device: str) -> tuple[Problem, ...]:
         """The problems for which no new share should land on DEVICE."""
@@ -51,15 +53,24 @@ def merged(before: Inventory, found: Sequence[Device], problems: Sequence[Proble
 
 
 class DeviceWatch:
-    """Polls BACKEND. `inventory` is the last look; `on_change` hears of every other one."""
+    """Polls BACKEND. `inventory` is the last look; `on_change` hears of every other one.
 
-    def __init__(self, backend: Backend) -> None:
+    MAY_BE_SILENT: begin also while the driver does not answer, else that is a DriverError.
+    """
+
+    def __init__(self, backend: Backend, *, may_be_silent: bool = False) -> None:
         self._backend = backend
         self._listeners: list[Callable[[Inventory], None]] = []
         self._telling = threading.Lock()
         self._looks_since: float | None = None
-        devices = tuple(backend.discover())
-        self.inventory = merged(Inventory(()), devices, backend.health(devices))
+        try:
+            devices = tuple(backend.discover())
+            self.inventory = merged(Inventory(()), devices, backend.health(devices))
+        except DriverError as problem:
+            if not may_be_silent:
+                raise
+            log.error("started without the driver, to give claims back", error=str(problem))
+            self.inventory = _silent(Inventory(()), str(problem))
 
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
         """Call LISTENER in a thread of the watch whenever devices or problems differ."""
@@ -105,7 +116,7 @@ class DeviceWatch:
 
 def _silent(before: Inventory, why: str) -> Inventory:
     silent = [Problem(device.name, "driver", why) for device in before.devices]
-    return merged(before, before.devices, silent)
+    return replace(merged(before, before.devices, silent), silent="" if before.devices else why)
 
 
 def _report(device: str, problems: Sequence[Problem]) -> None:

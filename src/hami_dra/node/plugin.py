@@ -20,6 +20,7 @@ from hami_dra.model.device import Device
 from hami_dra.model.errors import StateError
 from hami_dra.node import findings, health, limiter_files, order, services, sockets, sweep
 from hami_dra.node.arbiter_loop import Arbiter
+from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.driver import NodeDriver
 from hami_dra.node.health_stream import MOST_STREAMS, HealthFeed
 from hami_dra.node.inventory import DeviceWatch
@@ -77,7 +78,10 @@ class Plugin:
         self._metrics, self._parts = metrics, parts
         self._kube = kube
         self.sockets = sockets.paths(backend.driver, config.plugins, config.registry, config.pod_uid)
-        self.watch = DeviceWatch(backend)
+        # Without the driver there is nothing to serve but claims to give back: what installs the driver may
+        # wait for just the Pods that cannot end before (NVIDIA/k8s-driver-manager#217).
+        held = Checkpoint(config.state / "checkpoint.json").shares()
+        self.watch = DeviceWatch(backend, may_be_silent=bool(held))
         inventory = self.watch.inventory
         log.info(
             "devices found", driver=backend.driver, devices=[device.name for device in inventory.devices]
@@ -109,7 +113,9 @@ class Plugin:
     @property
     def problem(self) -> str | None:
         """Why kubelet or the scheduler cannot use us yet; None when they can."""
-        return self.publisher.problem if self._is_registered else "kubelet has not registered it yet"
+        if not self._is_registered:
+            return "kubelet has not registered it yet"
+        return self.watch.inventory.silent or self.publisher.problem
 
     def start(self) -> None:
         """Restore, serve, then register: kubelet dials the service as soon as it sees the registration."""
