@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.e2e.as_plugin import ask_as_plugin
 from tests.e2e.kubectl import Kubectl, Object, claim, eventually, pod
-
-DRIVER = "hami-core-gpu.project-hami.io"
-PATCH = """
-import json, os, ssl, sys, urllib.error, urllib.request
-namespace, body = sys.argv[1:]
-account = "/var/run/secrets/kubernetes.io/serviceaccount/"
-server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-request = urllib.request.Request(
-    f"{server}/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/half/status?dryRun=All",
-    data=body.encode(),
-    method="PATCH",
-    headers={
-        "Authorization": "Bearer " + open(account + "token").read(),
-        "Content-Type": "application/merge-patch+json",
-    },
-)
-try:
-    answer = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=account + "ca.crt"))
-    print(answer.status)
-except urllib.error.HTTPError as refused:
-    print(refused.code, json.load(refused)["message"])
-"""
 
 
 @pytest.fixture
@@ -48,14 +25,8 @@ def prepared(namespace: Kubectl, gpu_node: str) -> Object:
 
 def patch(cluster: Cluster, node: str, namespace: Kubectl, status: Object) -> str:
     """What the API server answers the plugin of NODE to a change of the claim's status (a dry run)."""
-    system = Kubectl(cluster, "hami-system")
-    [plugin] = [
-        item["metadata"]["name"]
-        for item in system.list("pods", "-l", "app.kubernetes.io/component=driver")
-        if item["spec"]["nodeName"] == node and "deletionTimestamp" not in item["metadata"]
-    ]
-    body = json.dumps({"status": status})
-    return system("exec", plugin, "--", "python3", "-c", PATCH, namespace.namespace, body).strip()
+    path = f"namespaces/{namespace.namespace}/resourceclaims/half/status"
+    return ask_as_plugin(cluster, node, "PATCH", path, {"status": status})
 
 
 def test_a_running_pods_claim_says_that_its_device_is_ready(prepared: Object, gpu_node: str) -> None:

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from hami_dra.model.names import DRIVER
 from tests.cluster.cluster import Cluster
-from tests.e2e.kubectl import Kubectl
-
-DRIVER = "hami-core-gpu.project-hami.io"
-CREATE_SLICE = """
-import json, os, ssl, sys, urllib.error, urllib.request
-node, driver = sys.argv[1:]
-account = "/var/run/secrets/kubernetes.io/serviceaccount/"
-server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
-body = {
-    "apiVersion": "resource.k8s.io/v1",
-    "kind": "ResourceSlice",
-    "metadata": {"generateName": "policy-"},
-    "spec": {"driver": driver, "nodeName": node, "pool": pool, "devices": []},
-}
-request = urllib.request.Request(
-    f"{server}/apis/resource.k8s.io/v1/resourceslices?dryRun=All",
-    data=json.dumps(body).encode(),
-    headers={"Authorization": "Bearer " + open(account + "token").read(), "Content-Type": "application/json"},
-)
-try:
-    answer = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=account + "ca.crt"))
-    print(answer.status)
-except urllib.error.HTTPError as refused:
-    print(refused.code, json.load(refused)["message"])
-"""
+from tests.e2e.as_plugin import ask_as_plugin
 
 
 @pytest.fixture
 def create_slice(cluster: Cluster, gpu_node: str):
     """Ask the API server for a slice as the plugin of GPU_NODE would; return its answer."""
-    system = Kubectl(cluster, "hami-system")
-    [plugin] = [
-        item["metadata"]["name"]
-        for item in system.list("pods", "-l", "app.kubernetes.io/component=driver")
-        if item["spec"]["nodeName"] == gpu_node and "deletionTimestamp" not in item["metadata"]
-    ]
 
     def ask(node: str, driver: str = DRIVER) -> str:
-        return system("exec", plugin, "--", "python3", "-c", CREATE_SLICE, node, driver).strip()
+        pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+        body = {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceSlice",
+            "metadata": {"generateName": "policy-"},
+            "spec": {"driver": driver, "nodeName": node, "pool": pool, "devices": []},
+        }
+        return ask_as_plugin(cluster, gpu_node, "POST", "resourceslices", body)
 
     return ask
 
