@@ -37,8 +37,7 @@ def _clear(kubectl: Kubectl) -> None:
     controllers = "deployments,statefulsets,daemonsets,cronjobs,jobs"
     kubectl("delete", controllers, "--all", "--cascade=foreground", "--timeout=120s")
     # `sleep` as a container's first process ignores SIGTERM: do not wait out its grace period.
-    kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout=120s")
-    kubectl("delete", "resourceclaims", "--all", "--timeout=120s")
+    kubectl("delete", "pods,resourceclaims", "--all", "--grace-period=1", "--timeout=120s")
 
 
 @pytest.fixture(scope="session")

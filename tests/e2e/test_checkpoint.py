@@ -18,7 +18,7 @@ from tests.support.checkpoints import rewritten
 
 CHECKPOINT = "/var/lib/hami/checkpoint.json"
 PATIENCE_S = 360.0
-"""A plugin that was killed several times is started after up to 5 minutes (CrashLoopBackOff)."""
+"""Where the machine is busy; kubelet itself tries again every few seconds (tests/cluster/kind.yaml)."""
 
 
 def of_the_version_before(text: str) -> str:
