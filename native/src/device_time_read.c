@@ -1,4 +1,5 @@
 /* What the events tell, read by one thread at a time. */
+#include <errno.h>
 #include <time.h>
 
 #include "device_time.h"
@@ -6,6 +7,7 @@
 
 enum {
     POLL_NS = 1000000,
+    REST_NS = 50000000,       /* without a measurement, after which the next launch is measured */
     NEW_BASE_NS = 2000000000, /* elapsed times are 32-bit floats: they must stay short to be exact */
     CLOCK_DRIFT_NS = 100,     /* of one clock against the other between two measurements, at most */
 };
@@ -132,12 +134,25 @@ void device_time_look(void) {
     pthread_mutex_unlock(&lanes_looking);
 }
 
+/* Until something is measured, with lanes_mutex held. The clock may be set meanwhile: no more than a rest
+ * that is longer or shorter. */
+static void wait_for_work(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += REST_NS;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    while (atomic_load(&lanes_running) == 0)
+        if (pthread_cond_timedwait(&lanes_work, &lanes_mutex, &until) == ETIMEDOUT) break;
+    if (atomic_load(&lanes_running) == 0) meters_rested();
+    while (atomic_load(&lanes_running) == 0) pthread_cond_wait(&lanes_work, &lanes_mutex);
+}
+
 void *lanes_poll(void *nothing) {
     (void)nothing;
     lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
     for (;;) {
         pthread_mutex_lock(&lanes_mutex);
-        while (atomic_load(&lanes_running) == 0) pthread_cond_wait(&lanes_work, &lanes_mutex);
+        if (atomic_load(&lanes_running) == 0) wait_for_work();
         pthread_mutex_unlock(&lanes_mutex);
         pthread_mutex_lock(&lanes_looking);
         lanes_look();

@@ -16,10 +16,7 @@
 /* FREE: no shares. IDLE: none reserves compute; the agent's hint says when it matters. */
 typedef enum { UNKNOWN, FREE, IDLE, LIMITED } launch_mode;
 
-enum {
-    PUT_OFF_MOST = 8,       /* measurements in a row */
-    FIRST_GUESS_NS = 50000, /* what work takes that was never measured */
-};
+enum { FIRST_GUESS_NS = 50000 }; /* what work takes that was never measured */
 
 static _Atomic int mode;
 static _Atomic int captures; /* streams in capture now, as far as known */

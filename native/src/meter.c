@@ -176,6 +176,13 @@ unsigned meter_part(const meter *self) {
     return book ? throttle_part(&book->file->hint, meter_now()) : LEDGER_WHOLE_CARD;
 }
 
+void meters_rested(void) {
+    for (meter *each = meters; each < meters + MOST_SHARES; each++) {
+        atomic_store_explicit(&each->sample_at, 0, memory_order_relaxed);
+        atomic_store_explicit(&each->put_off, PUT_OFF_MOST, memory_order_relaxed);
+    }
+}
+
 /* Launches know their meter already, so it stays that card's. */
 void meter_forked(void) {
     for (meter *each = meters; each < meters + MOST_SHARES; each++) {

@@ -7,6 +7,8 @@
 #include "budget.h"
 #include "throttle.h"
 
+enum { PUT_OFF_MOST = 8 }; /* measurements in a row */
+
 typedef struct {
     budget *card;
     _Atomic int64_t unbilled;   /* ns of short work launched since the last bill */
@@ -49,6 +51,11 @@ void meter_present(meter *self, uint64_t from, uint64_t to);
 
 /* See throttle_part. */
 unsigned meter_part(const meter *self);
+
+/* Nothing was measured for some time: measure the next launch on each card, since short work may be long by
+ * now.
+ */
+void meters_rested(void);
 
 uint64_t meter_now(void);
 

@@ -70,6 +70,20 @@ static void more_kernels_than_are_remembered_get_their_cores(void) {
     CHECK(got >= due - due / 20 && got <= due + due / 20);
 }
 
+static void work_that_is_long_after_a_rest_is_measured(void) {
+    struct CUfunc_st changing = {20000};
+    for (int i = 0; i < 500; i++) {
+        CHECK(launch(&changing, &stream) == CUDA_SUCCESS);
+        synchronize(&stream);
+    }
+    changing.ns = 20 * MS;
+    meters_rested();
+    uint64_t before = charged();
+    CHECK(launch(&changing, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    CHECK(charged() - before > 19 * MS);
+}
+
 /* Each pays when it is the one that may compute soonest, so that they add up. */
 static void two_shares_of_a_card_get_the_cores_of_both(void) {
     static ledger_file another;
@@ -241,6 +255,7 @@ void test_launches(void) {
         with_cores(cores[i], work_that_is_seldom_long_gets_its_cores);
         with_cores(cores[i], more_kernels_than_are_remembered_get_their_cores);
     }
+    with_cores(30, work_that_is_long_after_a_rest_is_measured);
     with_cores(30, two_shares_of_a_card_get_the_cores_of_both);
     with_cores(0, who_reserves_nothing_computes_until_the_agent_says_otherwise);
     with_cores(0, a_container_without_shares_is_not_held_back);
