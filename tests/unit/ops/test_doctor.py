@@ -192,6 +192,19 @@ def on_npus(**changes):
     return lambda kube: kube.programs.update({f"families-{NPU_NODE}": said})
 
 
+def test_a_node_whose_taint_keeps_the_plugin_away_is_told_with_the_taint():
+    kube = healthy.cluster()
+    kube.delete(kinds.RESOURCE_SLICES, f"{NODES[0]}-{DRIVER}-1")
+    kube.delete(kinds.PODS, f"driver-{NODES[0]}", NAMESPACE)
+    there = complaints(kube)["slices"]
+    assert there.found == f"none for {NODES[0]}, where the plugin does not run"
+    taints = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "x", "effect": "PreferNoSchedule"}]
+    kube.patch(kinds.NODES, NODES[0], {"spec": {"taints": taints}})
+    found = complaints(kube)["slices"]
+    assert found.found.endswith("where the plugin does not run: it is tainted with nvidia.com/gpu")
+    assert "tolerations" in found.remedy
+
+
 def npu_slice(*devices, generation=4):
     return replace(kinds.RESOURCE_SLICES, healthy.npu_slice(*devices, generation=generation))
 

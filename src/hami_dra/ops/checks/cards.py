@@ -16,7 +16,7 @@ from hami_dra.ops.checks.base import (
     node_count,
     some,
 )
-from hami_dra.ops.facts import Facts
+from hami_dra.ops.facts import PLUGINS, Facts, component
 
 LEAST_DRIVER = 440
 WHOLE = "whole"
@@ -31,7 +31,22 @@ def _slices(facts: Facts) -> Verdict:
     missing = [node for node in facts.served_nodes if node not in published]
     if not missing:
         return fine(f"published for {node_count(len(published))}")
-    return bad(f"none for {some(missing)}", f"{LOGS}driver (on {missing[0]})")
+    found, node = f"none for {some(missing)}", missing[0]
+    if any(pod["spec"].get("nodeName") == node for pod in facts.pods if component(pod) in PLUGINS):
+        return bad(found, f"{LOGS}driver (on {node})")
+    taints = [taint["key"] for taint in _taints(facts, node)]
+    if taints:
+        return bad(
+            f"{found}, where the plugin does not run: it is tainted with {some(taints)}",
+            "name the taints in the chart's daemonSet.tolerations (hami-dra.drivers.nvidia, .families)",
+        )
+    return bad(f"{found}, where the plugin does not run", f"kubectl -n {facts.namespace} describe daemonsets")
+
+
+def _taints(facts: Facts, name: str) -> list[Object]:
+    """Taints of a node that keep Pods away."""
+    found = [node.get("spec", {}).get("taints") for node in facts.nodes if node["metadata"]["name"] == name]
+    return [taint for taints in found for taint in taints or [] if taint["effect"] != "PreferNoSchedule"]
 
 
 def _cards(facts: Facts) -> Verdict:
