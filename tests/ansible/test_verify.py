@@ -78,7 +78,7 @@ def test_a_promise_that_is_not_kept_is_told_with_where_to_look(verify, wrong, sa
 
 def test_of_a_run_that_is_limited_only_its_nodes_must_offer_cards(verify):
     """Nodes are rolled out to a few at a time: the others are not labelled yet."""
-    verify("--limit=gpu-1:control", published=slices(["gpu-1"]), fails=False)
+    verify("--limit=gpu_nodes[0:0],control", published=slices(["gpu-1"]), fails=False)
     assert "no ResourceSlice of hami-core-gpu.project-hami.io for gpu-1; see" in verify(
         "--limit=gpu-1:control", published=slices([])
     )
