@@ -24,6 +24,18 @@ class Machine:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
+    def helm(self, says: str) -> Path:
+        """A helm that does as it is told; the file in which it notes what it SAYS each time."""
+        told = self.folder / "told"
+        self.program(
+            "helm",
+            f"""
+echo "{says}" >>{told}
+case $* in *--values*) cat >/dev/null ;; esac
+echo '{{"info": {{"status": "deployed"}}}}'""",
+        )
+        return told
+
     def play(self, playbook: Path | str, *arguments: str, inventory: str, fails: bool = False) -> str:
         """Run PLAYBOOK as `output` does; the output in one line, however long messages were broken."""
         return " ".join(self.output(playbook, *arguments, inventory=inventory, fails=fails).split())

@@ -15,14 +15,7 @@ HOSTS = "children: {control_plane: {hosts: {control: }}, gpu_nodes: {hosts: {gpu
 def machine(tmp_path):
     """Programs that note where they look for the cluster, and what they are told."""
     made = Machine(tmp_path)
-    made.told = tmp_path / "told"
-    made.program(
-        "helm",
-        f"""
-echo "$KUBECONFIG $*" >>{made.told}
-case $* in *--values*) cat >/dev/null ;; esac
-echo '{{"info": {{"status": "deployed"}}}}'""",
-    )
+    made.told = made.helm("$KUBECONFIG $*")
     made.program("kubectl", 'echo \'{"serverVersion": {"gitVersion": "v1.36.1"}}\'')
     return made
 

@@ -21,14 +21,7 @@ def claim(driver: str) -> dict:
 def machine(tmp_path):
     """A cluster with a release, in which a claim of DRIVER is in use; helm notes what it is told."""
     made = Machine(tmp_path)
-    made.told = tmp_path / "told"
-    made.program(
-        "helm",
-        f"""
-echo "$*" >>{made.told}
-case $* in *--values*) cat >/dev/null ;; esac
-echo '{{"info": {{"status": "deployed"}}}}'""",
-    )
+    made.told = made.helm("$*")
     made.program("kubectl", f"cat {tmp_path / 'claims.json'}")
     return made
 
