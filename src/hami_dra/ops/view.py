@@ -25,7 +25,7 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
     return View(
         pod=pod,
         claims=_claims(client, pod, namespace),
-        events=sorted(events, key=lambda event: event.get("lastTimestamp") or ""),
+        events=sorted(events, key=_seen_at),
         slices=slices or [],
         all_claims=all_claims or [],
         nodes=nodes or [],
@@ -34,6 +34,12 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
         resources=_resources(client),
         labels=_labels(client),
     )
+
+
+def _seen_at(event: Object) -> str:
+    """When it was seen last: the scheduler's events have no `lastTimestamp`, as of events.k8s.io."""
+    series = event.get("series") or {}
+    return series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
 
 
 def _all(client: KubeClient, kind: kinds.Kind) -> list[Object] | None:

@@ -163,6 +163,21 @@ def test_explain_tells_who_may_look_into_a_namespace_only_what_the_scheduler_say
     assert "is held back by mine" in hami("explain", "train").output
 
 
+def test_of_the_schedulers_words_those_that_it_said_last_count(hami, kube):
+    """An event that comes again stays the same object, older than others by its name."""
+    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    for at, (message, more) in enumerate(
+        [
+            ("once more", {"series": {"count": 2, "lastObservedTime": "2026-11-25T02:09:00.000000Z"}}),
+            ("once", {}),
+        ]
+    ):
+        event = {"metadata": {"name": f"train.{at}"}, "reason": "FailedScheduling", "message": message} | more
+        seen = {"eventTime": f"2026-11-25T02:0{at}:00.000000Z", "lastTimestamp": None}
+        kube.create(kinds.EVENTS, event | seen | {"involvedObject": {"name": "train"}}, "default")
+    assert "waits for the scheduler: once more\n" in hami("explain", "train").output
+
+
 def test_verify_ends_with_2_where_it_may_not_look(hami, in_a_namespace):
     done = hami("verify")
     assert done.exit_code == 2
