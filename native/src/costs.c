@@ -63,7 +63,8 @@ void cost_learn(cost *self, uint64_t sample_ns) {
 }
 
 void cost_doubt(cost *self, uint64_t sample_ns) {
-    uint64_t times = sample_ns / atomic_load_explicit(&self->ns, memory_order_relaxed);
+    uint64_t mean = atomic_load_explicit(&self->ns, memory_order_relaxed);
+    uint64_t times = mean ? sample_ns / mean : 0; /* 0: other work took its place meanwhile */
     uint32_t digits = times < 4 ? 1 : 63 - (uint32_t)__builtin_clzll(times);
     if (atomic_fetch_add_explicit(&self->outliers, digits, memory_order_relaxed) + digits < DOUBTS) return;
     atomic_store_explicit(&self->samples, 0, memory_order_relaxed);

@@ -207,6 +207,8 @@ static void costs_are_learnt_and_follow_a_change(void) {
     one->ns = 1;
     cost_learn(one, 0);
     CHECK(one->ns > 0); /* 0 would say that it was never measured */
+    one->ns = 0;
+    cost_doubt(one, 1000);
 }
 
 static void first_measurements_may_be_disturbed(void) {
