@@ -1,5 +1,6 @@
 /* What is measured while contexts end, processes fork, and programs exit. */
 #include <pthread.h>
+#include <sched.h>
 
 #include "../src/lanes.h"
 #include "computing.h"
@@ -82,12 +83,18 @@ static void the_child_of_a_fork_begins_anew(void) {
 static void end_of_thread(void) {
     if (atomic_load(&lanes_running) == 0) pthread_exit(NULL);
 }
-static void the_thread_reads_what_has_ended(void) {
+static void the_thread_reads_what_has_ended_and_rests_until_there_is_more(void) {
     pthread_t thread;
+    int count;
+    meter *of = meter_of(budget_all(&count));
     start();
+    CHECK(pthread_create(&thread, NULL, lanes_poll, NULL) == 0);
+    while (atomic_load(&of->put_off) != PUT_OFF_MOST) sched_yield(); /* until the next is to be measured */
+    uint64_t first = charged();
+    CHECK(first > 0 && gpu.now >= stream.free_at);
     gpu.slept = end_of_thread;
-    CHECK(pthread_create(&thread, NULL, lanes_poll, NULL) == 0 && pthread_join(thread, NULL) == 0);
-    CHECK(charged() > 0 && gpu.now >= stream.free_at);
+    start();
+    CHECK(pthread_join(thread, NULL) == 0 && charged() > first);
 }
 
 static void see_the_bill(void) {
@@ -119,7 +126,7 @@ void test_contexts(void) {
     with_cores(100, more_work_at_once_than_places);
     with_cores(100, hours_of_work_are_measured_as_exactly_as_seconds);
     with_cores(100, the_child_of_a_fork_begins_anew);
-    with_cores(100, the_thread_reads_what_has_ended);
+    with_cores(100, the_thread_reads_what_has_ended_and_rests_until_there_is_more);
     with_cores(100, what_has_ended_at_the_exit_is_billed);
     with_cores(100, the_exit_does_not_wait_for_who_looks);
 }
