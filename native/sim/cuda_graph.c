@@ -80,7 +80,8 @@ static CUresult instantiate(CUgraphExec *executable, CUgraph graph) {
 }
 
 /* Memory of graphs is kept for the next one when an executable graph is destroyed, until it is trimmed. */
-static CUresult take_memory(CUgraphExec executable) {
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static CUresult take_locked(CUgraphExec executable) {
     for (int i = 0; i < cuda.devices && !executable->launched; i++) {
         struct cuda_device *d = &cuda.device[i];
         uint64_t wanted = d->graph_used + executable->memory[i];
@@ -93,12 +94,20 @@ static CUresult take_memory(CUgraphExec executable) {
     executable->launched = true;
     return CUDA_SUCCESS;
 }
+static CUresult take_memory(CUgraphExec executable) {
+    pthread_mutex_lock(&mutex);
+    CUresult result = take_locked(executable);
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
 CUDA_API CUresult cuDeviceGraphMemTrim(CUdevice device) {
     CUDA_ENTER(true);
     struct cuda_device *d = cuda_device(device);
     if (!d) return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&mutex);
     cuda_give(device, d->graph_reserved - d->graph_used);
     d->graph_reserved = d->graph_used;
+    pthread_mutex_unlock(&mutex);
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attribute, void *value) {
@@ -203,8 +212,10 @@ CUDA_BOTH(cuGraphInstantiateWithParams, _ptsz,
           params ? params->hUploadStream : NULL, executable, graph, params)
 CUDA_API CUresult cuGraphExecDestroy(CUgraphExec executable) {
     CUDA_ENTER(executable);
+    pthread_mutex_lock(&mutex);
     for (int i = 0; i < cuda.devices && executable->launched; i++)
         cuda.device[i].graph_used -= executable->memory[i];
+    pthread_mutex_unlock(&mutex);
     free(executable);
     return CUDA_SUCCESS;
 }

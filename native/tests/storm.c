@@ -2,9 +2,10 @@
  * storm SECONDS SEED [KIND...]: allocates and frees memory of the card in every way there is, at random and
  * as fast as it can, until it is refused and beyond; on a busy machine for longer. Then it frees all, says
  * "idle" and waits for its input to end: what the limiter counts and what the driver holds must be the same
- * then. Loads the driver by name, as programs do.
+ * then. Loads the driver by name, as programs do. STORM_THREADS=N: as N threads.
  */
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include "storm.h"
 
@@ -26,7 +27,7 @@ static void load(void) {
 #undef F
 }
 
-static unsigned seed;
+static _Thread_local unsigned seed;
 unsigned random_below(unsigned most) { return (unsigned)rand_r(&seed) % most; }
 static size_t random_size(void) {
     static const size_t scale[] = {512, 64 * KIB, MIB, 16 * MIB};
@@ -44,7 +45,7 @@ void well(CUresult result) {
 }
 
 static CUcontext primary;
-static CUstream stream;
+static _Thread_local CUstream stream;
 
 static void free_plain(struct held *h) { well(cuMemFree(h->a)); }
 static void plain(struct held *h) {
@@ -190,7 +191,7 @@ static void green(struct held *h) {
 
 /* An image by its first bytes alone, of which nobody here reads more. */
 static const void *random_image(void) {
-    static _Alignas(8) char elf[64] = "\177ELF";
+    static _Thread_local _Alignas(8) char elf[64] = "\177ELF";
     uint64_t size = random_size();
     memcpy(elf + 40, &size, sizeof size);
     return elf;
@@ -236,37 +237,64 @@ static bool wanted(const struct kind *kind, char **names) {
     return false;
 }
 
+enum { MOST_THREADS = 16 };
+
+typedef struct {
+    unsigned seed;
+    double until;
+    char **names;
+    unsigned long granted, refused;
+} work;
+
+static void *allocate_and_free(void *argument) {
+    work *self = argument;
+    struct held held[HELD] = {0};
+    seed = self->seed;
+    well(cuCtxSetCurrent(primary));
+    well(cuStreamCreate(&stream, 1));
+    while (seconds() < self->until || self->granted + self->refused < LEAST_TRIED) {
+        struct held *h = &held[random_below(HELD)];
+        const struct kind *kind = &kinds[random_below(KINDS)];
+        if (h->free) {
+            h->free(h);
+            h->free = NULL;
+        } else if (wanted(kind, self->names)) {
+            kind->allocate(h);
+            *(h->free ? &self->granted : &self->refused) += 1;
+        }
+    }
+    for (int i = 0; i < HELD; i++)
+        if (held[i].free) held[i].free(&held[i]);
+    return NULL;
+}
+
 int main(int argc, char **argv) {
-    CHECK(argc >= 3);
-    seed = (unsigned)atoi(argv[2]);
+    const char *wanted_threads = getenv("STORM_THREADS");
+    int threads = wanted_threads ? atoi(wanted_threads) : 1;
+    CHECK(argc >= 3 && threads >= 1 && threads <= MOST_THREADS);
     load();
     well(cuInit(0));
     for (int tries = 0; !granted(cuDevicePrimaryCtxRetain(&primary, 0)); tries++) {
         CHECK(tries < 1000); /* with HAMI_SIM_FAIL_EVERY one fails now and then */
         usleep(1000);
     }
-    well(cuCtxSetCurrent(primary));
-    well(cuStreamCreate(&stream, 1));
     printf("ready\n");
     fflush(stdout);
     CHECK(getchar() == '\n');
     double until = seconds() + atof(argv[1]);
 
-    static struct held held[HELD];
-    unsigned long granted_count = 0, refused_count = 0;
-    while (seconds() < until || granted_count + refused_count < LEAST_TRIED) {
-        struct held *h = &held[random_below(HELD)];
-        const struct kind *kind = &kinds[random_below(KINDS)];
-        if (h->free) {
-            h->free(h);
-            h->free = NULL;
-        } else if (wanted(kind, argv + 3)) {
-            kind->allocate(h);
-            *(h->free ? &granted_count : &refused_count) += 1;
-        }
+    work each[MOST_THREADS], all = {0};
+    pthread_t others[MOST_THREADS];
+    for (int i = 0; i < threads; i++) {
+        each[i] = (work){(unsigned)(atoi(argv[2]) + 1000 * i), until, argv + 3, 0, 0};
+        if (i > 0) CHECK(pthread_create(&others[i], NULL, allocate_and_free, &each[i]) == 0);
     }
-    for (int i = 0; i < HELD; i++)
-        if (held[i].free) held[i].free(&held[i]);
+    allocate_and_free(&each[0]);
+    for (int i = 0; i < threads; i++) {
+        if (i > 0) CHECK(pthread_join(others[i], NULL) == 0);
+        all.granted += each[i].granted;
+        all.refused += each[i].refused;
+    }
     CUmemoryPool standard;
     well(cuDeviceGetDefaultMemPool(&standard, 0));
     well(cuCtxSynchronize());
@@ -274,7 +302,7 @@ int main(int argc, char **argv) {
     well(cuMemPoolTrimTo(managed_default(), 0));
     well(cuDeviceGraphMemTrim(0));
     look_at_descriptors();
-    printf("granted %lu, refused %lu\nidle\n", granted_count, refused_count);
+    printf("granted %lu, refused %lu\nidle\n", all.granted, all.refused);
     fflush(stdout);
     while (getchar() != EOF) {
     }

@@ -156,6 +156,12 @@ def test_all_ways_at_once_never_pass_the_share_by_a_byte_and_leave_nothing_behin
     assert outcomes[-1].refused > 0
 
 
+def test_threads_of_one_process_never_pass_its_share_and_leave_nothing_behind(storm) -> None:
+    outcome = storm(processes=2, seconds=1, STORM_THREADS="4")
+    assert outcome.most <= LIMIT
+    assert outcome.counted == outcome.held == 2 * CONTEXT
+
+
 def test_64_processes_never_pass_their_share_together(storm) -> None:
     outcome = storm(processes=64, limit=20 << 30, seconds=2)
     assert (19 << 30) < outcome.most <= 20 << 30
