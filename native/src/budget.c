@@ -13,7 +13,7 @@ static budget budgets[MOST_SHARES];
 static int budget_count;
 
 enum { REFRESH_NS = 20000000 };
-static _Atomic uint64_t next_refresh;
+static _Atomic uint64_t next_refresh; /* never, while a thread is at it */
 
 static int add_to_card(share *each) {
     budget *card = budget_of(each->limit.device);
@@ -99,9 +99,10 @@ void budget_refresh(void) {
     clock_gettime(CLOCK_MONOTONIC_COARSE, &clock);
     uint64_t now = (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
     uint64_t due = atomic_load_explicit(&next_refresh, memory_order_relaxed);
-    if (now < due || !atomic_compare_exchange_strong(&next_refresh, &due, now + REFRESH_NS)) return;
+    if (now < due || !atomic_compare_exchange_strong(&next_refresh, &due, UINT64_MAX)) return;
     for (int i = 0; i < share_count; i++)
         if (newer(&shares[i])) take_up(&shares[i]);
+    atomic_store(&next_refresh, now + REFRESH_NS);
 }
 
 budget *budget_all(int *count) {
@@ -255,5 +256,6 @@ void budget_learn_context(const budget *self, uint64_t bytes) {
 }
 
 void budget_forked(void) {
+    atomic_store(&next_refresh, 0);
     for (int i = 0; i < share_count; i++) ledger_forked(&shares[i].book);
 }

@@ -76,8 +76,8 @@ card_state card_of_device(CUdevice device, budget **card) {
     if (state == SHARES_NONE) return CARD_FREE;
     static struct {
         _Atomic int known;
-        card_state state;
-        budget *card;
+        _Atomic card_state state;
+        budget *_Atomic card;
     } cache[64];
     int slot = device >= 0 && device < 64 ? device : -1;
     if (slot >= 0 && cache[slot].known) {
@@ -102,7 +102,7 @@ card_state card_of_device(CUdevice device, budget **card) {
 card_state card_of_context(budget **card) {
     pthread_once(&loaded, load);
     if (state == SHARES_NONE) return CARD_FREE;
-    static CUresult (*get_device)(CUdevice *);
+    static CUresult (*_Atomic get_device)(CUdevice *);
     if (!get_device) get_device = driver_function("cuCtxGetDevice");
     CUdevice device;
     /* Without a context the driver refuses by itself, with the error that the program expects. */

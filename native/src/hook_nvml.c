@@ -16,7 +16,7 @@
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static card_state card_of_handle(nvmlDevice_t device, budget **card) {
-    static nvmlReturn_t (*get_uuid)(nvmlDevice_t, char *, unsigned int);
+    static nvmlReturn_t (*_Atomic get_uuid)(nvmlDevice_t, char *, unsigned int);
     if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");
     char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
     if (!get_uuid || get_uuid(device, uuid, sizeof uuid) != NVML_SUCCESS) return CARD_FREE;

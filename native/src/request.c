@@ -17,7 +17,7 @@ request request_in_context(void) {
     budget *card = NULL;
     request self = {.state = card_of_context(&card)};
     self.own.card = card;
-    static CUresult (*get_current)(CUcontext *);
+    static CUresult (*_Atomic get_current)(CUcontext *);
     if (self.state != CARD_LIMITED) return self;
     if (!get_current) get_current = driver_function("cuCtxGetCurrent");
     CUcontext context = NULL;
