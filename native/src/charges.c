@@ -52,16 +52,21 @@ static bool grow(shard *self) {
 
 int charges_put(charge_kind kind, uint64_t key, const charged *what) {
     shard *self = shard_of(hash(kind, key));
+    charged before = {0};
     int problem = 0;
     pthread_mutex_lock(&self->mutex);
     if (2 * (self->count + 1) > self->capacity && !grow(self)) {
         problem = -ENOMEM;
     } else {
         size_t at = place(self->entries, self->capacity, kind, key);
-        self->count += !self->entries[at].kind;
+        if (!self->entries[at].kind)
+            self->count++;
+        else if (kind != CHARGE_CODE) /* whose key is our own */
+            before = self->entries[at].what;
         self->entries[at] = (entry){kind, key, *what};
     }
     pthread_mutex_unlock(&self->mutex);
+    if (before.card) budget_refund(before.card, &before.taken);
     return problem;
 }
 

@@ -22,7 +22,8 @@ typedef struct {
     bool holder; /* an array without memory of its own: what is mapped into it ends with it (physical.h) */
 } charged;
 
-/* Remember a charge; 0 or -ENOMEM. */
+/* Remember a charge; 0 or -ENOMEM. What was known under a key that the driver gives out again has ended with
+ * its context in another thread, which has not yet told us: it is given back. */
 int charges_put(charge_kind kind, uint64_t key, const charged *what);
 
 /* Forget a charge and return it; false when there is none. */

@@ -27,8 +27,6 @@ static void charges_come_back_once_and_as_they_were_put(void) {
     for (uint64_t key = 2; key <= 5000; key += 2)
         CHECK(charges_take(CHARGE_POINTER, key * 512, &got) == (key % 3 != 1));
     charges_put(CHARGE_POINTER, 1, &got);
-    charges_put(CHARGE_POINTER, 1,
-                &(charged){&card, 0, {{9}}, false}); /* an address that the driver gives out again */
     charges_forked();
     CHECK(!charges_take(CHARGE_POINTER, 1, &got));
 }
@@ -71,7 +69,21 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     CHECK(physical_hold(5) == NULL);
 }
 
+static void what_was_at_an_address_that_the_driver_gives_out_again_is_given_back(void) {
+    char shares[512], why[512];
+    snprintf(shares, sizeof shares, "%s", in_folder("again"));
+    add_share(shares, "a", "GPU-x", 8 * MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    budget *card = budget_of("GPU-x");
+    charged one = {.card = card, .owner = 1}, other = {.card = card, .owner = 2}, got;
+    CHECK(budget_reserve(card, MIB, &one.taken) == 0 && budget_reserve(card, 2 * MIB, &other.taken) == 0);
+    CHECK(charges_put(CHARGE_POINTER, 512, &one) == 0 && charges_put(CHARGE_POINTER, 512, &other) == 0);
+    CHECK(budget_usage(card) == 2 * MIB);
+    CHECK(charges_take(CHARGE_POINTER, 512, &got) && got.owner == 2);
+}
+
 void test_charges(void) {
     charges_come_back_once_and_as_they_were_put();
+    alone(what_was_at_an_address_that_the_driver_gives_out_again_is_given_back);
     alone(mapped_memory_is_charged_until_its_last_handle_and_mapping);
 }
