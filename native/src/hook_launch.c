@@ -20,7 +20,7 @@ enum { FIRST_GUESS_NS = 50000 }; /* what work takes that was never measured */
 
 static _Atomic int mode;
 static _Atomic int captures; /* streams in capture now, as far as known */
-static ledger_hint *hints[MOST_SHARES];
+static ledger_hint *_Atomic hints[MOST_SHARES];
 static _Atomic int hint_count;
 
 static launch_mode find_mode(void) {
@@ -31,7 +31,8 @@ static launch_mode find_mode(void) {
         for (int i = 0; i < card->count; i++) {
             if (card->shares[i]->limit.cores) return LIMITED;
             if (ledger_attach(&card->shares[i]->book) == 0)
-                hints[watched++] = &card->shares[i]->book.file->hint;
+                atomic_store_explicit(&hints[watched++], &card->shares[i]->book.file->hint,
+                                      memory_order_relaxed);
         }
     }
     atomic_store(&hint_count, watched);
@@ -45,9 +46,10 @@ static __attribute__((noinline)) bool look_closer(void) {
 }
 
 static inline bool hinted(void) {
-    for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_relaxed); i < count; i++)
-        if (__builtin_expect(atomic_load_explicit(&hints[i]->rate, memory_order_relaxed) != 0, 0))
-            return true;
+    for (int i = 0, count = atomic_load_explicit(&hint_count, memory_order_acquire); i < count; i++) {
+        ledger_hint *hint = atomic_load_explicit(&hints[i], memory_order_relaxed);
+        if (__builtin_expect(atomic_load_explicit(&hint->rate, memory_order_relaxed) != 0, 0)) return true;
+    }
     return false;
 }
 

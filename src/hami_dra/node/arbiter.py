@@ -34,16 +34,16 @@ def plan(shares: dict[str, Activity]) -> dict[str, Word]:
 
 def quiet_word(limits: Activity) -> Word:
     """What a share that does nothing is told: how to begin, until there is a plan for it."""
-    return Word(rate=0 if limits.cores else WHOLE, part=WHOLE)
+    return Word(rate=limits.cores * 10 if limits.soft and limits.cores else WHOLE, part=WHOLE)
 
 
 def rates(shares: dict[str, Activity], use: dict[str, float]) -> dict[str, int]:
     """For each share the thousandths of the card that it may use now.
 
-    A share with `cores` has them, and need not be told (0), unless all want theirs at once: a card that
-    switches has less than the whole to give, so all get as much less. What reserved shares leave idle goes in
-    equal parts to active shares without cores, and to soft ones on top of theirs. While a high-priority share
-    computes, all others get the floor.
+    A share with `cores` is told the whole card, since its limiter keeps to them itself, unless all want
+    theirs at once: a card that switches has less than the whole to give, so all get as much less. What
+    reserved shares leave idle goes in equal parts to active shares without cores, and to soft ones on top
+    of theirs. While a high-priority share computes, all others get the floor.
     """
     several = sum(share.active for share in shares.values()) > 1
     whole = WHOLE - SWITCHING if several else WHOLE
@@ -68,7 +68,7 @@ def rates(shares: dict[str, Activity], use: dict[str, float]) -> dict[str, int]:
             return FLOOR
         own = round(share.cores * 10 * fitting)
         if share.cores and not share.soft:
-            return 0 if fitting == 1.0 else max(FLOOR, own)
+            return WHOLE if fitting == 1.0 else max(FLOOR, own)
         return min(WHOLE, max(FLOOR, own + each_gets))
 
     return {name: rate(name, share) for name, share in shares.items()}

@@ -190,6 +190,15 @@ def test_a_limit_changed_on_the_node_holds_while_the_program_runs(node):
     end(program)
 
 
+def test_cores_that_a_share_is_given_hold_programs_that_began_without(node):
+    share = node.share("one", 0)
+    with at_work(node.shares):
+        program = node.work(share, "ex", FOREVER)
+        node.share(share, 10)
+        node.reaches(share, lambda pace: 0.02 < pace < 0.15)
+        end(program)
+
+
 def test_a_share_with_high_priority_interrupts_the_others(node):
     low, high = node.share("low", 50), node.share("high", 50, priority=0)
     with at_work(node.shares):

@@ -15,7 +15,7 @@ def part(of_the_time):
 
 
 def test_a_share_that_computes_alone_owns_all_that_is_measured():
-    assert plan({"one": Activity(cores=50, presence=BUSY)}) == {"one": Word(rate=0, part=1000)}
+    assert plan({"one": Activity(cores=50, presence=BUSY)}) == {"one": Word(rate=1000, part=1000)}
 
 
 @pytest.mark.parametrize("tenants", [2, 3, 5, 8])
@@ -65,7 +65,7 @@ def test_what_reserved_shares_leave_idle_is_divided_among_those_who_want_it():
     )
     assert words["first"].rate == words["second"].rate == 176  # a third of 930 less the reserved 400
     assert words["soft"].rate == 376
-    assert words["hard"].rate == 0  # its own limit
+    assert words["hard"].rate == 1000  # its own limit holds
 
 
 def test_what_a_card_loses_by_switching_is_borne_by_all_who_want_what_they_may():
@@ -77,7 +77,7 @@ def test_what_a_card_loses_by_switching_is_borne_by_all_who_want_what_they_may()
     modest = plan(
         {"small": Activity(30, counted=part(0.3), waiting=True), "large": Activity(70, counted=part(0.2))}
     )
-    assert modest["small"].rate == modest["large"].rate == 0
+    assert modest["small"].rate == modest["large"].rate == 1000
 
 
 def test_all_others_wait_while_a_share_of_high_priority_computes():
@@ -88,9 +88,9 @@ def test_all_others_wait_while_a_share_of_high_priority_computes():
         "none": Activity(0, counted=part(0.1)),
     }
     assert [plan(shares)[name].rate for name in ("hard", "soft", "none")] == [FLOOR] * 3
-    assert plan(shares)["high"].rate == 0
+    assert plan(shares)["high"].rate == 1000
     shares["high"] = Activity(20, high=True)
-    assert plan(shares)["hard"].rate == 0
+    assert plan(shares)["hard"].rate == 1000
 
 
 @pytest.mark.parametrize("seed", range(20))
