@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from tests.cluster.demo import environment
+from tests.control_plane.conftest import RELEASES
+from tests.support import control_plane
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = {"gpu-operator": "gpu-operator", "cert-manager": "cert-manager", "hami-system": "hami"}
@@ -107,6 +109,15 @@ def site(plane, tmp_path):
     yield made
     for namespace, name in NAMESPACES.items():
         made.tell("helm", "-n", namespace, "uninstall", name, "--no-hooks", "--wait", "--ignore-not-found")
+
+
+@pytest.fixture(params=RELEASES)
+def empty_site(request, tmp_path):
+    """On a control plane with nothing of ours, which other tests leave registered."""
+    folder = tmp_path / "plane"
+    folder.mkdir()
+    with control_plane.running(folder, request.param) as plane:
+        yield Site(tmp_path, plane)
 
 
 @pytest.fixture
@@ -224,11 +235,11 @@ def test_the_release_comes_from_a_repository_at_the_version_that_is_asked_for(si
     assert site.recorded("hami-system")["dra"] == {"enabled": True}
 
 
-def test_a_second_release_is_refused_with_the_name_of_the_first(site):
+def test_a_second_release_is_refused_with_the_name_of_the_first(empty_site):
     def install(namespace, name):
         values = ("--set", "dra.enabled=true,hami-dra.drivers.families.enabled={amd}")
         line = ("helm", "-n", namespace, "upgrade", "--install", name, ROOT / "charts/hami", *values)
-        return site.tell(*line, "--create-namespace")
+        return empty_site.tell(*line, "--create-namespace")
 
     assert install("hami-system", "hami").returncode == 0
     said = install("default", "hami").stderr
