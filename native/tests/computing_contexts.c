@@ -90,7 +90,7 @@ static void the_thread_reads_what_has_ended_and_rests_until_there_is_more(void) 
     start();
     CHECK(pthread_create(&thread, NULL, lanes_poll, NULL) == 0);
     while (atomic_load(&of->put_off) != PUT_OFF_MOST) sched_yield(); /* until the next is to be measured */
-    pthread_mutex_lock(&lanes_mutex); /* and it waits */
+    pthread_mutex_lock(&lanes_mutex);                                /* and it waits */
     pthread_mutex_unlock(&lanes_mutex);
     uint64_t first = charged();
     CHECK(first > 0 && gpu.now >= stream.free_at);
