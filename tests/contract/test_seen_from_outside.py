@@ -99,10 +99,15 @@ def test_a_node_that_cannot_be_written_is_told_and_an_unprepare_is_not_the_pods_
         counted("hami_node_claim_failures_total", operation="unprepare", reason="NodeState") as unprepares,
     ):
         assert "state on the node cannot be written" in kubelet.prepare(body)[uid].error
+        config.cdi.unlink()
+        assert kubelet.prepare(body)[uid].error == ""
+        (file,) = config.cdi.iterdir()
+        file.unlink()
+        file.mkdir()
         assert "state on the node cannot be written" in kubelet.unprepare(body)[uid].error
         assert (prepares(), unprepares(), told) == (1, 1, ["NodeState"])
-    config.cdi.unlink()
-    assert kubelet.prepare(body)[uid].error == ""
+    file.rmdir()
+    assert kubelet.unprepare(body)[uid].error == ""
 
 
 def test_a_defect_costs_the_claim_and_not_the_call(
