@@ -67,26 +67,26 @@ static void start_thread(void) {
     thread_started = background_start(lanes_poll);
 }
 
-void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place) {
+bool device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place) {
     /* On an idle stream `start` has passed, and the device waited for the launch. */
     self->idle_ns = self->launched_at ? meter_now() - self->launched_at : 0;
     CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
     bool recorded = lane_driver.cuEventRecord(self->end, stream) == CUDA_SUCCESS;
     lanes_relax(mode);
     if (!recorded) {
-        meter_settle(self->lane->meter, prepaid, prepaid, true, place);
-        device_time_cancel(self);
-        return;
+        device_time_cancel(self); /* its context may have ended meanwhile */
+        return false;
     }
     self->what = what, self->prepaid = prepaid, self->place = place;
     self->started = self->ended = false;
     self->start_at = LANE_SOMEWHERE_NS;
     atomic_store(&self->state, RUNNING);
-    if (atomic_fetch_add(&lanes_running, 1) > 0 && thread_started) return;
+    if (atomic_fetch_add(&lanes_running, 1) > 0 && thread_started) return true;
     pthread_mutex_lock(&lanes_mutex);
     if (!thread_started) start_thread();
     pthread_cond_signal(&lanes_work);
     pthread_mutex_unlock(&lanes_mutex);
+    return true;
 }
 
 static bool concerns(const lane *each, CUcontext context, CUdevice device) {

@@ -14,8 +14,9 @@ typedef struct bracket bracket;
  * measure it. NULL when it cannot be measured. */
 bracket *device_time_begin(meter *self, CUstream stream, bool idle);
 
-/* After the launch. PREPAID ns were billed for it, as the PLACE-th in the order of submission. */
-void device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place);
+/* After the launch. PREPAID ns were billed for it, as the PLACE-th in the order of submission. False when it
+ * cannot be measured, so that nobody will settle it. */
+bool device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepaid, uint64_t place);
 
 /* The launch failed. */
 void device_time_cancel(bracket *self);

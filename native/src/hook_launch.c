@@ -137,11 +137,11 @@ static inline void begin(launch *self, const void *function, uint64_t shape, CUs
 
 static void end(launch *self, CUresult result) {
     if (!self->bracket) return;
-    if (result == CUDA_SUCCESS) {
-        device_time_end(self->bracket, self->stream, self->what, self->prepaid, self->place);
-    } else {
+    if (result != CUDA_SUCCESS) {
         device_time_cancel(self->bracket);
         meter_settle(self->meter, self->prepaid, 0, true, self->place);
+    } else if (!device_time_end(self->bracket, self->stream, self->what, self->prepaid, self->place)) {
+        meter_settle(self->meter, self->prepaid, self->prepaid, true, self->place);
     }
 }
 
