@@ -59,4 +59,4 @@ def test_the_whole_of_site_runs_from_the_installed_copy_and_tells_what_it_change
         "hami.dra.dra_release : Install or upgrade the release: localhost",
     ]
     charts = (tmp_path / "told").read_text().split()
-    assert charts[-1] == str(installed / "playbooks/../charts/hami")
+    assert charts[-1] == str(installed / "charts/hami")
