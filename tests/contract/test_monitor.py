@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 
 import yaml
 
 from hami_dra.kube import DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
-from hami_dra.model.names import DRIVER
+from hami_dra.model.names import CONVERTED_LABEL, DRIVER
 from tests.contract.test_left_overs import free_port
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube, Gate
@@ -30,19 +29,20 @@ GUIDE = Path(__file__).parents[1] / "guide"
 
 
 def get(port: int, path: str) -> str:
-    """The answer's text; empty while there is none."""
+    """The answer's text; empty while there is none, also of a port that listens and is not served yet."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             text: str = answer.read().decode()
             return text
-    except (HTTPError, URLError):
+    except OSError:
         return ""
 
 
-def waiting_pod() -> dict[str, Any]:
+def waiting_pod(name: str, claim: str, **labels: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default", "labels": labels}
     return {
-        "metadata": {"name": "late", "namespace": "default", "creationTimestamp": "2026-11-25T02:00:00Z"},
-        "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "huge"}]},
+        "metadata": metadata | {"creationTimestamp": "2026-11-25T02:00:00Z"},
+        "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": claim}]},
         "status": {"phase": "Pending"},
     }
 
@@ -57,6 +57,7 @@ def monitor(kube: FakeKube, folder: Path) -> Iterator[tuple[int, int]]:
         "HAMI_METRICS_PORT": str(metrics),
         "HAMI_HEALTH_PORT": str(health),
         "HAMI_LEGACY_METRICS": "false",
+        "HAMI_NAMESPACE": "shares",
     }
     command = [sys.executable, "-m", "hami_dra.cli.main", "monitor"]
     with serving(kube, folder), subprocess.Popen(command, env=variables) as process:
@@ -65,6 +66,11 @@ def monitor(kube: FakeKube, folder: Path) -> Iterator[tuple[int, int]]:
         finally:
             process.terminate()
             assert process.wait(timeout=20) == 0
+
+
+def waiting(port: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(get(port, "/api/cluster"))["waiting"]
+    return found
 
 
 def publish(kube: FakeKube) -> None:
@@ -84,7 +90,7 @@ def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
     huge = claim("huge")
     huge["spec"]["devices"]["requests"][0]["exactly"]["capacity"] = {"requests": {"memory": "500Gi"}}
     kube.create(RESOURCE_CLAIMS, huge, "default")
-    kube.create(PODS, waiting_pod(), "default")
+    kube.create(PODS, waiting_pod("late", "huge"), "default")
     started = time.time()
     with monitor(kube, folder) as (metrics, health):
         until(lambda: get(health, "/readyz") == "ok")
@@ -95,11 +101,16 @@ def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
         assert all(started <= float(at) <= time.time() for _, at in synced)
         assert "GPUDeviceMemoryLimit" not in get(metrics, "/metrics")
         assert "<h1>" in get(metrics, "/")
+        assert [each["pod"] for each in waiting(metrics)] == ["late"]
         document = json.loads(get(metrics, "/api/cluster"))
-        assert [each["pod"] for each in document["waiting"]] == ["late"]
         assert len(document["nodes"][0]["cards"][0]["shares"]) == 1
         assert get(health, "/") == "", "the page is not on the port of the probes"
 
+        kube.create(PODS, waiting_pod("unmade", "none", **{CONVERTED_LABEL: "true"}), "default")
+        (told,) = until(lambda: [each for each in waiting(metrics) if each["pod"] == "unmade"])
+        assert told["next"].startswith("kubectl -n shares logs ")
+
+        kube.delete(PODS, "unmade", "default")
         kube.delete(PODS, "late", "default")
         until(lambda: "hami_dra_pods_waiting{" not in get(metrics, "/metrics"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -68,7 +67,7 @@ class PrometheusServer:
             try:
                 if len([up for _, up in self.query("up") if up == 1]) == targets:
                     return
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 pass
             time.sleep(0.3)
         self.stop()

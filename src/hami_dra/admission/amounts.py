@@ -115,11 +115,8 @@ def _slices_alone(named: dict[str, int], where: str, family: Family) -> None:
 
 
 def _whole(text: object, where: str, fix: str) -> int:
-    plain = str(text)
-    if plain.isascii() and plain.isdigit():  # nearly always
-        return int(plain)
     try:
-        value = quantity.parse(plain)
+        value = quantity.parse(str(text))
     except ValueError as problem:
         raise RequestDenied(str(problem), where=where, fix=fix) from problem
     if value.denominator != 1:

@@ -15,11 +15,12 @@ from typing import Any
 from hami_dra.admission import objects, shape
 from hami_dra.admission.patch import Settings, Surroundings, convert
 from hami_dra.kube import kinds
+from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
 
 Object = dict[str, Any]
 
-EXCLUDED_NAMESPACES = ("kube-system", "hami-system")
+EXCLUDED_NAMESPACES = ("kube-system", names.NAMESPACE)
 """Left alone by the webhook as the chart registers it."""
 
 

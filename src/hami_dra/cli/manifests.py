@@ -51,7 +51,7 @@ def _yaml(text: str, where: str) -> list[Any]:
         line = f":{problem.problem_mark.line + 1}" if problem.problem_mark else ""
         fix = "Render it first: helm template CHART | hami convert -f -" if "{{" in text else ""
         raise errors.UserError(f"not YAML: {problem.problem}", where=f"{where}{line}", fix=fix) from problem
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError) as problem:  # a number of thousands of digits
         raise errors.UserError(f"not YAML: {' '.join(str(problem).split())}", where=where) from problem
     except RecursionError as problem:
         raise endless(where) from problem

@@ -39,6 +39,7 @@ from hami_dra.observe.waiting import Objects
     show_default=True,
     help="Of the nodes that the plugin is to run on, as a label selector.",
 )
+@options.namespace
 @options.service
 def monitor(
     metrics_port: int,
@@ -46,6 +47,7 @@ def monitor(
     legacy_metrics: bool,
     resources: str,
     node_labels: str,
+    namespace: str,
     kubeconfig: str | None,
     log_level: str,
     log_format: str,
@@ -73,7 +75,7 @@ def monitor(
         if not ready():
             return None
         held = {name: cache.all() for name, cache in caches.items()}
-        return describe(Objects(**held, resources=converted, labels=node_labels))
+        return describe(Objects(**held, resources=converted, labels=node_labels, system=namespace))
 
     def metrics() -> str:
         heard_at = {cache.kind.plural: cache.heard_at for cache in caches.values()}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hami_dra.devices import families as devices
+from hami_dra.model import names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -95,6 +96,17 @@ def families(what: str) -> Callable[[Command], Command]:
 def listed(text: str) -> list[str]:
     """The words of an option that are separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def namespace(command: Command) -> Command:
+    """`--namespace` of a program of the release: the one that it is in."""
+    return click.option(
+        "--namespace",
+        envvar="HAMI_NAMESPACE",
+        default=names.NAMESPACE,
+        show_default=True,
+        help="Where the release is.",
+    )(command)
 
 
 def service(command: Command) -> Command:

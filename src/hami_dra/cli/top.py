@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,13 @@ ORDERS = {
 }
 
 
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """VALUE, if it is one: nan is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is not a number of seconds.")
+    return value
+
+
 @click.command()
 @options.cluster
 @click.option("--here", is_flag=True, help="This host's shares, of its plugin and of `hami run`; no cluster.")
@@ -41,6 +49,7 @@ ORDERS = {
 @click.option(
     "--interval",
     type=click.FloatRange(0.1, 60),
+    callback=_number,
     default=2.0,
     show_default=True,
     help="Seconds between looks.",

@@ -16,7 +16,11 @@ PAUSE_S = 2.0
 @click.command()
 @options.cluster
 @click.option(
-    "--wait", type=click.IntRange(0), default=0, metavar="SECONDS", help="Try again for as long as that."
+    "--wait",
+    type=click.IntRange(0, 24 * 3600),
+    default=0,
+    metavar="SECONDS",
+    help="Try again for as long as that.",
 )
 @click.option(
     "--answers", multiple=True, metavar="URL", help="Only ask whether URL answers; may be repeated."

@@ -36,7 +36,7 @@ _NAMES = NVIDIA.resources
 @click.option("--cert-secret", envvar="HAMI_CERT_SECRET", default="hami-dra-webhook-tls")
 @click.option("--service", envvar="HAMI_WEBHOOK_SERVICE", default="hami-dra-webhook")
 @click.option("--configuration", envvar="HAMI_WEBHOOK_CONFIGURATION", default="hami-dra-webhook")
-@click.option("--namespace", envvar="HAMI_NAMESPACE", default="hami-system", show_default=True)
+@options.namespace
 @click.option("--device-class", envvar="HAMI_DEVICE_CLASS", default=names.DRIVER)
 @click.option("--resource-gpu", envvar="HAMI_RESOURCE_GPU", default=_NAMES.gpu)
 @click.option("--resource-memory", envvar="HAMI_RESOURCE_MEMORY", default=_NAMES.memory)

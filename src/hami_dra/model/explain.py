@@ -147,7 +147,7 @@ def _no_claim(view: View, name: str) -> Explanation | None:
     return waits(
         "NoClaim",
         f"{name} waits because its claim has not been made{reason}.",
-        "kubectl -n hami-system logs -l app.kubernetes.io/component=webhook",
+        _logs(view, "webhook"),
     )
 
 
@@ -159,7 +159,7 @@ def _prepare_failed(view: View, name: str) -> Explanation | None:
     return waits(
         "PrepareFailed",
         f"{name} is on {node}, where its share could not be prepared: {message}",
-        "kubectl -n hami-system logs -l app.kubernetes.io/component=driver",
+        _logs(view, "driver"),
     )
 
 
@@ -177,6 +177,10 @@ def _unschedulable(pod: Object) -> str | None:
 
 def _describe(pod: Object) -> str:
     return f"kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}"
+
+
+def _logs(view: View, component: str) -> str:
+    return f"kubectl -n {view.system} logs -l app.kubernetes.io/component={component}"
 
 
 CAUSES: tuple[Cause, ...] = (

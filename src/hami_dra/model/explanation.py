@@ -30,7 +30,8 @@ class View:
     """The objects that bear on one Pod. ROOM: that of the slices and claims, where it is known already.
 
     RESOURCES: the extended resources that admission makes claims of, those of all families. LABELS: of the
-    nodes that the plugin is to run on, as a label selector. CLOSED: what is published may not be read.
+    nodes that the plugin is to run on, as a label selector. SYSTEM: the namespace of the release. CLOSED:
+    what is published may not be read.
     """
 
     pod: Object
@@ -43,6 +44,7 @@ class View:
     room: Room | None = None
     resources: Collection[str] = names.NVIDIA_RESOURCES
     labels: str = names.NODE_LABELS
+    system: str = names.NAMESPACE
     closed: bool = False
 
     @property

@@ -18,6 +18,12 @@ MIG_CLASS = "hami-core-mig.project-hami.io"
 NODE_LABELS = "gpu=on"
 """Of the nodes that NVIDIA's plugin is to run on, unless the operator has named others; a label selector."""
 
+NAMESPACE = "hami-system"
+"""Where the release is, unless the operator has named another."""
+
+RELEASE = "hami"
+"""The same of its name."""
+
 GATE = "DRAConsumableCapacity"
 """Feature gate of the API server, the scheduler and kubelet without which no card can be shared."""
 

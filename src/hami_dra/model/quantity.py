@@ -13,16 +13,18 @@ from functools import lru_cache
 
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
-# No amount has an exponent of three digits: to compute its exact value would take for ever.
+# No amount has an exponent of three digits, or so many characters: its exact value would take for ever.
+LONGEST = 100
 _FORM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?0*\d{1,2})|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE])?)")
 
 
 @lru_cache(1024)  # the same few amounts, again and again
 def parse(text: str | int | float) -> Fraction:
     """Return the exact value of a quantity; ValueError when TEXT is none."""
-    match = _FORM.fullmatch(str(text))
-    if match is None:
-        raise ValueError(f"{text!r} is not a quantity such as 10Gi, 500m or 50")
+    match = _FORM.fullmatch(str(text)[: LONGEST + 1])
+    if match is None or len(match[0]) > LONGEST:
+        shown = text if len(str(text)) <= LONGEST else f"{str(text)[:20]}..."
+        raise ValueError(f"{shown!r} is not a quantity such as 10Gi, 500m or 50")
     sign, digits, exponent, suffix = match.groups()
     value = Fraction(digits if not digits.endswith(".") else digits + "0")
     if exponent is not None:

@@ -30,7 +30,8 @@ class Waiting:
 class Objects:
     """What a Pod's wait depends on. PODS: those that are Pending; NODES: those with LABELS.
 
-    RESOURCES: the extended resources that admission makes claims of. LABELS: as in explanation.View.
+    RESOURCES: the extended resources that admission makes claims of. LABELS, SYSTEM: as in
+    explanation.View.
     """
 
     pods: list[Object]
@@ -40,6 +41,7 @@ class Objects:
     classes: list[Object]
     resources: Collection[str] = ()
     labels: str = names.NODE_LABELS
+    system: str = names.NAMESPACE
 
 
 def find(objects: Objects) -> list[Waiting]:
@@ -66,6 +68,7 @@ def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) ->
         room=room,
         resources=objects.resources,
         labels=objects.labels,
+        system=objects.system,
     )
     why = explain.explain(view)
     metadata = pod["metadata"]

@@ -24,7 +24,7 @@ from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient
 from hami_dra.model import errors, names
 from hami_dra.ops import checks, node_facts, redact
-from hami_dra.ops.facts import NAMESPACE, OURS, Facts, gather
+from hami_dra.ops.facts import OURS, Facts, gather
 
 Files = Iterator[tuple[str, str]]
 LOG_LINES = 5000
@@ -71,7 +71,7 @@ def steps(client: KubeClient | None, why_not: str, where: node_facts.Places) -> 
         )
 
     def namespace() -> str:
-        return facts[0].namespace if facts else NAMESPACE
+        return facts[0].namespace if facts else names.NAMESPACE
 
     return [
         *first,

@@ -22,7 +22,6 @@ from hami_dra.model import errors, names
 from hami_dra.ops.node_facts import NodeFacts, merged
 
 OURS = "app.kubernetes.io/name=hami-dra"
-NAMESPACE = "hami-system"
 PLUGINS = ("driver", "families")
 """Components that are a plugin, on each node that they serve."""
 AT_ONCE = 16
@@ -110,8 +109,18 @@ class Facts:
     @property
     def namespace(self) -> str:
         """Where the release is."""
-        ours = [item for item in (*self.daemon_sets, *self.deployments) if is_ours(item)]
-        return str(ours[0]["metadata"]["namespace"]) if ours else NAMESPACE
+        return str(self.installed[0]["metadata"]["namespace"]) if self.installed else names.NAMESPACE
+
+    @property
+    def release(self) -> str:
+        """What helm calls it."""
+        labels = self.installed[0]["metadata"]["labels"] if self.installed else {}
+        return str(labels.get("app.kubernetes.io/instance", names.RELEASE))
+
+    @property
+    def installed(self) -> list[Object]:
+        """The workloads of the chart."""
+        return [item for item in (*self.daemon_sets, *self.deployments) if is_ours(item)]
 
 
 def component(item: Object) -> str:

@@ -15,7 +15,7 @@ def claims(items: Iterable[Object]) -> list[str]:
     return [
         f"{item['metadata'].get('namespace', 'default')}/{item['metadata']['name']}"
         for item in items
-        if item.get("status", {}).get("reservedFor") and any(map(names.is_ours, _drivers(item)))
+        if item.get("status", {}).get("reservedFor") and any(map(names.is_ours, drivers(item)))
     ]
 
 
@@ -31,6 +31,7 @@ def refusal(items: Iterable[Object]) -> str:
     )
 
 
-def _drivers(item: Object) -> list[str]:
-    devices = (item["status"].get("allocation") or {}).get("devices") or {}
+def drivers(claim: Object) -> list[str]:
+    """Whose devices are allocated for CLAIM, as often as there are devices."""
+    devices = ((claim.get("status") or {}).get("allocation") or {}).get("devices") or {}
     return [result["driver"] for result in devices.get("results") or []]

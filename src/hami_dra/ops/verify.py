@@ -5,14 +5,14 @@ Nothing is changed: Pods are sent as a dry run through the real admission.
 
 from __future__ import annotations
 
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from hami_dra.admission.families import NVIDIA
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.client import KubeClient
 from hami_dra.model import errors
 from hami_dra.ops import checks, installed
 from hami_dra.ops.facts import component, gather
@@ -55,7 +55,7 @@ def answers(url: str) -> Outcome:
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S):  # noqa: S310  addresses are our chart's
             return Outcome(url)
-    except (urllib.error.URLError, OSError, ValueError) as problem:
+    except (OSError, ValueError, HTTPException) as problem:
         return Outcome(url, f"does not answer: {problem}")
 
 
@@ -79,12 +79,19 @@ def _admission(client: KubeClient) -> str:
     limits = {asked.gpu: "1"}
     if families[0].mapped:  # Kubernetes itself may serve who asks for whole cards
         limits |= {asked.memory: "1024", asked.cores: "10"}
-    container: Object = {"name": "verify", "image": "hami-verify", "resources": {"limits": limits}}
+    container = {
+        "name": "verify",
+        "image": "hami-verify",
+        "resources": {"limits": limits},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    # The namespace may enforce Pod Security's level `restricted`.
+    confined = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"generateName": "hami-verify-", "namespace": "default"},
-        "spec": {"containers": [container]},
+        "spec": {"securityContext": confined, "containers": [container]},
     }
     try:
         made = client.create(kinds.PODS, pod, "default", dry_run=True)

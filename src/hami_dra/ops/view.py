@@ -9,7 +9,7 @@ from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
 from hami_dra.model.explanation import View
 from hami_dra.ops import installed
-from hami_dra.ops.facts import OURS, Facts
+from hami_dra.ops.facts import Facts
 
 PUBLISHED = (kinds.RESOURCE_SLICES, kinds.RESOURCE_CLAIMS, kinds.NODES, kinds.DEVICE_CLASSES)
 
@@ -22,6 +22,7 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
     pod = client.get(kinds.PODS, name, namespace)
     events, _ = client.list(kinds.EVENTS, namespace, fields=f"involvedObject.name={name}")
     slices, all_claims, nodes, classes = (_all(client, kind) for kind in PUBLISHED)
+    release = _release(client)
     return View(
         pod=pod,
         claims=_claims(client, pod, namespace),
@@ -32,7 +33,8 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
         classes=classes or [],
         closed=None in (slices, all_claims, nodes, classes),
         resources=_resources(client),
-        labels=_labels(client),
+        labels=",".join(f"{key}={value}" for key, value in release.gpu_labels.items()),
+        system=release.namespace,
     )
 
 
@@ -49,13 +51,9 @@ def _all(client: KubeClient, kind: kinds.Kind) -> list[Object] | None:
         return None
 
 
-def _labels(client: KubeClient) -> str:
-    """Of the nodes that the plugin is to run on; the chart's where one may not see how it is set."""
-    try:
-        plugins = client.list(kinds.DAEMON_SETS, labels=OURS)[0]
-    except errors.Denied:
-        plugins = []
-    return ",".join(f"{key}={value}" for key, value in Facts(daemon_sets=plugins).gpu_labels.items())
+def _release(client: KubeClient) -> Facts:
+    """How the plugins are installed; the chart's way where one may not see it."""
+    return Facts(daemon_sets=_all(client, kinds.DAEMON_SETS) or [])
 
 
 def _resources(client: KubeClient) -> Collection[str]:

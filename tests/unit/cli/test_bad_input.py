@@ -26,7 +26,11 @@ def pod(containers, **metadata):
     return {"kind": "Pod", "metadata": {"name": "p"} | metadata, "spec": {"containers": containers}}
 
 
-SHARE = {"name": "c", "resources": {"limits": {"nvidia.com/gpumem": "1024"}}}
+def share(memory):
+    return {"name": "c", "resources": {"limits": {"nvidia.com/gpumem": memory}}}
+
+
+SHARE = share("1024")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,8 @@ SHARE = {"name": "c", "resources": {"limits": {"nvidia.com/gpumem": "1024"}}}
         ({"kind": "List", "items": [3]}, "not a Kubernetes object: Expected `object`, got `int`"),
         ({"kind": "Deployment", "metadata": 3}, "metadata: Expected `object`, got `int`"),
         (pod([SHARE], annotations={"a": 1}), "metadata.annotations[...]: Expected `str`, got `int`"),
+        (pod([share("9" * 5000)]), "limits[nvidia.com/gpumem]: '99999999999999999999...' is not a quantity"),
+        ("spec: " + "9" * 5000, "<stdin>: not YAML: Exceeds the limit"),
         (pod({}), "Pod p: spec.containers: Expected `array`, got `object`"),
         (pod([None]), "Pod p: spec.containers[0]: Expected `object`, got `null`"),
         (pod([SHARE | {"name": 7}]), "Pod p: spec.containers[0].name: Expected `str`, got `int`"),
@@ -69,6 +75,30 @@ def test_what_is_right_in_an_odd_way_is_converted():
     items = json.loads(done.stdout)["items"]
     assert [item["kind"] for item in items] == ["ConfigMap", "Service", "Pod", "ResourceClaimTemplate"]
     assert items[0]["data"] == {"day": "2026-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *(("top", "--interval", value) for value in ("nan", "inf", "-1", "0", "x")),
+        *(("verify", "--wait", value) for value in ("nan", "-1", "9" * 400)),
+    ],
+)
+def test_a_number_that_is_out_of_range_or_none_is_refused(command, option, value):
+    done = hami(command, option, value)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '{option}': ".encode())
+
+
+def test_what_answers_and_is_no_web_server_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        asks = subprocess.Popen([*HAMI, "verify", "--answers", url], stdout=subprocess.PIPE)
+        with server.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        assert f"✗ {url}  does not answer: SSH-2.0-OpenSSH_9.2" in asks.communicate()[0].decode()
+    assert asks.returncode == 1
 
 
 @pytest.mark.parametrize("text", ["a: [1,", "words", "- 1", b"\xff", ""], ids=str)

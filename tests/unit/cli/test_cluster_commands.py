@@ -140,6 +140,16 @@ def test_explain_looks_where_kubectl_looks_and_takes_what_kubectl_takes(hami, ku
         assert hami("explain", name).output.startswith("team-a/alone ")
 
 
+def test_explain_sends_to_the_logs_of_the_release_wherever_it_is(hami, kube):
+    kube.delete(kinds.DAEMON_SETS, "hami-dra-driver-kubelet-plugin", healthy.NAMESPACE)
+    kube.create(kinds.DAEMON_SETS, healthy.workload("driver", "plugin", 2), "shares")
+    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    failed = {"reason": "FailedPrepareDynamicResources", "message": "no such card"}
+    event = {"metadata": {"name": "train.1"}, "involvedObject": {"name": "train"}} | failed
+    kube.create(kinds.EVENTS, event, "default")
+    assert "Next: kubectl -n shares logs -l " in hami("explain", "train").output
+
+
 @pytest.fixture
 def in_a_namespace(kube, monkeypatch):
     """Who asks may look into single namespaces only."""

@@ -187,6 +187,49 @@ def test_a_planted_fault_is_found_by_its_own_check_with_a_remedy(fault):
     assert found[id].page.endswith(f"/troubleshooting/{id}/")
 
 
+def test_a_remedy_is_for_the_release_that_is_installed_whatever_its_name_and_namespace():
+    told = []
+    for _, plant in FAULTS.values():
+        kube = healthy.cluster()
+        plant(kube)
+        found = facts.gather(kube)
+        for item in (*found.installed, *found.pods):
+            item["metadata"]["namespace"] = "shares"
+            item["metadata"]["labels"]["app.kubernetes.io/instance"] = "mine"
+        for item in found.deployments:
+            item["metadata"]["name"] = item["metadata"]["name"].replace("hami-hami", "mine-hami")
+        told += [finding.remedy for finding in checks.run_all(found)]
+    words = "\n".join(told)
+    assert "hami-system" not in words
+    assert "hami-hami" not in words
+    assert "helm -n shares upgrade mine charts/hami --reuse-values" in told
+    assert f"kubectl -n shares logs driver-{NODES[0]}" in told
+    assert "kubectl -n shares rollout restart deployment mine-hami-dra-webhook" in told
+
+
+def test_a_claim_that_somebody_else_made_of_what_convert_prints_is_no_leak():
+    kube = healthy.cluster()
+    made = healthy.claim("default-mine-c", "")
+    made["metadata"]["ownerReferences"] = []
+    kube.create(kinds.RESOURCE_CLAIMS, made, "default")
+    assert (
+        complaints(kube)["leaked-claims"].remedy == "kubectl -n default delete resourceclaim default-mine-c"
+    )
+    kube.create(kinds.PODS, healthy.user_pod("mine"), "default")
+    assert complaints(kube) == {}
+
+
+def test_a_claim_that_cannot_end_is_not_to_be_deleted_once_more_and_ours_alone():
+    kube = healthy.cluster()
+    stuck = stuck_claim()
+    kube.create(kinds.RESOURCE_CLAIMS, stuck, "default")
+    assert complaints(kube)["leaked-claims"].remedy == "kubectl -n default describe resourceclaim stuck"
+    (result,) = stuck["status"]["allocation"]["devices"]["results"]
+    result["driver"] = "gpu.example.com"
+    kube.replace(kinds.RESOURCE_CLAIMS, stuck, "default")
+    assert complaints(kube) == {}
+
+
 def on_npus(**changes):
     said = healthy.npu_facts_of(NPU_NODE, **changes)
     return lambda kube: kube.programs.update({f"families-{NPU_NODE}": said})

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from hami_dra.kube.client import Object
-from hami_dra.ops.checks.base import LOGS, Check, Verdict, bad, command, doubtful, fine
+from hami_dra.ops.checks.base import Check, Verdict, bad, command, doubtful, fine, logs, upgrade
 from hami_dra.ops.facts import Facts, component
 
 SOON = datetime.timedelta(days=14)
@@ -19,16 +19,12 @@ CERT_MANAGER = "cert-manager.io"
 
 
 def _registration(facts: Facts) -> Verdict:
-    installed = any(component(item) == "webhook" for item in facts.deployments)
     ours = _ours(facts)
     if ours:
         return fine(ours[0]["metadata"]["name"])
-    if not installed:
+    if not _deployment(facts):
         return fine("switched off in the chart's values")
-    return bad(
-        "the webhook runs and is not registered",
-        "helm -n hami-system upgrade hami charts/hami --reuse-values",
-    )
+    return bad("the webhook runs and is not registered", upgrade(facts.namespace, facts.release))
 
 
 def _ca(facts: Facts) -> Verdict:
@@ -37,7 +33,7 @@ def _ca(facts: Facts) -> Verdict:
         for hook in item.get("webhooks") or []:
             bundle = hook["clientConfig"].get("caBundle")
             if not bundle:
-                return bad(f"no caBundle in {item['metadata']['name']}", f"{LOGS}webhook")
+                return bad(f"no caBundle in {item['metadata']['name']}", logs("webhook", facts.namespace))
             try:
                 trusted = x509.load_pem_x509_certificates(base64.b64decode(bundle))
             except ValueError:
@@ -51,8 +47,9 @@ def _ca(facts: Facts) -> Verdict:
 def _certificate(facts: Facts) -> Verdict:
     shown = _certificates(facts)
     if not shown:
-        installed = any(component(item) == "webhook" for item in facts.deployments)
-        return bad("there is none", f"{LOGS}webhook") if installed else fine("not needed without the webhook")
+        if _deployment(facts):
+            return bad("there is none", logs("webhook", facts.namespace))
+        return fine("not needed without the webhook")
     left = shown[0].not_valid_after_utc - facts.now
     end = f"{shown[0].not_valid_after_utc:%Y-%m-%d}"
     if facts.now < shown[0].not_valid_before_utc:
@@ -83,6 +80,12 @@ def _ours(facts: Facts) -> list[Object]:
     return [item for item in facts.webhooks if component(item) == "webhook"]
 
 
+def _deployment(facts: Facts) -> str:
+    """The name of the webhook's; empty where there is none."""
+    named = (item["metadata"]["name"] for item in facts.deployments if component(item) == "webhook")
+    return next(named, "")
+
+
 def _certificates(facts: Facts) -> list[x509.Certificate]:
     """The serving certificate and what follows it in its file; nothing where it cannot be read as one."""
     for secret in facts.secrets:
@@ -111,7 +114,7 @@ def _signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 def _renew(facts: Facts) -> str:
     if any(INJECTED in (item["metadata"].get("annotations") or {}) for item in _ours(facts)):
         return f"kubectl -n {facts.namespace} describe certificate; cert-manager issues and injects it"
-    return f"kubectl -n {facts.namespace} rollout restart deployment hami-hami-dra-webhook"
+    return f"kubectl -n {facts.namespace} rollout restart deployment {_deployment(facts)}"
 
 
 CHECKS = (
@@ -120,7 +123,7 @@ CHECKS = (
         title="The webhook is not registered",
         expected="a MutatingWebhookConfiguration of ours",
         why="Pods that ask for `nvidia.com/gpu` are accepted as they are and stay pending for ever.",
-        mend=(command("helm -n hami-system upgrade hami charts/hami --reuse-values"),),
+        mend=(command(upgrade()),),
         needs=("webhooks", "deployments"),
         look=_registration,
     ),
@@ -148,7 +151,7 @@ CHECKS = (
         mend=(
             "The webhook renews its own certificate 30 days before its end, so look why it did not:",
             command(
-                f"{LOGS}webhook\nkubectl -n hami-system rollout restart deployment hami-hami-dra-webhook"
+                f"{logs('webhook')}\nkubectl -n hami-system rollout restart deployment hami-hami-dra-webhook"
             ),
             "With `certs.mode=secret` it is yours to renew.",
         ),
@@ -162,9 +165,7 @@ CHECKS = (
         why="The chart was told that cert-manager issues the webhook's certificate, and nobody does.",
         mend=(
             "Install cert-manager, or let the webhook make its own certificate:",
-            command(
-                "helm -n hami-system upgrade hami charts/hami --reuse-values --set hami-dra.certs.mode=self"
-            ),
+            command(f"{upgrade()} --set hami-dra.certs.mode=self"),
         ),
         needs=("webhooks", "groups"),
         look=_cert_manager,

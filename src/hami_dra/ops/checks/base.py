@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hami_dra.model import names
 from hami_dra.ops.facts import Facts
 from hami_dra.ops.node_facts import DriverFacts, NodeFacts
 
 Severity = Literal["ok", "warning", "error", "unknown"]
 
 DOCUMENTATION = "https://hami-dra.github.io/hami-dra"
-LOGS = "kubectl -n hami-system logs -l app.kubernetes.io/component="
-CHART = "helm -n hami-system install hami charts/hami --set dra.enabled=true --create-namespace"
+CHART = (
+    f"helm -n {names.NAMESPACE} install {names.RELEASE} charts/hami --set dra.enabled=true --create-namespace"
+)
 READABLE = "use a kubeconfig that may read it; `kubectl auth can-i --list` shows what yours may"
 SITE = "ansible-playbook -i inventory/mine playbooks/site.yml"
 
@@ -117,6 +119,22 @@ def told_of_drivers(facts: Facts, say: Callable[[DriverFacts], str]) -> list[str
     ]
 
 
+def logs(component: str, namespace: str = names.NAMESPACE) -> str:
+    """The command that shows what the Pods of a COMPONENT say."""
+    return f"kubectl -n {namespace} logs -l app.kubernetes.io/component={component}"
+
+
+def upgrade(namespace: str = names.NAMESPACE, release: str = names.RELEASE) -> str:
+    """The command that installs the chart again, as it is set."""
+    return f"helm -n {namespace} upgrade {release} charts/hami --reuse-values"
+
+
 def command(text: str) -> str:
     """A block of commands in Markdown."""
     return f"```\n{text}\n```"
+
+
+def pods_and_logs(component: str) -> str:
+    """The commands that show a COMPONENT's Pods and what they say, in Markdown."""
+    pods = f"kubectl -n {names.NAMESPACE} get pods -l app.kubernetes.io/component={component} -o wide"
+    return command(f"{pods}\n{logs(component)}")

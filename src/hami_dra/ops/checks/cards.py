@@ -5,7 +5,6 @@ from __future__ import annotations
 from hami_dra.kube.client import Object
 from hami_dra.model import names
 from hami_dra.ops.checks.base import (
-    LOGS,
     SITE,
     Check,
     Verdict,
@@ -13,7 +12,9 @@ from hami_dra.ops.checks.base import (
     command,
     doubtful,
     fine,
+    logs,
     node_count,
+    pods_and_logs,
     some,
 )
 from hami_dra.ops.facts import PLUGINS, Facts, component
@@ -32,8 +33,9 @@ def _slices(facts: Facts) -> Verdict:
     if not missing:
         return fine(f"published for {node_count(len(published))}")
     found, node = f"none for {some(missing)}", missing[0]
-    if any(pod["spec"].get("nodeName") == node for pod in facts.pods if component(pod) in PLUGINS):
-        return bad(found, f"{LOGS}driver (on {node})")
+    for pod in facts.pods:
+        if component(pod) in PLUGINS and pod["spec"].get("nodeName") == node:
+            return bad(found, f"kubectl -n {facts.namespace} logs {pod['metadata']['name']}")
     taints = [taint["key"] for taint in _taints(facts, node)]
     if taints:
         return bad(
@@ -94,7 +96,8 @@ def _incomplete_pools(facts: Facts) -> Verdict:
     ]
     if not short:
         return fine(f"{len(newest)} pools complete")
-    return bad(some(short), f"delete the node's plugin Pod, so that it publishes anew; {LOGS}driver")
+    look = logs("driver", facts.namespace)
+    return bad(some(short), f"delete the node's plugin Pod, so that it publishes anew; {look}")
 
 
 def _shared_devices(facts: Facts) -> Verdict:
@@ -165,9 +168,7 @@ CHECKS = (
         "card is there.",
         mend=(
             "See that node's plugin:",
-            command(
-                f"kubectl -n hami-system get pods -l app.kubernetes.io/component=driver -o wide\n{LOGS}driver"
-            ),
+            pods_and_logs("driver"),
         ),
         needs=("nodes", "slices"),
         look=_slices,

@@ -6,7 +6,6 @@ from hami_dra.kube.client import Object
 from hami_dra.model import names
 from hami_dra.ops.checks.base import (
     CHART,
-    LOGS,
     SITE,
     Check,
     Verdict,
@@ -15,7 +14,9 @@ from hami_dra.ops.checks.base import (
     doubtful,
     fine,
     node_count,
+    pods_and_logs,
     some,
+    upgrade,
 )
 from hami_dra.ops.facts import PLUGINS, Facts, component, is_ours
 
@@ -43,13 +44,17 @@ def _device_class(facts: Facts) -> Verdict:
     missing = sorted(wanted - {item["metadata"]["name"] for item in facts.classes})
     if not missing:
         return fine(some(sorted(wanted)))
-    return bad(f"{some(missing)} is missing", f"install the chart: {CHART}")
+    return bad(f"{some(missing)} is missing", _install(facts))
+
+
+def _install(facts: Facts) -> str:
+    return upgrade(facts.namespace, facts.release) if facts.installed else CHART
 
 
 def _plugin(facts: Facts) -> Verdict:
     ours = [item for item in facts.daemon_sets if component(item) in PLUGINS]
     if not ours:
-        return bad("no DaemonSet of ours", f"install the chart: {CHART}")
+        return bad("no DaemonSet of ours", _install(facts))
     found = []
     for item in ours:
         status, name = item.get("status", {}), component(item)
@@ -115,14 +120,13 @@ def _pod_security(facts: Facts) -> Verdict:
 def _versions(facts: Facts) -> Verdict:
     """Two versions side by side are normal during an upgrade, and a sign of one that stopped half-way."""
     found = {}
-    for item in (*facts.daemon_sets, *facts.deployments):
-        if is_ours(item):
-            image = item["spec"]["template"]["spec"]["containers"][0]["image"]
-            found[component(item)] = image.rpartition("/")[2]
+    for item in facts.installed:
+        image = item["spec"]["template"]["spec"]["containers"][0]["image"]
+        found[component(item)] = image.rpartition("/")[2]
     if len(set(found.values())) <= 1:
         return fine(", ".join(sorted(set(found.values()))) or "nothing is installed")
     told = ", ".join(f"{name} {image}" for name, image in sorted(found.items()))
-    return doubtful(told, "helm -n hami-system upgrade hami charts/hami --reuse-values")
+    return doubtful(told, upgrade(facts.namespace, facts.release))
 
 
 def _nvidia_device_plugin(facts: Facts) -> Verdict:
@@ -220,9 +224,7 @@ CHECKS = (
         why="A node without it takes no Pods with claims, and those that run there cannot end.",
         mend=(
             "See what its Pods say; the last line of a log that ends in an error names the fault:",
-            command(
-                f"kubectl -n hami-system get pods -l app.kubernetes.io/component=driver -o wide\n{LOGS}driver"
-            ),
+            pods_and_logs("driver"),
             "Not ready while everything else looks well: the API server drops fields, see "
             "[shared-devices](shared-devices.md).",
         ),
@@ -235,9 +237,7 @@ CHECKS = (
         expected="all replicas of the webhook ready",
         why="While none is, Pods that ask for `nvidia.com/gpu` and its kin are refused. Pods with claims "
         "of their own, and all others, are not concerned.",
-        mend=(
-            command(f"kubectl -n hami-system get pods -l app.kubernetes.io/component=webhook\n{LOGS}webhook"),
-        ),
+        mend=(pods_and_logs("webhook"),),
         needs=("deployments", "pods"),
         look=_webhook,
     ),
@@ -246,9 +246,7 @@ CHECKS = (
         title="The monitor is not ready",
         expected="the monitor ready",
         why="The cluster's allocation metrics and its web page are missing. Workloads are not concerned.",
-        mend=(
-            command(f"kubectl -n hami-system get pods -l app.kubernetes.io/component=monitor\n{LOGS}monitor"),
-        ),
+        mend=(pods_and_logs("monitor"),),
         needs=("deployments", "pods"),
         look=_monitor,
     ),

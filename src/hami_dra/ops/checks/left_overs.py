@@ -6,52 +6,67 @@ import datetime
 
 from hami_dra.kube.client import Object
 from hami_dra.model import names
-from hami_dra.ops.checks.base import Check, Verdict, command, doubtful, fine, some
+from hami_dra.ops.checks.base import Check, Verdict, command, doubtful, fine, logs, some
 from hami_dra.ops.facts import Facts
+from hami_dra.ops.in_use import drivers
 
 CLAIM_GRACE = datetime.timedelta(minutes=10)
 TEMPLATE_GRACE = datetime.timedelta(hours=2)
 """Twice the time for which the controller keeps a template that nobody uses."""
 
+STUCK = " (cannot end)"
+
 
 def _claims(facts: Facts) -> Verdict:
-    """Ours whose Pod is gone, and any of our driver's that cannot end."""
+    """Ours whose Pod is gone, and any of our drivers' that cannot end."""
     living = {pod["metadata"]["uid"] for pod in facts.converted}
+    used = _named(facts, "resourceClaimName")
     leaked = []
     for claim in facts.claims:
         metadata = claim["metadata"]
         owners = {owner["uid"] for owner in metadata.get("ownerReferences") or []}
         if metadata.get("deletionTimestamp"):
-            if facts.now - _time(metadata["deletionTimestamp"]) > CLAIM_GRACE:
-                leaked.append(f"{_name(claim)} (cannot end)")
-        elif _is_ours(claim) and _old(claim, facts, CLAIM_GRACE) and not owners & living:
+            if (
+                any(map(names.is_ours, drivers(claim)))
+                and facts.now - _time(metadata["deletionTimestamp"]) > CLAIM_GRACE
+            ):
+                leaked.append(_name(claim) + STUCK)
+        # One that was printed by `hami convert` and made by a person has no owner.
+        elif (
+            _is_ours(claim)
+            and _old(claim, facts, CLAIM_GRACE)
+            and not (owners & living or _key(claim) in used)
+        ):
             leaked.append(_name(claim))
     if not leaked:
         return fine("none without its Pod")
-    return doubtful(
-        some(leaked), f"kubectl -n {leaked[0].partition('/')[0]} delete resourceclaim {_bare(leaked[0])}"
-    )
+    (namespace, _, name), verb = leaked[0].partition("/"), "delete"
+    if name.endswith(STUCK):
+        name, verb = name.removesuffix(STUCK), "describe"
+    return doubtful(some(leaked), f"kubectl -n {namespace} {verb} resourceclaim {name}")
 
 
 def _templates(facts: Facts) -> Verdict:
-    used = {
-        (pod["metadata"]["namespace"], entry.get("resourceClaimTemplateName"))
-        for pod in facts.converted
-        for entry in pod["spec"].get("resourceClaims") or []
-    }
+    used = _named(facts, "resourceClaimTemplateName")
     leaked = [
         _name(template)
         for template in facts.templates
-        if _is_ours(template)
-        and _old(template, facts, TEMPLATE_GRACE)
-        and (template["metadata"]["namespace"], template["metadata"]["name"]) not in used
+        if _is_ours(template) and _old(template, facts, TEMPLATE_GRACE) and _key(template) not in used
     ]
     if not leaked:
         return fine("none without a Pod that uses it")
-    return doubtful(
-        some(leaked),
-        "the webhook's controller collects them every ten minutes: is the webhook ready, and who leads?",
-    )
+    look = logs("webhook", facts.namespace)
+    return doubtful(some(leaked), f"the webhook collects them every ten minutes; why it does not: {look}")
+
+
+def _named(facts: Facts, by: str) -> set[tuple[str, str]]:
+    """Namespace and name of what converted Pods use."""
+    return {
+        (pod["metadata"]["namespace"], entry[by])
+        for pod in facts.converted
+        for entry in pod["spec"].get("resourceClaims") or []
+        if by in entry
+    }
 
 
 def _is_ours(item: Object) -> bool:
@@ -68,11 +83,11 @@ def _time(text: str) -> datetime.datetime:
 
 
 def _name(item: Object) -> str:
-    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+    return "/".join(_key(item))
 
 
-def _bare(told: str) -> str:
-    return told.partition("/")[2].partition(" ")[0]
+def _key(item: Object) -> tuple[str, str]:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
 CHECKS = (
@@ -100,7 +115,7 @@ CHECKS = (
         "work.",
         mend=(
             "The controller is part of the webhook:",
-            command("kubectl -n hami-system logs -l app.kubernetes.io/component=webhook"),
+            command(logs("webhook")),
             "Removing them by hand does no harm:",
             command("kubectl -n NAMESPACE delete resourceclaimtemplate NAME"),
         ),

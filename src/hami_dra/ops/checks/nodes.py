@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hami_dra.ops.checks import machines
 from hami_dra.ops.checks.base import (
-    LOGS,
     Check,
     Verdict,
     bad,
     command,
     doubtful,
     fine,
+    logs,
     node_count,
     some,
     told,
@@ -183,7 +183,7 @@ FILES = (
         why="Left-overs take no memory of a card, but they show that an unprepare went wrong.",
         mend=(
             "The plugin removes them at its start and every ten minutes. If they stay, its log says why:",
-            command(f"{LOGS}driver"),
+            command(f"{logs('driver')}"),
         ),
         needs=(),
         look=_orphans,
