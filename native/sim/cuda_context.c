@@ -14,6 +14,7 @@ static _Thread_local int depth;
 
 CUcontext cuda_current(void) { return depth ? stack[depth - 1] : NULL; }
 CUcontext cuda_owner(CUcontext context) { return context && context->of ? context->of : context; }
+CUresult cuda_fault(CUcontext context) { return cuda_owner(context)->fault; }
 
 static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
     CUresult result = cuda_take(device, cuda.device[device].gpu->context);
@@ -86,8 +87,9 @@ CUDA_API CUresult cuCtxPushCurrent_v2(CUcontext context) {
 }
 CUDA_API CUresult cuCtxPushCurrent(CUcontext context) { return cuCtxPushCurrent_v2(context); }
 CUDA_API CUresult cuCtxPopCurrent_v2(CUcontext *context) {
-    CUDA_ENTER_CONTEXT(current, true);
-    if (context) *context = current;
+    CUDA_ENTER(true);
+    if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
+    if (context) *context = cuda_current();
     depth--;
     return CUDA_SUCCESS;
 }
@@ -103,8 +105,9 @@ CUDA_API CUresult cuCtxGetCurrent(CUcontext *context) {
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxGetDevice(CUdevice *device) {
-    CUDA_ENTER_CONTEXT(context, device);
-    *device = context->device;
+    CUDA_ENTER(device);
+    if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
+    *device = cuda_current()->device;
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxGetFlags(unsigned *flags) {
@@ -128,7 +131,7 @@ CUDA_API CUresult cuCtxSynchronize_v2(CUcontext context) {
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
     cuda_pools_shrink(context->device);
-    return CUDA_SUCCESS;
+    return cuda_fault(context);
 }
 CUDA_API CUresult cuCtxSynchronize(void) {
     CUDA_ENTER_CONTEXT(context, true);
@@ -145,6 +148,16 @@ CUDA_API CUresult cuCtxGetLimit(size_t *value, int limit) {
     CUcontext context = cuda_owner(current);
     *value = limit >= 0 && limit < 3 ? context->limit[limit] : 0;
     return CUDA_SUCCESS;
+}
+
+/* Every card reaches the memory of every other, asked for or not. */
+CUDA_API CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
+    CUDA_ENTER_CONTEXT(context, peer && flags == 0);
+    return context->device == peer->device ? CUDA_ERROR_PEER_ACCESS_UNSUPPORTED : CUDA_SUCCESS;
+}
+CUDA_API CUresult cuCtxDisablePeerAccess(CUcontext peer) {
+    CUDA_ENTER_CONTEXT(context, peer);
+    return context->device == peer->device ? CUDA_ERROR_PEER_ACCESS_NOT_ENABLED : CUDA_SUCCESS;
 }
 
 /* What the settings take beyond what is in the context's own memory. */

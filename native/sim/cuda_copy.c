@@ -46,8 +46,9 @@ static CUresult queue(struct copy copy, CUstream stream, bool wait) {
     *c = copy;
     uint64_t cost = copy.size / 12; /* 12 GB/s, about PCIe 3 x16 */
     CUresult result = cuda_submit(stream, cost, stream->capture ? run : run_once, c);
-    if (wait && !stream->capture) cuda_stream_wait(stream);
-    return result;
+    if (!wait || stream->capture) return result;
+    cuda_stream_wait(stream);
+    return cuda_fault(stream->context);
 }
 
 #define AT(address) ((void *)(uintptr_t)(address))
@@ -70,6 +71,22 @@ COPY_ASYNC(cuMemcpyAsync, CUdeviceptr, CUdeviceptr)
 COPY_ASYNC(cuMemcpyHtoDAsync_v2, CUdeviceptr, const void *)
 COPY_ASYNC(cuMemcpyDtoHAsync_v2, void *, CUdeviceptr)
 COPY_ASYNC(cuMemcpyDtoDAsync_v2, CUdeviceptr, CUdeviceptr)
+
+/* Between cards, which every copy can do. */
+static CUresult copy_to_peer(CUdeviceptr to, CUcontext to_in, CUdeviceptr from, CUcontext from_in,
+                             size_t size, CUstream stream, bool wait) {
+    if (!to_in || !from_in) return CUDA_ERROR_INVALID_CONTEXT;
+    return queue((struct copy){.to = AT(to), .from = AT(from), .size = size}, stream, wait);
+}
+#define on_cuMemcpyPeer(...)      copy_to_peer(__VA_ARGS__, true)
+#define on_cuMemcpyPeerAsync(...) copy_to_peer(__VA_ARGS__, false)
+CUDA_BOTH(cuMemcpyPeer, _ptds,
+          (CUdeviceptr to, CUcontext to_in, CUdeviceptr from, CUcontext from_in, size_t size), NULL, to,
+          to_in, from, from_in, size)
+CUDA_BOTH(cuMemcpyPeerAsync, _ptsz,
+          (CUdeviceptr to, CUcontext to_in, CUdeviceptr from, CUcontext from_in, size_t size,
+           CUstream stream),
+          stream, to, to_in, from, from_in, size)
 
 #define FILL(name, async_name, type)                                                                         \
     static CUresult on_##name(CUdeviceptr to, type value, size_t count, CUstream stream) {                   \

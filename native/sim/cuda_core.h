@@ -38,7 +38,8 @@ struct CUstream_st {
 
 struct CUctx_st {
     CUdevice device;
-    CUcontext of; /* of a green one: the primary, whose memory it uses; NULL: its own */
+    _Atomic CUresult fault; /* of a kernel: from then on every call in the context returns it */
+    CUcontext of;           /* of a green one: the primary, whose memory it uses; NULL: its own */
     unsigned flags;
     bool primary;
     size_t limit[3]; /* stack size, printf buffer, heap: what is above the usual takes memory of the card */
@@ -62,6 +63,7 @@ void cuda_let_go(struct sim_piece piece);
 
 CUcontext cuda_current(void);
 CUcontext cuda_owner(CUcontext context); /* of what is allocated in it */
+CUresult cuda_fault(CUcontext context);  /* CUDA_SUCCESS as long as no kernel has failed in it */
 
 /* The stream behind a handle, for NULL and the constants a default stream of the current context; NULL
  * without one. */
@@ -93,7 +95,15 @@ uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra);
 #define CUDA_ENTER_CONTEXT(context, condition)                                                               \
     CUDA_ENTER(condition);                                                                                   \
     CUcontext context = cuda_current();                                                                      \
-    if (!context) return CUDA_ERROR_INVALID_CONTEXT
+    if (!context) return CUDA_ERROR_INVALID_CONTEXT;                                                         \
+    if (cuda_fault(context) != CUDA_SUCCESS) return cuda_fault(context)
+
+/* Begins what works on a stream that was asked for, which it declares as `resolved`. */
+#define CUDA_ENTER_STREAM(stream, per_thread)                                                                \
+    CUDA_ENTER(true);                                                                                        \
+    CUstream resolved = cuda_stream(stream, per_thread);                                                     \
+    if (!resolved) return CUDA_ERROR_INVALID_CONTEXT;                                                        \
+    if (cuda_fault(resolved->context) != CUDA_SUCCESS) return cuda_fault(resolved->context)
 
 /*
  * Exports `name` and its per-thread variant (suffix _ptsz or _ptds), which differ only in what stream NULL
@@ -101,12 +111,10 @@ uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra);
  */
 #define CUDA_BOTH(name, suffix, parameters, stream, ...)                                                     \
     CUDA_API CUresult name parameters {                                                                      \
-        CUDA_ENTER(true);                                                                                    \
-        CUstream resolved = cuda_stream(stream, false);                                                      \
-        return resolved ? on_##name(__VA_ARGS__, resolved) : CUDA_ERROR_INVALID_CONTEXT;                     \
+        CUDA_ENTER_STREAM(stream, false);                                                                    \
+        return on_##name(__VA_ARGS__, resolved);                                                             \
     }                                                                                                        \
     CUDA_API CUresult name##suffix parameters {                                                              \
-        CUDA_ENTER(true);                                                                                    \
-        CUstream resolved = cuda_stream(stream, true);                                                       \
-        return resolved ? on_##name(__VA_ARGS__, resolved) : CUDA_ERROR_INVALID_CONTEXT;                     \
+        CUDA_ENTER_STREAM(stream, true);                                                                     \
+        return on_##name(__VA_ARGS__, resolved);                                                             \
     }

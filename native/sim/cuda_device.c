@@ -151,7 +151,7 @@ CUDA_API CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute which, CUd
 
 CUDA_API CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
     ENTER_DEVICE(device, can && cuda_device(peer));
-    *can = 0;
     (void)d;
+    *can = device != peer;
     return CUDA_SUCCESS;
 }

@@ -1,6 +1,7 @@
 /*
  * Launches. What a kernel costs is in its name: `busy_us_<N>` and `busy_ns_<N>` take N; `busy_us` and
- * `busy_ns` take their first parameter, a 64-bit number; any other kernel takes 5 microseconds.
+ * `busy_ns` take their first parameter, a 64-bit number; any other kernel takes 5 microseconds. One that is
+ * called `fault` touches an illegal address.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,11 @@ uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra) 
     return us ? number * 1000 : number;
 }
 
+static void fault(void *context, uint64_t time) {
+    (void)time;
+    ((CUcontext)context)->fault = CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
 static CUresult launch(CUfunction function, const unsigned grid[3], const unsigned block[3], CUstream stream,
                        void **parameters, void **extra) {
     if (!function) return CUDA_ERROR_INVALID_HANDLE;
@@ -33,7 +39,9 @@ static CUresult launch(CUfunction function, const unsigned grid[3], const unsign
     if (!grid[0] || !grid[1] || !grid[2] || !threads || threads > 1024) return CUDA_ERROR_INVALID_VALUE;
     CUresult result = cuda_code_use(function);
     if (result != CUDA_SUCCESS) return result;
-    return cuda_submit(stream, cuda_kernel_cost(function, parameters, extra), NULL, NULL);
+    sim_done *done = strcmp(function->name, "fault") == 0 ? fault : NULL;
+    return cuda_submit(stream, cuda_kernel_cost(function, parameters, extra), done,
+                       cuda_owner(stream->context));
 }
 
 static CUresult on_cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,

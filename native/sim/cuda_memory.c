@@ -191,6 +191,7 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
             struct sim_engine *engine = cuda.device[device].engine;
             if (!a.context || a.context->device == device) sim_engine_wait(engine, sim_engine_last(engine));
         }
+        if (a.context && cuda_fault(a.context) != CUDA_SUCCESS) return cuda_fault(a.context);
     }
     return cuda_memory_free(pointer, 1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED |
                                          1u << CUDA_ON_HOST | 1u << CUDA_OF_POOL);

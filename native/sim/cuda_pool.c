@@ -239,8 +239,14 @@ static uint64_t *counter(CUmemoryPool pool, CUmemPool_attribute attribute) {
         return NULL;
     }
 }
+/* A driver may tell of an earlier fault at any call: in the primary context, where programs use pools. */
+static CUresult fault_of(CUmemoryPool pool) {
+    CUcontext primary = pool->device >= 0 ? cuda.device[pool->device].primary : NULL;
+    return primary ? cuda_fault(primary) : CUDA_SUCCESS;
+}
 CUDA_API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value) {
     CUDA_ENTER(pool && value);
+    if (fault_of(pool) != CUDA_SUCCESS) return fault_of(pool);
     pthread_mutex_lock(&mutex);
     const uint64_t *place = counter(pool, attribute);
     if (place)

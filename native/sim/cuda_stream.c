@@ -51,21 +51,19 @@ CUDA_API CUresult cuStreamDestroy(CUstream stream) { return cuStreamDestroy_v2(s
 /* The first parameter is the stream itself, so these do not fit CUDA_BOTH. */
 #define OF_STREAM(name, parameters, stream, ...)                                                             \
     CUDA_API CUresult name parameters {                                                                      \
-        CUDA_ENTER(true);                                                                                    \
-        CUstream resolved = cuda_stream(stream, false);                                                      \
-        return resolved ? on_##name(resolved, ##__VA_ARGS__) : CUDA_ERROR_INVALID_CONTEXT;                   \
+        CUDA_ENTER_STREAM(stream, false);                                                                    \
+        return on_##name(resolved, ##__VA_ARGS__);                                                           \
     }                                                                                                        \
     CUDA_API CUresult name##_ptsz parameters {                                                               \
-        CUDA_ENTER(true);                                                                                    \
-        CUstream resolved = cuda_stream(stream, true);                                                       \
-        return resolved ? on_##name(resolved, ##__VA_ARGS__) : CUDA_ERROR_INVALID_CONTEXT;                   \
+        CUDA_ENTER_STREAM(stream, true);                                                                     \
+        return on_##name(resolved, ##__VA_ARGS__);                                                           \
     }
 
 static CUresult on_cuStreamSynchronize(CUstream stream) {
     if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     cuda_stream_wait(stream);
     cuda_pools_shrink(stream->context->device);
-    return CUDA_SUCCESS;
+    return cuda_fault(stream->context);
 }
 static CUresult on_cuStreamQuery(CUstream stream) {
     if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -157,6 +155,7 @@ CUDA_BOTH(cuEventRecordWithFlags, _ptsz, (CUevent event, CUstream stream, unsign
 
 CUDA_API CUresult cuEventQuery(CUevent event) {
     CUDA_ENTER(event);
+    if (cuda_fault(event->context) != CUDA_SUCCESS) return cuda_fault(event->context);
     return sim_engine_finished(engine_of(event->context), event->number) ? CUDA_SUCCESS
                                                                          : CUDA_ERROR_NOT_READY;
 }
@@ -164,7 +163,7 @@ CUDA_API CUresult cuEventSynchronize(CUevent event) {
     CUDA_ENTER(event);
     sim_engine_wait(engine_of(event->context), event->number);
     cuda_pools_shrink(event->context->device);
-    return CUDA_SUCCESS;
+    return cuda_fault(event->context);
 }
 static CUresult elapsed(float *milliseconds, CUevent start, CUevent end) {
     CUDA_ENTER(milliseconds && start && end);
