@@ -47,9 +47,12 @@ static CUresult undo(const asking *what) {
 }
 
 static CUresult allocate_locked(pool_account *self, const asking *what) {
+    charged *own = &self->asked.own;
+    uint64_t before = charge_bytes(&own->taken);
     bool reserved = pool_reserve(self, what->size);
     if (!reserved && !is_capturing(what->stream)) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = call(what);
+    if (result != CUDA_SUCCESS) budget_shrink(own->card, &own->taken, before);
     bool fits = pool_settle(self);
     return result == CUDA_SUCCESS && !fits ? undo(what) : result;
 }

@@ -19,11 +19,14 @@ static _Atomic int leaving;     /* pools that are destroyed when nothing of them
 void pools_lock(void) { pthread_mutex_lock(&mutex); }
 void pools_unlock(void) { pthread_mutex_unlock(&mutex); }
 
+/* After a kernel has failed, a driver may say nothing but that: then nothing is known to be unused. */
+static const uint64_t UNKNOWN = UINT64_MAX;
+
 static uint64_t attribute(CUmemoryPool pool, CUmemPool_attribute which) {
     static CUresult (*get)(CUmemoryPool, CUmemPool_attribute, void *);
     uint64_t value = 0;
     if (!get) get = driver_function("cuMemPoolGetAttribute");
-    return get && get(pool, which, &value) == CUDA_SUCCESS ? value : 0;
+    return get && get(pool, which, &value) == CUDA_SUCCESS ? value : UNKNOWN;
 }
 
 /* --- which pools there are ------------------------------------------------------------------------------ */
@@ -97,6 +100,7 @@ bool pool_settle(pool_account *self) {
     uint64_t reserved = attribute(self->pool, WRONG(REFUND_POOLED) ? CU_MEMPOOL_ATTR_USED_MEM_CURRENT
                                                                    : CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
     uint64_t held = charge_bytes(&self->asked.own.taken);
+    if (reserved == UNKNOWN) return true;
     if (reserved > held)
         return budget_extend(self->asked.own.card, &self->asked.own.taken, reserved - held) == 0;
     budget_shrink(self->asked.own.card, &self->asked.own.taken, reserved);

@@ -1,0 +1,109 @@
+"""A kernel that touches an illegal address: from then on each call in its context tells that error.
+
+What the context holds stays counted until it ends. All on the simulated driver.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from hami_dra.model import ledger
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, ends
+from tests.unit.native.simulated import A10
+
+pytestmark = pytest.mark.native
+
+FAULT = 700
+
+PROGRAM = f"""
+{CALLS}
+def code(name, *arguments):
+    return getattr(cuda, name)(*arguments)
+
+def allocate(mib):
+    at = c_uint64()
+    call("cuMemAlloc_v2", byref(at), c_size_t(mib << 20))
+    return at
+
+def fails():
+    module = made("cuModuleLoadData", b".version 6.0\\0")
+    kernel = made("cuModuleGetFunction", module, b"fault")
+    launch = "cuLaunchKernel", kernel, *[c_uint(1)] * 6, c_uint(0), None, None, None
+    call(*launch)
+    assert code("cuCtxSynchronize") == {FAULT}
+    return launch
+
+call("cuInit", 0)
+"""
+
+
+@pytest.fixture
+def held(share, limited, programs, tmp_path):
+    """MiB on which ledger and driver agree, each time that the program tells; it must end well."""
+
+    def run(program):
+        process, found = limited(share, sys.executable, "-c", PROGRAM + program), []
+        while process.stdout.readline() == "told\n":
+            oracle = [programs / "oracle", A10, tmp_path / "state"]
+            said = subprocess.run(oracle, capture_output=True, text=True, check=True).stdout.split()
+            assert ledger.used((share / "one" / "ledger").read_bytes()) == int(said[-1])
+            found.append(int(said[-1]) >> 20)
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert ends(process) == (0, "", "")
+        return found
+
+    return run
+
+
+def test_a_program_hears_of_a_fault_and_keeps_what_it_holds_until_its_context_ends(held):
+    program = f"""
+call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
+stream, pool, pooled, at = made("cuStreamCreate", 0), c_void_p(), c_uint64(), allocate(1024)
+call("cuDeviceGetDefaultMemPool", byref(pool), 0)
+call("cuMemPoolSetAttribute", pool, 4, byref(c_uint64(2**64 - 1)))
+call("cuMemAllocAsync", byref(pooled), c_size_t(512 << 20), stream)
+tell()
+launch = fails()
+for calls in (
+    ("cuMemAlloc_v2", byref(c_uint64()), c_size_t(1 << 30)),
+    ("cuMemAllocAsync", byref(c_uint64()), c_size_t(1 << 20), stream),
+    ("cuMemAllocAsync", byref(c_uint64()), c_size_t(1 << 30), stream),
+    ("cuMemFreeAsync", pooled, stream),
+    ("cuMemFree_v2", at),
+    ("cuArrayCreate_v2", byref(c_void_p()), (c_uint64 * 3)(64, 64, 1 << 32 | 32)),
+    ("cuCtxSetLimit", 2, c_size_t(1 << 30)),
+    ("cuMemGetInfo_v2", byref(c_size_t()), byref(c_size_t())),
+    ("cuStreamSynchronize", stream),
+    *[launch] * 100,
+):
+    assert code(*calls) == {FAULT}, calls
+tell()
+call("cuDevicePrimaryCtxReset_v2", 0)
+tell()
+call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
+allocate(2048)
+call("cuMemFreeAsync", pooled, None)
+call("cuCtxSynchronize")
+call("cuMemPoolTrimTo", pool, c_size_t(0))
+tell()
+"""
+    before, after, reset, again = held(program)
+    assert before == after == CONTEXT_MIB + 1024 + 512
+    assert (reset, again) == (512, CONTEXT_MIB + 2048)
+
+
+def test_a_fault_in_one_context_leaves_others_alone_and_ends_with_its_own(held):
+    program = """
+contexts = [made("cuCtxCreate_v2", 0, 0) for _ in range(2)]
+allocate(1024)
+fails()
+tell()
+call("cuCtxSetCurrent", contexts[0])
+allocate(512)
+call("cuCtxSynchronize")
+call("cuCtxDestroy_v2", contexts[1])
+tell()
+"""
+    assert held(program) == [2 * CONTEXT_MIB + 1024, CONTEXT_MIB + 512]
