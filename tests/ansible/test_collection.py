@@ -30,7 +30,7 @@ case $* in
 *" --raw"*apis*) ;;
 *--raw=*) echo 'kubernetes_feature_enabled{{name="DRAConsumableCapacity",stage="BETA"}} 1' ;;
 version*) echo '{{"serverVersion": {{"gitVersion": "v1.36.1"}}}}' ;;
-*"get nodes"*) echo 'gpu-1 <none> <none>' ;;
+*"get nodes"*) echo 'gpu-1  {{}}' ;;
 *resourceslices*) echo '{json.dumps({"items": [SLICE]})}' ;;
 create*) cat >/dev/null; echo '{{"spec": {{"resourceClaims": []}}}}' ;;
 esac""",
@@ -55,7 +55,7 @@ def test_the_whole_of_site_runs_from_the_installed_copy_and_tells_what_it_change
     assert collection.changes(output) == [
         "hami.dra.gpu_operator : Install or upgrade GPU Operator: localhost",
         "hami.dra.cert_manager : Install or upgrade cert-manager: localhost",
-        "hami.dra.node_labels : Label the node: gpu-1",
+        "hami.dra.node_labels : Set the labels of gpu-1: gpu-1",
         "hami.dra.dra_release : Install or upgrade the release: localhost",
     ]
     charts = (tmp_path / "told").read_text().split()
