@@ -31,8 +31,15 @@ def test_the_plugin_runs_on_nodes_labelled_gpu_on_only(objects: Objects) -> None
 
 @pytest.mark.parametrize(
     ("option", "root"),
-    [((), "/run/nvidia/driver"), (("--set", "hami-dra.drivers.nvidia.containerDriver=false"), "/")],
-    ids=["installed by GPU Operator", "installed on the host"],
+    [
+        ((), "/run/nvidia/driver"),
+        (("--set", "hami-dra.drivers.nvidia.containerDriver=false"), "/"),
+        (
+            ("--set", "hami-dra.drivers.nvidia.driverRoot=/home/kubernetes/bin/nvidia"),
+            "/home/kubernetes/bin/nvidia",
+        ),
+    ],
+    ids=["installed by GPU Operator", "installed on the host", "installed by GKE"],
 )
 def test_the_plugin_sees_the_driver_where_it_is_installed(
     render: Render, option: tuple[str, ...], root: str
@@ -74,6 +81,7 @@ def test_without_dra_mode_the_install_stops_with_the_reason_and_the_remedy(
         ("hami-dra.webhook.replicas=two", "at '/webhook/replicas': got string, want integer"),
         ("hami-dra.certs.mode=selfsigned", "at '/certs/mode'"),
         ("hami-dra.resourceMem=gpumem", "at '/resourceMem'"),
+        ("hami-dra.drivers.nvidia.driverRoot=run/nvidia", "at '/drivers/nvidia/driverRoot'"),
         ("hami-dra.webhook.resources.limits.memory=lots", "at '/webhook/resources/limits/memory'"),
         # Helm takes away a key that is left empty in a values file: the webhook would just not be there.
         ("hami-dra.webhook.enabled=null", "at '/webhook': missing property 'enabled'"),

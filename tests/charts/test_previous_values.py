@@ -51,7 +51,10 @@ def test_an_upgrade_that_reuses_values_from_before_a_setting_existed_renders(ren
             for part in ("webhook", "monitor")
             for key in ("podLabels", "podAnnotations")
         ),
-        *(f"hami-dra.drivers.nvidia.daemonSet.{key}" for key in ("podLabels", "podAnnotations")),
+        *(
+            f"hami-dra.drivers.nvidia.{key}"
+            for key in ("driverRoot", "daemonSet.podLabels", "daemonSet.podAnnotations")
+        ),
     ]
     without = ",".join(f"{key}=null" for key in new)
     assert render("--set", without) == render()

@@ -1,7 +1,7 @@
 """Finding the driver's files below the driver root, and where the container runtime sees them.
 
-The driver root is `/` or the root of a driver container. It may be mounted elsewhere for us
-(`/driver-root`), so links in it are followed inside it, as `chroot` would.
+The driver root is `/`, the root of a driver container or another folder that holds a driver. It may be
+mounted elsewhere for us (`/driver-root`), so links in it are followed inside it, as `chroot` would.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class DriverRoot:
             raise DriverError(
                 f"{name} is not below {self.host} (looked in {', '.join(LIBRARY_FOLDERS)}). Install the"
                 " driver, or set drivers.nvidia.containerDriver: true for a driver container"
-                " (/run/nvidia/driver), false for a driver on the host (/)"
+                " (/run/nvidia/driver), false for a driver on the host (/); for one in another folder set"
+                " drivers.nvidia.driverRoot"
             )
         return found
 

@@ -104,3 +104,14 @@ def test_without_a_node_that_the_driver_has_not_made_yet_no_container_starts(
 )
 def test_bus_ids_are_written_as_the_kernel_does(nvml: str, kernel: str) -> None:
     assert bus_id(nvml) == kernel
+
+
+def test_a_driver_in_a_folder_of_its_own_is_found_as_gke_lays_it_out(tmp_path: Path) -> None:
+    for file in ("lib64/libcuda.so.1", "bin/nvidia-smi"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).touch()
+    mounts = nvidia_edits.common(DriverRoot(tmp_path, Path("/home/kubernetes/bin/nvidia")))["mounts"]
+    assert {mount["hostPath"] for mount in mounts} == {
+        "/home/kubernetes/bin/nvidia/lib64/libcuda.so.1",
+        "/home/kubernetes/bin/nvidia/bin/nvidia-smi",
+    }

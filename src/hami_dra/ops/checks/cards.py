@@ -58,7 +58,8 @@ def _cards(facts: Facts) -> Verdict:
         count[node] = count.get(node, 0) + len(item["spec"].get("devices") or [])
     empty = sorted(node for node, cards in count.items() if not cards)
     if empty:
-        remedy = "is the driver where the chart looks? containerDriver=false for one that is on the host"
+        where = "containerDriver=false for one that is on the host, driverRoot for another folder"
+        remedy = f"is the driver where the chart looks? {where}"
         return bad(f"none on {some(empty)}", remedy)
     return fine(f"{sum(count.values())} on {node_count(len(count))}")
 
@@ -182,7 +183,8 @@ CHECKS = (
             "On the node:",
             command("nvidia-smi -L\nls /run/nvidia/driver"),
             "A driver that is installed on the host, and not by GPU Operator, needs "
-            "`hami-dra.drivers.nvidia.containerDriver=false`.",
+            "`hami-dra.drivers.nvidia.containerDriver=false`, and one in another folder "
+            "`hami-dra.drivers.nvidia.driverRoot` (GKE: /home/kubernetes/bin/nvidia).",
         ),
         needs=("slices",),
         look=_cards,
