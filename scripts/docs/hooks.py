@@ -58,7 +58,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("Troubleshooting", "troubleshooting/", ("troubleshooting/index.md",)),
     ("Runbooks", "runbooks/", ("runbooks/index.md",)),
-    ("About", "adr/", ("security.md", "benchmarks.md", "compatibility.md", "interfaces.md", "changelog.md")),
+    ("About", "adr/", ("security.md", "benchmarks.md", "supported-versions.md", "interfaces.md", "changelog.md")),
 )
 """Title, folder whose other pages follow, and the pages that come first, in this order."""
 

@@ -85,7 +85,7 @@ CHECKS = (
         expected="1.34 or newer",
         why="Dynamic Resource Allocation (resource.k8s.io/v1) is stable from Kubernetes 1.34 on; what is "
         "older does not know shares of a device.",
-        mend=("Upgrade the cluster. [The compatibility matrix](../compatibility.md) says what is tested.",),
+        mend=("Upgrade the cluster. [Supported versions](../supported-versions.md) says what is tested.",),
         needs=("version",),
         look=_kubernetes_version,
     ),
