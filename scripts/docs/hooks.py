@@ -58,7 +58,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("Troubleshooting", "troubleshooting/", ("troubleshooting/index.md",)),
     ("Runbooks", "runbooks/", ("runbooks/index.md",)),
-    ("About", "adr/", ("security.md", "benchmarks.md", "supported-versions.md", "interfaces.md", "changelog.md")),
+    (
+        "About",
+        "adr/",
+        ("security.md", "benchmarks.md", "supported-versions.md", "interfaces.md", "changelog.md"),
+    ),
 )
 """Title, folder whose other pages follow, and the pages that come first, in this order."""
 
@@ -102,6 +106,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"]({config.repo_url}/blob/main/{target.relative_to(REPO)}"
 
     return re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Readers' browsers do not ask GitHub for the number of its stars."""
+    return output.replace(' data-md-component="source"', "")
 
 
 def generated() -> dict[str, str]:

@@ -70,10 +70,10 @@ class Browser:
         os.close(self._in)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, address: str) -> None:
-        """Load a page and wait until it has drawn its data, in its style, on the screen."""
+    def open(self, address: str, drawn: str = "document.documentElement?.dataset.renderMs") -> None:
+        """Load a page and wait until it is DRAWN (the monitor's: its data), in its style, on the screen."""
         self._call("Page.navigate", url=address)
-        self.until("document.documentElement?.dataset.renderMs && document.readyState === 'complete'")
+        self.until(f"{drawn} && document.readyState === 'complete'")
         self.script("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
     def script(self, expression: str) -> Any:
