@@ -2,7 +2,7 @@
 
 import pytest
 
-from hami_dra.admission import objects
+from hami_dra.admission import claim_objects
 from hami_dra.admission.patch import convert
 from hami_dra.kube import kinds
 from hami_dra.model import errors
@@ -22,9 +22,11 @@ OF_THE_CLUSTER = {
 def test_the_api_server_accepts_the_claims_and_templates(space, row):
     made = convert(cases.pod(row), space.name, cases.settings(row), cases.surroundings(row))
     for name, spec in made.claims.items():
-        space.create(kinds.RESOURCE_CLAIMS, objects.bare_claim(space.name, name, spec), dry_run=True)
+        space.create(kinds.RESOURCE_CLAIMS, claim_objects.bare_claim(space.name, name, spec), dry_run=True)
     for name, spec in made.templates.items():
-        space.create(kinds.RESOURCE_CLAIM_TEMPLATES, objects.template(space.name, name, spec), dry_run=True)
+        space.create(
+            kinds.RESOURCE_CLAIM_TEMPLATES, claim_objects.template(space.name, name, spec), dry_run=True
+        )
 
 
 def source_of(row):

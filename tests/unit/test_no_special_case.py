@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src/hami_dra"
 LAYERS = ("node", "admission", "observe")
 # Declared data: the resource names and annotations of NVIDIA's family, as a profile declares those of others,
 # and where the families that are declared by data and by profile are put together.
-DATA = {SOURCE / "admission/families.py", SOURCE / "admission/configured.py"}
+DATA = {SOURCE / "admission/families.py", SOURCE / "admission/settings.py"}
 WORDS = ("nvidia", "nvml", "hami-core-gpu")
 # Names in hami_dra.model.names that are NVIDIA's own.
 OWN_NAMES = ("DRIVER", "DEVICE_TYPE", "MIG_TYPE")

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterable
 
 from hami_dra.admission import metadata
-from hami_dra.admission.objects import is_ours
+from hami_dra.admission.claim_objects import is_ours
 from hami_dra.kube.cache import key_of
 from hami_dra.kube.client import Object
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from hami_dra.admission import collector, metadata, objects
-from hami_dra.admission.work import WorkQueue
+from hami_dra.admission import claim_objects, collector, metadata
+from hami_dra.admission.work_queue import WorkQueue
 from hami_dra.kube import events, kinds
 from hami_dra.kube.cache import Cache, Change, Key, key_of
 from hami_dra.kube.client import KubeClient, Object
@@ -134,7 +134,7 @@ class ClaimController:
         """Make what POD names and does not exist yet. Raises errors.KubeError."""
         if pod["metadata"].get("deletionTimestamp") or _finished(pod):
             return
-        for wish in objects.wishes(pod, self._device_classes):
+        for wish in claim_objects.wishes(pod, self._device_classes):
             if wish.doubt:
                 self._tell(pod, wish.doubt)
             elif wish.group == "claims":
@@ -145,10 +145,10 @@ class ClaimController:
     def _ensure_claim(self, pod: Object, name: str, spec: Object) -> None:
         namespace = pod["metadata"]["namespace"]
         known = self._watched.claims.get(namespace, name)
-        if known and pod["metadata"]["uid"] in objects.owners(known):
+        if known and pod["metadata"]["uid"] in claim_objects.owners(known):
             return
         try:
-            self._client.create(kinds.RESOURCE_CLAIMS, objects.claim(pod, name, spec), namespace)
+            self._client.create(kinds.RESOURCE_CLAIMS, claim_objects.claim(pod, name, spec), namespace)
             log.info("claim made", claim=name, pod=key_of(pod))
         except errors.Conflict:
             self._settle_conflict(pod, name)
@@ -160,16 +160,16 @@ class ClaimController:
             found = self._client.get(kinds.RESOURCE_CLAIMS, name, namespace)
         except errors.NotFound:
             raise errors.Unavailable(f"claim {name} went away meanwhile") from None
-        owners = objects.owners(found)
+        owners = claim_objects.owners(found)
         # One of ours that nobody owns has been printed by `hami convert` and made by a person, for this Pod.
-        if pod["metadata"]["uid"] in owners or (objects.is_ours(found) and not owners):
+        if pod["metadata"]["uid"] in owners or (claim_objects.is_ours(found) and not owners):
             return
         living = {other["metadata"]["uid"] for other in self._watched.pods.all()}
-        if objects.is_ours(found) and living.isdisjoint(owners):
+        if claim_objects.is_ours(found) and living.isdisjoint(owners):
             if not found["metadata"].get("deletionTimestamp"):
                 self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
             raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
-        if objects.is_ours(found):
+        if claim_objects.is_ours(found):
             other = found["metadata"]["ownerReferences"][0]["name"]
             raise errors.Denied(
                 f"the ResourceClaim {name} belongs to Pod {other}; rename this Pod or, if its manifest was "
@@ -189,7 +189,7 @@ class ClaimController:
                 return
             self._made[key] = now
             try:
-                body = objects.template(namespace, name, spec)
+                body = claim_objects.template(namespace, name, spec)
                 self._client.create(kinds.RESOURCE_CLAIM_TEMPLATES, body, namespace)
                 log.info("template made", template=name, namespace=namespace)
             except errors.Conflict:

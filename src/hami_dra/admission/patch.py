@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hami_dra.admission import again, claims, metadata, turns
-from hami_dra.admission.families import NVIDIA, Family
+from hami_dra.admission import claim_spec, init_shares, metadata, reinvocation
+from hami_dra.admission.families import Family
 from hami_dra.admission.request import (
     CONTAINER_LISTS,
     GpuRequest,
@@ -23,6 +23,7 @@ from hami_dra.admission.request import (
     requests_of,
 )
 from hami_dra.admission.selection import Selection, selection
+from hami_dra.admission.settings import Settings
 from hami_dra.model.errors import RequestDenied
 from hami_dra.model.published import Card
 from hami_dra.model.room import fits_somewhere, wishes
@@ -34,17 +35,6 @@ LONGEST_NAME = 63
 """Names of Pod claims and of claims used in status fields are DNS labels."""
 
 TRADITIONAL_SCHEDULER = "hami-scheduler"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an operator sets for admission.
-
-    `extended_resource`: Pods that name whole cards alone are left to Kubernetes' own mapping (KEP-5004).
-    """
-
-    families: tuple[Family, ...] = (NVIDIA,)
-    extended_resource: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class Conversion:
 
 def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surroundings) -> Conversion | None:
     """Convert a Pod; None when it asks for nothing of ours. Raises errors.RequestDenied."""
-    pod = again.unconverted(pod, settings.families)
+    pod = reinvocation.unconverted(pod, settings.families)
     if settings.extended_resource and is_plain(pod, settings.families):
         return None
     requests = requests_of(pod, settings.families)
@@ -93,7 +83,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     }
     made = Conversion(pod={**pod, "spec": dict(pod["spec"])})
     spec, taken = made.pod["spec"], _taken(pod)
-    lenders = turns.lenders(requests)
+    lenders = init_shares.lenders(requests)
     entries: dict[str, Object] = {}
     for request in requests:
         if request.container not in lenders:
@@ -108,7 +98,7 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
     spec["resourceClaims"] = [*(spec.get("resourceClaims") or []), *entries.values()]
     made.warnings.extend(warning for chosen in selections.values() for warning in chosen.warnings)
     for request in requests:
-        made.warnings.extend(claims.doubts(request, selections[request.family]))
+        made.warnings.extend(claim_spec.doubts(request, selections[request.family]))
     made.warnings.extend(_together(made, surroundings.cards))
     made.warnings.extend(_scheduler(spec))
     made.warnings.extend(_privileged(spec, {request.container for request in requests}))
@@ -157,10 +147,10 @@ def _reference(
     made: Conversion,
 ) -> Object:
     """What the container's entry in the Pod's list of claims refers to; its content is noted in MADE."""
-    spec = claims.specification(request, selected)
+    spec = claim_spec.specification(request, selected)
     name = claim_name(namespace, pod, request.container)
     if name is None or surroundings.claim(namespace, name) is not None:
-        template = claims.template_name(spec)
+        template = claim_spec.template_name(spec)
         made.templates[template] = spec
         return {"resourceClaimTemplateName": template}
     made.claims[name] = spec

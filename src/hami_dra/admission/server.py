@@ -21,8 +21,9 @@ from starlette.types import Receive, Scope, Send
 from hami_dra.admission import update, validate
 from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.families import MIG
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
+from hami_dra.admission.settings import Settings
 from hami_dra.admission.validate import Stored
 from hami_dra.kube.decode import decode
 from hami_dra.model.errors import RequestDenied

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 import click
 import yaml
 
-from hami_dra.admission import offline
+from hami_dra.admission import preview
 from hami_dra.admission.families import NVIDIA, of_profiles
-from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.admission.patch import Surroundings
+from hami_dra.admission.settings import Settings
 from hami_dra.cli import manifests, options
 from hami_dra.devices import families
 from hami_dra.model import errors, names, quantity
@@ -76,14 +77,14 @@ def convert(
         settings, surroundings, excluded = _live(kubeconfig, context)
     else:
         settings, surroundings = _shipped(profiles), _described(card_memory)
-        excluded = offline.EXCLUDED_NAMESPACES
+        excluded = preview.EXCLUDED_NAMESPACES
     items: list[Any] = []
     refused = False
     for file in files:
         where = getattr(file, "name", "<stdin>")
         for index, document in enumerate(manifests.read(file.read(), where), start=1):
             try:
-                outcome = offline.convert_all([document], settings, surroundings, namespace, excluded)
+                outcome = preview.convert_all([document], settings, surroundings, namespace, excluded)
             except RecursionError as problem:
                 raise manifests.endless(where) from problem
             items += outcome.items
@@ -92,7 +93,7 @@ def convert(
             for refusal in outcome.refusals:
                 click.echo(f"hami: {where}, document {index}, {refusal}", err=True)
             refused = refused or bool(outcome.refusals)
-    _print(offline.without_repeats(items), output)
+    _print(preview.without_repeats(items), output)
     sys.exit(1 if refused else 0)
 
 
@@ -122,7 +123,7 @@ def _described(card_memory: tuple[str, ...]) -> Surroundings:
 
 
 def _live(kubeconfig: str | None, context: str | None) -> tuple[Settings, Surroundings, Collection[str]]:
-    from hami_dra.admission.watched import snapshot
+    from hami_dra.admission.cluster import snapshot
     from hami_dra.cli.connect import connect
     from hami_dra.ops import installed
 
@@ -130,7 +131,7 @@ def _live(kubeconfig: str | None, context: str | None) -> tuple[Settings, Surrou
     found = installed.webhook(client)
     if found is None:
         click.echo("Warning: no webhook of ours is registered there; shown is what it would do", err=True)
-        return _shipped(None), snapshot(client), offline.EXCLUDED_NAMESPACES
+        return _shipped(None), snapshot(client), preview.EXCLUDED_NAMESPACES
     return found.settings, snapshot(client), found.excluded
 
 

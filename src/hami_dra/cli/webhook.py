@@ -11,14 +11,14 @@ import click
 import structlog
 
 from hami_dra import http_server, log
-from hami_dra.admission import certs, configured
+from hami_dra.admission import certs
 from hami_dra.admission.admitted import Admitted
+from hami_dra.admission.cluster import Cluster
 from hami_dra.admission.controller import ClaimController
 from hami_dra.admission.families import NVIDIA, ResourceNames
-from hami_dra.admission.patch import Settings
 from hami_dra.admission.server import AdmissionServer
+from hami_dra.admission.settings import Settings, chosen
 from hami_dra.admission.tls import tls
-from hami_dra.admission.watched import Cluster
 from hami_dra.cli import options
 from hami_dra.http_server import Listener
 from hami_dra.kube import Client
@@ -86,7 +86,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         cores=given["resource_cores"],
         priority=given["resource_priority"],
     )
-    settings, refused = configured.settings(
+    settings, refused = chosen(
         resources,
         given["device_class"],
         given["families"],

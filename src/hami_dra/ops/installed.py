@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hami_dra.admission import configured
 from hami_dra.admission.families import NVIDIA, ResourceNames
-from hami_dra.admission.patch import Settings
+from hami_dra.admission.settings import Settings, chosen
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
@@ -63,7 +62,7 @@ def _settings(client: KubeClient, namespace: str | None) -> Settings:
         folder = Path(text)
         for name, profile in _profiles(client, deployment).items():
             (folder / Path(name).name).write_text(profile)
-        found, _ = configured.settings(
+        found, _ = chosen(
             _resource_names(environment),
             environment.get("HAMI_DEVICE_CLASS", names.DRIVER),
             environment.get("HAMI_FAMILIES", NVIDIA.name).split(","),

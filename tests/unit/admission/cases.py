@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from hami_dra.admission.patch import Settings, Surroundings
+from hami_dra.admission.patch import Surroundings
+from hami_dra.admission.settings import Settings
 from hami_dra.model.published import Card
 
 DRIVER = "hami-core-gpu.project-hami.io"

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from hami_dra.admission.controller import ClaimController, Watched
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
+from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache
 from hami_dra.kube.client import WatchEvent

@@ -2,7 +2,8 @@
 
 import time
 
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
+from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from tests.unit.admission.pods import gpu, pod
 

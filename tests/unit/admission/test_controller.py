@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from hami_dra.admission import metadata, objects
+from hami_dra.admission import claim_objects, metadata
 from hami_dra.admission.admitted import Admitted
 from hami_dra.admission.controller import ClaimController
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
+from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import key_of
 from hami_dra.kube.client import WatchEvent
@@ -70,7 +71,7 @@ def test_a_pod_that_was_copied_from_a_living_one_is_told_whose_claim_it_names(ku
 def test_a_claim_that_a_person_made_of_what_convert_prints_is_the_pods_and_stays(kube, controller, admit):
     admitted = admit()
     ((name, spec),) = metadata.wanted(admitted["metadata"]["annotations"])["claims"].items()
-    theirs = kube.create(kinds.RESOURCE_CLAIMS, objects.bare_claim("ml", name, spec), "ml")
+    theirs = kube.create(kinds.RESOURCE_CLAIMS, claim_objects.bare_claim("ml", name, spec), "ml")
     controller.reconcile(admitted)
     assert claims(kube) == [theirs]
 

@@ -2,8 +2,8 @@
 
 import threading
 
+from hami_dra.admission.cluster import Cluster
 from hami_dra.admission.controller import WORKERS, ClaimController
-from hami_dra.admission.watched import Cluster
 from hami_dra.kube import kinds
 from hami_dra.model import errors, names
 from tests.unit.admission.converted import claims, creations, eventually, store
@@ -26,7 +26,7 @@ def test_a_pod_replaced_by_force_gets_a_claim_of_its_own_as_soon_as_the_former_i
 
 
 def test_a_refusal_by_quota_is_told_once_and_tried_again_until_there_is_room(kube, running, monkeypatch):
-    monkeypatch.setattr("hami_dra.admission.work.LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("hami_dra.admission.work_queue.LONGEST_PAUSE_S", 0.05)
     refused = errors.Denied("exceeded quota: gpus, requested: 1, used: 4, limited: 4", status=403)
     create, attempts = kube.create, []
 

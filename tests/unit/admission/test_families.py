@@ -5,7 +5,8 @@ import re
 import pytest
 
 from hami_dra.admission.families import NVIDIA, of_profiles
-from hami_dra.admission.patch import Settings, Surroundings, convert, is_plain
+from hami_dra.admission.patch import Surroundings, convert, is_plain
+from hami_dra.admission.settings import Settings
 from hami_dra.devices import families
 from hami_dra.model import quantity
 from hami_dra.model.errors import RequestDenied

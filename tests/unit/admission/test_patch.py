@@ -8,10 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hami_dra.admission import turns
+from hami_dra.admission import init_shares
 from hami_dra.admission.families import NVIDIA, Annotations, ResourceNames
-from hami_dra.admission.patch import Settings, Surroundings, claim_name, convert
+from hami_dra.admission.patch import Surroundings, claim_name, convert
 from hami_dra.admission.request import requests_of
+from hami_dra.admission.settings import Settings
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
 from hami_dra.model.published import Card
@@ -290,11 +291,11 @@ def check_no_less(request, spec):
 def test_a_share_is_used_in_turn_only_by_an_init_container_that_it_covers(source):
     requests = requests_of(source, (NVIDIA,))
     by_name = {request.container: request for request in requests}
-    for borrower, lender in turns.lenders(requests).items():
+    for borrower, lender in init_shares.lenders(requests).items():
         assert by_name[borrower].runs == "before"
         assert by_name[lender].runs in ("before", "main")
-        assert turns.covers(by_name[lender], by_name[borrower])
-        assert lender not in turns.lenders(requests)
+        assert init_shares.covers(by_name[lender], by_name[borrower])
+        assert lender not in init_shares.lenders(requests)
 
 
 def all_of(source):

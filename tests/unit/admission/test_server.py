@@ -4,8 +4,9 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.server import AdmissionServer
+from hami_dra.admission.settings import Settings
 from hami_dra.model import names
 from tests.unit.admission import cases
 from tests.unit.admission.pods import gpu, patched, pod

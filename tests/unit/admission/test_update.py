@@ -6,9 +6,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from hami_dra.admission.families import NVIDIA
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS
 from hami_dra.admission.server import AdmissionServer
+from hami_dra.admission.settings import Settings
 from hami_dra.admission.update import restored
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied

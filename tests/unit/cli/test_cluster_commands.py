@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hami_dra.admission.families import of_profiles
-from hami_dra.admission.patch import Settings
+from hami_dra.admission.settings import Settings
 from hami_dra.devices import families
 from hami_dra.kube import kinds
 from hami_dra.model import errors

@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from hami_dra.admission import conflict
+from hami_dra.admission import traditional_mode
 from hami_dra.admission.controller import Watched
 from hami_dra.admission.patch import Surroundings
 from hami_dra.admission.validate import Stored
@@ -73,7 +73,7 @@ class Cluster:
             around = Surroundings(
                 cards=published.cards(self._slices.all()),
                 claim=self.watched.claims.get,
-                traditional=conflict.traditional(self._configurations.all()),
+                traditional=traditional_mode.found(self._configurations.all()),
                 kubernetes=self._kubernetes,
             )
             known = self._known = (version, around)
@@ -128,7 +128,7 @@ def snapshot(client: KubeClient) -> Surroundings:
     return Surroundings(
         cards=published.cards(client.list(kinds.RESOURCE_SLICES)[0]),
         claim=claim_of,
-        traditional=conflict.traditional(client.list(kinds.MUTATING_WEBHOOKS)[0]),
+        traditional=traditional_mode.found(client.list(kinds.MUTATING_WEBHOOKS)[0]),
     )
 
 

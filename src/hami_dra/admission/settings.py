@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hami_dra.admission.families import NVIDIA, ResourceNames, of_profiles
-from hami_dra.admission.patch import Settings
+from hami_dra.admission.families import NVIDIA, Family, ResourceNames, of_profiles
 from hami_dra.devices import families
 from hami_dra.model.errors import UserError
 
 
-def settings(
+@dataclass(frozen=True)
+class Settings:
+    """What an operator sets for admission.
+
+    `extended_resource`: Pods that name whole cards alone are left to Kubernetes' own mapping (KEP-5004).
+    """
+
+    families: tuple[Family, ...] = (NVIDIA,)
+    extended_resource: bool = False
+
+
+def chosen(
     resources: ResourceNames,
     device_class: str,
     wanted: Iterable[str],

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from hami_dra.admission import metadata
-from hami_dra.admission.claims import template_name
+from hami_dra.admission.claim_spec import template_name
 from hami_dra.kube import kinds
 from hami_dra.model import names, parameters
 

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hami_dra.admission import objects, shape
-from hami_dra.admission.patch import Settings, Surroundings, convert
+from hami_dra.admission import claim_objects, schema
+from hami_dra.admission.patch import Surroundings, convert
+from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from hami_dra.model import names
 from hami_dra.model.errors import RequestDenied
@@ -44,7 +45,7 @@ def convert_all(
     outcome = Outcome()
     for document in flatten(documents):
         try:
-            shape.document(document)
+            schema.document(document)
         except RequestDenied as refusal:
             outcome.refusals.append(f"not a Kubernetes object: {refusal}")
             continue
@@ -53,7 +54,7 @@ def convert_all(
             outcome.items.append(document)
         for pod in _pods(document, space):
             try:
-                shape.pod(pod)
+                schema.pod(pod)
                 made = None if space in excluded else convert(pod, space, settings, surroundings)
             except RequestDenied as refusal:
                 outcome.refusals.append(f"{_title(document)}: {refusal}")
@@ -63,8 +64,8 @@ def convert_all(
                 continue
             outcome.warnings += [f"{_title(document)}: {warning}" for warning in made.warnings]
             outcome.items.append(made.pod)
-            outcome.items += [objects.bare_claim(space, name, spec) for name, spec in made.claims.items()]
-            outcome.items += [objects.template(space, name, spec) for name, spec in made.templates.items()]
+            outcome.items += [claim_objects.bare_claim(space, *each) for each in made.claims.items()]
+            outcome.items += [claim_objects.template(space, *each) for each in made.templates.items()]
     return outcome
 
 

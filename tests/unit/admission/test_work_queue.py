@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from hami_dra.admission import work
+from hami_dra.admission import work_queue
 
 KEY, OTHER = ("ml", "train"), ("ml", "serve")
 SOON = 5.0
@@ -12,8 +12,8 @@ SOON = 5.0
 
 @pytest.fixture
 def queue(monkeypatch):
-    monkeypatch.setattr(work, "FIRST_PAUSE_S", 0.01)
-    return work.WorkQueue()
+    monkeypatch.setattr(work_queue, "FIRST_PAUSE_S", 0.01)
+    return work_queue.WorkQueue()
 
 
 def test_a_key_that_is_worked_on_is_not_given_to_a_second_thread_and_another_key_is(queue):

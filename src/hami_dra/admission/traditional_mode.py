@@ -14,7 +14,7 @@ Object = dict[str, Any]
 WEBHOOK = "vgpu.hami.io"
 
 
-def traditional(configurations: Iterable[Object]) -> str:
+def found(configurations: Iterable[Object]) -> str:
     """`MutatingWebhookConfiguration/<name>` of the traditional mode, or an empty string."""
     for item in configurations:
         if any(webhook.get("name") == WEBHOOK for webhook in item.get("webhooks") or []):
