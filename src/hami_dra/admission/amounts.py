@@ -99,7 +99,7 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
         raise RequestDenied(
             f"{resources.memory} counts {memory_unit}, and no card has {memory} of them",
             where=where,
-            fix=f"Write {likely}, if bytes were meant" if likely else "write less",
+            fix=f"Write {likely}, if bytes were meant" if likely else "Write less",
         )
 
 

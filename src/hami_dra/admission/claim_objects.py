@@ -84,10 +84,17 @@ def _doubt(
     group: str, name: str, spec: Object, referenced: Collection[str], device_classes: Collection[str]
 ) -> str:
     if name not in referenced or not _only_classes(spec, device_classes):
-        return f"the annotation {names.CLAIMS_ANNOTATION} names {name}, which is not ours"
+        return _not_made(name, "is not for this Pod to ask for")
     if group == "templates" and name != template_name(spec):
-        return f"the template {name} is not named by its content"
+        return _not_made(name, "is not the name of its content")
     return ""
+
+
+def _not_made(name: str, why: str) -> str:
+    return (
+        f"{name} of the annotation {names.CLAIMS_ANNOTATION} is not made: it {why}. Create the Pod from its "
+        "manifest, without this annotation and with its limits"
+    )
 
 
 def _only_classes(spec: Object, device_classes: Collection[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hami_dra.admission.request import GpuRequest
-from hami_dra.admission.selection import PCIE_ROOT, Selection
+from hami_dra.admission.selection import GPU_POLICY, PCIE_ROOT, Selection
 from hami_dra.model import names, parameters, quantity
 from hami_dra.model.errors import RequestDenied
 from hami_dra.model.published import Card
@@ -63,7 +63,10 @@ def template_name(spec: Object) -> str:
 def doubts(request: GpuRequest, selection: Selection) -> list[str]:
     """Warnings about the specification: what was asked for and does not fit into it."""
     if selection.near and request.count > MOST_NEAR:
-        return [f"{request.container}: nearness of more than {MOST_NEAR} cards cannot be asked for"]
+        return [
+            f"{request.container}: the annotation {GPU_POLICY} has no effect: at most {MOST_NEAR} cards "
+            "can be near each other"
+        ]
     if request.percentage is None:
         return _never(request, selection.cards)
     most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)

@@ -51,7 +51,7 @@ def run(sim: Path | None, gpu: str, memory: str | None, cores: int, command: tup
         raise UserError(
             "this container has a share already, which holds whatever else is asked for",
             where=str(SHARES_IN_CONTAINER),
-            fix=f"start {command[0]} by itself",
+            fix=f"Start {command[0]} by itself",
         )
     environment = dict(os.environ) | (_simulated(sim) if sim else {})
     card, size = _card(gpu, environment)

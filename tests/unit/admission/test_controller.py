@@ -111,7 +111,9 @@ def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controll
     forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION] = json.dumps(wanted)
     controller.reconcile(forged)
     assert claims(kube) == []
-    assert "not ours" in kube.list(kinds.EVENTS)[0][0]["message"]
+    (event,) = kube.list(kinds.EVENTS)[0]
+    assert "ml-train-cuda of the annotation hami.io/claims is not made" in event["message"]
+    assert "Create the Pod from its manifest" in event["message"]
 
 
 def test_a_pod_that_was_admitted_here_is_known_by_the_claim_or_template_that_it_names():

@@ -207,6 +207,17 @@ def test_a_remedy_is_for_the_release_that_is_installed_whatever_its_name_and_nam
     assert "kubectl -n shares rollout restart deployment mine-hami-dra-webhook" in told
 
 
+@pytest.mark.parametrize(("component", "kind"), [("driver", "daemonset"), ("webhook", "deployment")])
+def test_where_pods_are_refused_the_workload_says_why(component, kind):
+    kube = healthy.cluster()
+    for node in NODES:
+        kube.delete(kinds.PODS, f"driver-{node}", NAMESPACE)
+    name = PLUGIN if component == "driver" else WEBHOOK
+    scaled(component, name, 0)(kube)
+    id = "plugin" if component == "driver" else component
+    assert complaints(kube)[id].remedy == f"kubectl -n {NAMESPACE} describe {kind} {name}"
+
+
 def test_a_claim_that_somebody_else_made_of_what_convert_prints_is_no_leak():
     kube = healthy.cluster()
     made = healthy.claim("default-mine-c", "")

@@ -62,7 +62,7 @@ def _plugin(facts: Facts) -> Verdict:
         of = "" if len(ours) == 1 else f" ({item['metadata']['name']})"
         found.append(f"ready on {ready} of {node_count(wanted)}{of}")
         if ready < wanted:
-            return bad(f"{found[-1]}{_because(facts, name)}", _describe(item, name))
+            return bad(f"{found[-1]}{_because(facts, name)}", _describe(facts, item))
     return fine(", ".join(found))
 
 
@@ -86,7 +86,7 @@ def _deployment(facts: Facts, name: str) -> Verdict:
     if ready >= wanted:
         return fine(f"{ready} of {wanted} replicas ready")
     found = f"{ready} of {wanted} replicas ready{_because(facts, name)}"
-    return (doubtful if ready else bad)(found, _describe(ours[0], name))
+    return (doubtful if ready else bad)(found, _describe(facts, ours[0]))
 
 
 def _because(facts: Facts, name: str) -> str:
@@ -100,8 +100,14 @@ def _because(facts: Facts, name: str) -> str:
     return ""
 
 
-def _describe(item: Object, name: str) -> str:
-    return f"kubectl -n {item['metadata']['namespace']} describe pods -l app.kubernetes.io/component={name}"
+def _describe(facts: Facts, item: Object) -> str:
+    """The command that shows why ITEM's Pods are not ready, or why there are none: they may be refused."""
+    name = component(item)
+    if any(component(pod) == name for pod in facts.pods):
+        what = f"pods -l app.kubernetes.io/component={name}"
+    else:
+        what = f"{'daemonset' if name in PLUGINS else 'deployment'} {item['metadata']['name']}"
+    return f"kubectl -n {item['metadata']['namespace']} describe {what}"
 
 
 def _pod_security(facts: Facts) -> Verdict:

@@ -1,0 +1,176 @@
+"""Why a Pod waits where it is for the cards: what was asked for is named with what there is."""
+
+import dataclasses
+
+import pytest
+
+from hami_dra.model import names
+from hami_dra.model.choice import Choice
+from hami_dra.model.explain import explain
+from tests.unit.model.waiting import CARD, WAITING, claim, slice_of
+
+SLICES, CLAIMS = "kubectl get resourceslices", "kubectl get resourceclaims -A"
+
+
+def with_choice(attribute, *values, keep=True):
+    made = claim(memory="1Gi")
+    expression = Choice(attribute, values, keep).expression(names.DRIVER)
+    made["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [{"cel": {"expression": expression}}]
+    return made
+
+
+def percentage(*memories):
+    made = claim()
+    (request,) = made["spec"]["devices"]["requests"]
+    exactly = request.pop("exactly")
+    request["firstAvailable"] = [
+        exactly | {"name": f"size-{at}", "capacity": {"requests": {"memory": memory}}}
+        for at, memory in enumerate(memories)
+    ]
+    return made
+
+
+def two_cards(memory):
+    made = claim(memory=memory)
+    made["spec"]["devices"]["requests"] *= 2
+    return made
+
+
+def whole_card():
+    made = claim()
+    del made["spec"]["devices"]["requests"][0]["exactly"]["capacity"]
+    return made
+
+
+def mixed_slice():
+    made = slice_of("a")
+    small = {"name": "hami-gpu-1", "capacity": CARD | {"memory": {"value": "8Gi"}}}
+    made["spec"]["devices"].append(made["spec"]["devices"][0] | small)
+    return made
+
+
+SHORTAGES = {
+    "label": (
+        {"slices": [], "nodes": [{"metadata": {"name": "a"}}]},
+        "NoNode",
+        ["no node is labelled gpu=on"],
+        "kubectl label node NODE gpu=on",
+    ),
+    "other labels": (
+        {"slices": [], "labels": "a=b,c=d"},
+        "NoNode",
+        ["no node is labelled a=b,c=d"],
+        "kubectl label node NODE a=b c=d",
+    ),
+    "plugin": ({"slices": []}, "NoCard", ["no node publishes a card"], "hami doctor"),
+    "any node": ({"slices": [], "labels": ""}, "NoCard", ["no node publishes a card"], "hami doctor"),
+    "type": (
+        {"claims": [with_choice("productName", "H100")]},
+        "NoMatch",
+        ["no card is of type h100; there are NVIDIA A10"],
+        SLICES,
+    ),
+    "excluded type": (
+        {"claims": [with_choice("productName", "a10", keep=False)]},
+        "NoMatch",
+        ["no card is of type other than a10"],
+        SLICES,
+    ),
+    "uuid": (
+        {"claims": [with_choice("uuid", "GPU-x", "GPU-y")]},
+        "NoMatch",
+        ["no card is of UUID GPU-x or GPU-y; there are GPU-a"],
+        SLICES,
+    ),
+    "impossible": (
+        {"claims": [claim(memory="100Gi")]},
+        "TooLarge",
+        ["memory 100Gi", "largest card has 23028Mi"],
+        SLICES,
+    ),
+    "two cards": (
+        {"claims": [two_cards("1Gi")]},
+        "TooLarge",
+        ["asks for 2 cards, and no node has more than 1"],
+        SLICES,
+    ),
+    "two large cards": (
+        {"claims": [two_cards("15Gi")], "slices": [mixed_slice()]},
+        "TooLarge",
+        ["asks for 2 cards, and no node has more than 1"],
+        SLICES,
+    ),
+    "two shares of one node": (
+        {"claims": [claim(cores="60"), claim(cores="60")]},
+        "TooLarge",
+        ["no node has as much as its claims ask for together"],
+        SLICES,
+    ),
+    "a card and a share": (
+        {"claims": [whole_card(), claim(memory="1Gi")], "slices": [slice_of("a"), slice_of("b")]},
+        "TooLarge",
+        ["no node has as much as its claims ask for together"],
+        SLICES,
+    ),
+    "full": (
+        {"all_claims": [claim(memory="20Gi", allocated_to="a")]},
+        "NoRoom",
+        ["waits for room", "memory 10Gi", "memory 2548Mi free"],
+        CLAIMS,
+    ),
+    "percentage": (
+        {"claims": [percentage("20Gi", "80Gi")], "all_claims": [claim(memory="10Gi", allocated_to="a")]},
+        "NoRoom",
+        ["memory 20Gi", "memory 12788Mi free"],
+        CLAIMS,
+    ),
+    "whole card": (
+        {"claims": [whole_card()], "all_claims": [claim(memory="1Mi", cores="0", allocated_to="a")]},
+        "NoRoom",
+        ["asks for a whole card", "memory 23027Mi free"],
+        CLAIMS,
+    ),
+    "cores": (
+        {"claims": [claim(cores="60")], "all_claims": [claim(memory="1Gi", allocated_to="a")]},
+        "NoRoom",
+        ["asks for cores 60", "cores 50, memory"],
+        CLAIMS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "reason", "words", "command"), SHORTAGES.values(), ids=SHORTAGES)
+def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, command):
+    found = explain(dataclasses.replace(WAITING, **change))
+    assert (found.waiting, found.reason) == (True, reason)
+    for word in words:
+        assert word in found.sentence
+    assert command in found.next
+
+
+def test_a_percentage_that_fits_one_kind_of_card_does_not_wait_for_room():
+    found = explain(dataclasses.replace(WAITING, claims=[percentage("1Gi", "80Gi")]))
+    assert found.reason == "Scheduler"
+
+
+def test_selectors_of_a_users_own_are_taken_for_true():
+    own = claim()
+    own["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [
+        {"cel": {"expression": "device.x > '\\x41'"}}
+    ]
+    assert explain(dataclasses.replace(WAITING, claims=[own])).reason == "Scheduler"
+
+
+def test_room_is_that_of_the_family_that_is_asked_for():
+    npu = "ascend.project-hami.io"
+    device = {"name": "ascend-0", "capacity": {"memory": {"value": "64Gi"}}}
+    npus = {"spec": {"driver": npu, "pool": {"name": "a"}, "devices": [device]}}
+    asked = claim("96Gi", device_class=npu)
+    del asked["spec"]["devices"]["requests"][0]["exactly"]["capacity"]["requests"]["cores"]
+    classes = [{"metadata": {"name": npu}}]
+    view = dataclasses.replace(WAITING, claims=[asked], slices=[slice_of("a"), npus], classes=classes)
+    said = explain(view)
+    assert (said.reason, "the largest card has 64Gi" in said.sentence) == ("TooLarge", True)
+    large = claim("48Gi")
+    said = explain(dataclasses.replace(view, claims=[large], classes=WAITING.classes))
+    assert said.reason == "TooLarge", "an NPU's memory is no room for a GPU's share"
