@@ -25,13 +25,6 @@ Driver = Callable[..., NodeDriver]
 
 
 @pytest.fixture
-def kube() -> FakeKube:
-    fake = FakeKube()
-    fake.create(NODES, {"metadata": {"name": NODE}})
-    return fake
-
-
-@pytest.fixture
 def driver(kube: FakeKube, tmp_path: Path) -> Driver:
     return partial(card_driver, kube, tmp_path, tmp_path / "cdi")
 
