@@ -30,7 +30,13 @@ static bool make_event(CUevent *event) {
     return *event || lane_driver.cuEventCreate(event, CU_EVENT_DEFAULT) == CUDA_SUCCESS;
 }
 
-bracket *device_time_begin(meter *of, CUstream stream, bool idle) {
+/* Each thread has a per-thread stream of its own. */
+static const void *told_apart(CUstream stream) {
+    static _Thread_local char own;
+    return stream == CU_STREAM_PER_THREAD ? &own : (const void *)stream;
+}
+
+bracket *device_time_begin(meter *of, CUstream stream, bool idle, bool counted) {
     bracket *self = lanes_usable() ? lanes_take_bracket(of) : NULL;
     if (!self) return NULL;
     CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
@@ -42,6 +48,10 @@ bracket *device_time_begin(meter *of, CUstream stream, bool idle) {
         return NULL;
     }
     self->launched_at = idle ? meter_now() : 0;
+    self->stream = told_apart(stream);
+    self->counted = counted;
+    self->holds = atomic_load(&of->holds);
+    self->others = counted ? atomic_load(&of->others) : atomic_fetch_add(&of->others, 1);
     return self;
 }
 

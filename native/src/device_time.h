@@ -11,8 +11,8 @@
 typedef struct bracket bracket;
 
 /* Before work is launched on STREAM (a real handle or one of the constants), which is IDLE or not: begin to
- * measure it. NULL when it cannot be measured. */
-bracket *device_time_begin(meter *self, CUstream stream, bool idle);
+ * measure it. COUNTED: most such work is only counted. NULL when it cannot be measured. */
+bracket *device_time_begin(meter *self, CUstream stream, bool idle, bool counted);
 
 /* After the launch. PREPAID ns were billed for it, as the PLACE-th in the order of submission. False when it
  * cannot be measured, so that nobody will settle it. */

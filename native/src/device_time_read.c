@@ -58,6 +58,12 @@ static void tell_presence(lane *in, uint64_t from, uint64_t until) {
     meter_present(in->meter, from + (uint64_t)in->ahead, until + (uint64_t)in->ahead);
 }
 
+static void learn_overlap(const bracket *self, uint64_t end_at, bool alone) {
+    overlap_sample sample = {self->stream, self->holds, self->others, end_at,
+                             self->length, self->place, self->prepaid};
+    atomic_store(&self->lane->meter->overlap, overlap_learn(&self->lane->streams, &sample, alone));
+}
+
 static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     lane *in = self->lane;
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
@@ -68,7 +74,7 @@ static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     if (verdict.learn) cost_learn(self->what, own);
     if (verdict.doubt) cost_doubt(self->what, self->length);
     compare_clocks(in, end_at, now);
-    if (self->length >= LONG_NS || verdict.shared) {
+    if (!self->counted || self->length >= LONG_NS || verdict.shared) {
         uint64_t start_at = self->start_at + (self->idle_ns < self->length ? self->idle_ns : 0);
         if (earliest > end_at) earliest = end_at;
         if (verdict.shared) tell_presence(in, start_at < earliest ? start_at : earliest, end_at);
@@ -76,7 +82,10 @@ static void settle(bracket *self, uint64_t earliest, uint64_t now) {
         uint64_t covered =
             throttle_cover(&in->covered, start_at, end_at, earliest) * verdict.part / LEDGER_WHOLE_CARD;
         if (covered < own) own = covered;
+    } else {
+        own = meter_overlapped(in->meter, own);
     }
+    if (self->counted) learn_overlap(self, end_at, part == LEDGER_WHOLE_CARD);
     meter_settle(in->meter, self->prepaid, own, !verdict.shared, self->place);
     if (!in->base || end_at > in->base_at + NEW_BASE_NS) move_base(self);
     atomic_fetch_sub(&lanes_running, 1);
@@ -105,7 +114,7 @@ static void look_at(lane *in) {
         if (each->started) place_in_time(each);
         if (each->ended) {
             insert(ended, count++, each);
-        } else if (each->started && each->prepaid >= LONG_NS) {
+        } else if (each->started && !each->counted) {
             if (each->start_at < earliest) earliest = each->start_at;
             if (throttle_is_shared(each->prepaid, part) && each->start_at < present) present = each->start_at;
         }

@@ -117,9 +117,9 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
     /* Of work that is only counted nobody hears when it ends; a queue that is empty holds nobody back. */
     if (idle && !device_time_running()) meter_caught_up(self->meter);
     if (later) return;
-    self->prepaid = known ? known : FIRST_GUESS_NS;
+    self->prepaid = counted ? meter_overlapped(self->meter, known) : known ? known : FIRST_GUESS_NS;
     self->place = meter_prepay(self->meter, self->prepaid);
-    self->bracket = device_time_begin(self->meter, self->stream, idle);
+    self->bracket = device_time_begin(self->meter, self->stream, idle, counted);
     /* What cannot be measured is charged as it was known or guessed. */
     if (!self->bracket) meter_settle(self->meter, self->prepaid, self->prepaid, true, self->place);
 }

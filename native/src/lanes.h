@@ -11,6 +11,7 @@
 #include "../include/cuda_abi.h"
 #include "costs.h"
 #include "meter.h"
+#include "overlap.h"
 
 enum { MOST_LANES = 32, MOST_BRACKETS = 64, LANE_SOMEWHERE_NS = 1000000000 };
 
@@ -20,6 +21,9 @@ typedef struct bracket {
     struct lane *lane;
     _Atomic int state;
     CUevent start, end;
+    const void *stream;     /* only to be compared */
+    unsigned holds, others; /* of the meter, when it was launched */
+    bool counted;           /* work of its kind is only counted, but for some that is measured as this is */
     cost *what;
     uint64_t prepaid, place;
     uint64_t launched_at; /* host time, where the stream was idle; 0 where it was not */
@@ -39,6 +43,7 @@ typedef struct lane {
     uint64_t base_at;
     uint64_t covered; /* device time up to which work is accounted for */
     uint64_t told;    /* the same, of what the ledger knows of presence on the card */
+    overlap streams;  /* how their work overlaps */
     int64_t ahead;    /* of host time before device time, as far as seen */
     bracket brackets[MOST_BRACKETS];
 } lane;

@@ -105,6 +105,7 @@ void meter_wait(meter *self, void (*look)(void)) {
             atomic_store(&self->held, true);
             sleep_ns(wait < WAIT_STEP_NS ? wait : WAIT_STEP_NS);
             throttled = meter_now() - begin;
+            atomic_fetch_add(&self->holds, 1);
         } else {
             sleep_ns(CROWDED_STEP_NS);
         }
@@ -127,14 +128,19 @@ static void bill(meter *self, int64_t ns, uint64_t now) {
     if (payer) throttle_charge(payer->book.file, ns, rate, now);
 }
 
+uint64_t meter_overlapped(const meter *self, uint64_t ns) {
+    unsigned part = atomic_load_explicit(&self->overlap, memory_order_relaxed);
+    return part ? ns * part / LEDGER_WHOLE_CARD : ns;
+}
+
 void meter_bill(meter *self, bool soon) {
     int64_t counted = atomic_exchange(&self->unbilled, 0);
     atomic_store_explicit(&self->sample_at, next_sample() / (soon ? 8 : 1), memory_order_relaxed);
     if (counted <= 0) return;
-    uint64_t now = meter_now();
-    bill(self, counted, now);
-    atomic_fetch_add(&self->submitted, (uint64_t)counted);
-    tell(self, (uint64_t)counted, (uint64_t)counted, 0, now);
+    uint64_t now = meter_now(), cost = meter_overlapped(self, (uint64_t)counted);
+    bill(self, (int64_t)cost, now);
+    atomic_fetch_add(&self->submitted, cost);
+    tell(self, cost, cost, 0, now);
 }
 
 /* What is billed in advance for work that is thought to take NS. */

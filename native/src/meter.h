@@ -16,6 +16,9 @@ typedef struct {
     _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
     _Atomic uint64_t finished;  /* the same up to the last launch that is known to have ended */
     _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
+    _Atomic unsigned overlap;   /* thousandths of counted work that are charged; 0: all (overlap.h) */
+    _Atomic unsigned holds;     /* how often somebody was held back */
+    _Atomic unsigned others;    /* how much work was launched that is not counted */
     _Atomic unsigned pending;   /* launches that are measured and not settled */
     _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;
@@ -29,6 +32,9 @@ static inline bool meter_count(meter *self, uint64_t ns) {
     int64_t before = __atomic_fetch_add((int64_t *)&self->unbilled, (int64_t)ns, __ATOMIC_RELAXED);
     return before + (int64_t)ns >= __atomic_load_n((int64_t *)&self->sample_at, __ATOMIC_RELAXED);
 }
+
+/* What is charged for counted work that seems to take NS: less where it overlaps. */
+uint64_t meter_overlapped(const meter *self, uint64_t ns);
 
 /* Wait until the card's shares may compute. LOOK is called now and then to see what has ended. */
 void meter_wait(meter *self, void (*look)(void));

@@ -235,6 +235,35 @@ static void more_kinds_of_work_than_places_are_served_all_the_same(void) {
     }
 }
 
+static const void *const STREAMS = "streams";
+
+/* Samples 1 ms of charges apart, in turn on so many streams, for which PASSED ns went by; what is charged
+ * then. */
+static unsigned learnt(overlap *self, unsigned streams, uint64_t passed, bool alone, unsigned count) {
+    static overlap_sample next = {.end = LATER, .length = 10000, .cost = 10000};
+    unsigned part = 0;
+    for (unsigned i = 0; i < count; i++) {
+        next.stream = (const char *)STREAMS + i % streams;
+        next.end += passed, next.place += part && part < 1000 ? MS * part / 1000 : MS;
+        part = overlap_learn(self, &next, alone);
+    }
+    return part;
+}
+static void work_that_overlaps_is_counted_by_what_it_takes_together(void) {
+    overlap self = {0};
+    CHECK(learnt(&self, 1, MS / 4, true, 200) == 1000); /* one stream cannot overlap: the host was slow */
+    unsigned part = learnt(&self, 4, MS / 4, true, 200);
+    CHECK(part >= 240 && part <= 260);
+    part = learnt(&self, 4, MS, true, 200);
+    CHECK(part == 1000);
+    CHECK(learnt(&self, 4, 10 * MS, true, 20) == 1000); /* the device had nothing to do */
+    part = learnt(&self, 4, MS / 2, true, 200);
+    CHECK(part >= 480 && part <= 520);
+    CHECK(learnt(&self, 4, 3 * MS, false, 50) == part); /* another process's slices say nothing */
+    CHECK(learnt(&self, 1, MS / 2, true, 100) == 1000);
+    CHECK(learnt(&self, 2, 0, true, 500) >= 10);
+}
+
 int main(void) {
     a_share_that_computes_all_the_time_gets_its_rate();
     idle_time_is_made_up_for_a_little_only();
@@ -251,6 +280,7 @@ int main(void) {
     costs_are_learnt_and_follow_a_change();
     first_measurements_may_be_disturbed();
     the_longest_is_remembered_for_some_time();
+    work_that_overlaps_is_counted_by_what_it_takes_together();
     more_kinds_of_work_than_places_are_served_all_the_same();
     test_launches();
     test_contexts();

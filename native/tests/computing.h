@@ -6,6 +6,7 @@
 #include "../src/device_time.h"
 #include "../src/hook_launch.h"
 #include "../src/hooks.h"
+#include "../src/overlap.h"
 #include "check.h"
 
 #define MS    UINT64_C(1000000)
@@ -27,6 +28,9 @@ struct CUfunc_st {
  */
 typedef struct {
     uint64_t now;     /* of the one clock there is */
+    bool in_turn;     /* one kernel fills the card: those of all streams wait for each other */
+    uint64_t free_at; /* when all work so far will have ended */
+    uint64_t busy_ns; /* in which anything ran */
     unsigned stretch; /* work takes so many times as long, since others compute as well */
     CUresult refuses; /* what launches and captures end with */
     int asked;        /* how often whether a stream captures */

@@ -95,6 +95,38 @@ static void two_shares_of_a_card_get_the_cores_of_both(void) {
     CHECK(got >= 690 && got <= 710);
 }
 
+/* The part of the time in which the card computes, for a program that launches so many kernels on so many
+ * streams and waits for them. Kernels run beside each other, or IN_TURN where each fills the card. */
+static uint64_t busy_with(uint64_t ns, unsigned streams, unsigned together, bool in_turn) {
+    static struct CUstream_st many[8];
+    CUfunction kernel = calloc(1, sizeof *kernel);
+    kernel->ns = ns, gpu.in_turn = in_turn, gpu.busy_ns = 0;
+    uint64_t begin = gpu.now;
+    while (gpu.now < begin + 20000 * MS) {
+        for (unsigned i = 0; i < together; i++) CHECK(launch(kernel, &many[i % streams]) == CUDA_SUCCESS);
+        for (unsigned i = 0; i < streams; i++) synchronize(&many[i]);
+    }
+    return gpu.busy_ns * 1000 / (gpu.now - begin);
+}
+static void work_on_several_streams_gets_its_cores(void) {
+    uint64_t due = only.limit.cores * 10;
+    for (unsigned streams = 2; streams <= 8; streams *= 2) {
+        for (int in_turn = 0; in_turn < 2; in_turn++) {
+            uint64_t got[] = {busy_with(10000, streams, 400, in_turn),
+                              busy_with(100000, streams, 40, in_turn), busy_with(MS, streams, 24, in_turn)};
+            for (int i = 0; i < 3; i++) CHECK(got[i] >= due - due / 25 && got[i] <= due + due / 25);
+        }
+    }
+}
+static void work_on_one_stream_after_several_gets_its_cores(void) {
+    uint64_t due = only.limit.cores * 10;
+    busy_with(10000, 8, 400, false);
+    for (int again = 0; again < 2; again++) {
+        uint64_t got = busy_with(10000, 1, 400, false);
+        CHECK(got >= due - due / 50 && got <= due + due / 50);
+    }
+}
+
 static void hinted(uint32_t rate, uint32_t part) {
     atomic_store(&account.hint.rate, rate), atomic_store(&account.hint.part, part);
     atomic_store(&account.hint.at, gpu.now);
@@ -254,6 +286,8 @@ void test_launches(void) {
         if (cores[i] < 90) with_cores(cores[i], work_that_is_waited_for_each_time_gets_its_cores);
         with_cores(cores[i], work_that_is_seldom_long_gets_its_cores);
         with_cores(cores[i], more_kernels_than_are_remembered_get_their_cores);
+        if (cores[i] <= 50) with_cores(cores[i], work_on_several_streams_gets_its_cores);
+        if (cores[i] <= 50) with_cores(cores[i], work_on_one_stream_after_several_gets_its_cores);
     }
     with_cores(30, work_that_is_long_after_a_rest_is_measured);
     with_cores(30, two_shares_of_a_card_get_the_cores_of_both);

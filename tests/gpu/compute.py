@@ -8,7 +8,7 @@ from tests.gpu.finding import Finding
 from tests.gpu.host import Container, Host, part
 from tests.support.agent import at_work
 
-KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying")
+KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying", "streams")
 
 
 def pairs(host: Host) -> Iterator[Finding]:

@@ -1,0 +1,48 @@
+#include "overlap.h"
+
+#include "throttle.h"
+
+enum {
+    MEMORY = 64,         /* samples of one stream, after which the others are forgotten */
+    WINDOW_NS = 8000000, /* of time and charges between two corrections */
+    SMOOTHING = 4,       /* corrections that count in the estimate */
+    LEAST = 10,
+    MOST = 2000,        /* so that chance errs to both sides ... */
+    NEARLY_WHOLE = 930, /* ... of the whole, from here on */
+};
+
+static void correct(overlap *self) {
+    int64_t charged = self->charged > 0 ? self->charged : 1, passed = self->passed > 0 ? self->passed : 0;
+    uint64_t found = self->estimate * (uint64_t)passed / (uint64_t)charged;
+    if (found > MOST) found = MOST;
+    self->estimate = (self->estimate * (SMOOTHING - 1) + found) / SMOOTHING;
+    if (self->estimate < LEAST) self->estimate = LEAST;
+    self->passed = self->charged = 0;
+}
+
+static void note_stream(overlap *self, const void *stream) {
+    if (stream == self->before.stream || !self->before.end) {
+        if (self->mixed) self->mixed--;
+        return;
+    }
+    if (!self->mixed) self->estimate = LEDGER_WHOLE_CARD, self->passed = self->charged = 0;
+    self->mixed = MEMORY;
+}
+
+unsigned overlap_learn(overlap *self, const overlap_sample *sample, bool alone) {
+    overlap_sample from = self->before;
+    note_stream(self, sample->stream);
+    self->before = *sample;
+    if (!self->mixed) return LEDGER_WHOLE_CARD;
+    int64_t passed = (int64_t)(sample->end - from.end), charged = (int64_t)(sample->place - from.place);
+    if (sample->holds != from.holds) {
+        /* The first of a burst is nearly always among the first that run beside each other, the last is
+         * anywhere among the last: on average half of the time in which they run would be missing. */
+        passed = (int64_t)(sample->length / 2), charged = (int64_t)(sample->cost / 2);
+    } else if (sample->others != from.others || (!alone && passed > charged + SLICE_WORK_NS)) {
+        passed = charged = 0; /* other work lies between, or another process's slice */
+    }
+    self->passed += passed, self->charged += charged;
+    if (self->passed + self->charged > WINDOW_NS) correct(self);
+    return self->estimate < NEARLY_WHOLE ? (unsigned)self->estimate : LEDGER_WHOLE_CARD;
+}
