@@ -34,8 +34,7 @@ typedef struct {
     _Atomic uint64_t refused;      /* allocations that did not fit */
     _Atomic uint64_t compute_ns;   /* device time that it used */
     _Atomic uint64_t throttled_ns; /* time that its threads were held back */
-    uint64_t reserved;             /* limiters before this one write here */
-    _Atomic uint64_t measured_ns;  /* time between events around long work; others' slices are in it */
+    uint64_t reserved[2];          /* limiters before this one write here */
 } ledger_slot;
 
 /*

@@ -53,7 +53,6 @@ void ledger_clear_slot(ledger_file *file, uint32_t number) {
     atomic_store(&slot->active_s, 0);
     atomic_store(&slot->compute_ns, 0);
     atomic_store(&slot->throttled_ns, 0);
-    atomic_store(&slot->measured_ns, 0);
 }
 
 static int map_file(ledger *self) {

@@ -172,7 +172,6 @@ void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uin
 void meter_present(meter *self, uint64_t from, uint64_t to) {
     ledger *book = told(self);
     if (!book || to <= from) return;
-    atomic_fetch_add(&book->file->slots[book->slot].measured_ns, to - from);
     throttle_present(book->file, from, to);
     atomic_fetch_add(&book->file->activity, 1);
 }
