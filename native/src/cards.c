@@ -88,7 +88,10 @@ card_state card_of_device(CUdevice device, budget **card) {
     if (!get_uuid) get_uuid = driver_function("cuDeviceGetUuid");
     CUuuid uuid;
     char text[64];
-    if (!get_uuid || get_uuid(&uuid, device) != CUDA_SUCCESS) return CARD_REFUSED;
+    CUresult told = get_uuid ? get_uuid(&uuid, device) : CUDA_ERROR_NOT_FOUND;
+    /* Then the driver refuses by itself, with the error that the program expects. */
+    if (told == CUDA_ERROR_NOT_INITIALIZED || told == CUDA_ERROR_INVALID_DEVICE) return CARD_FREE;
+    if (told != CUDA_SUCCESS) return CARD_REFUSED;
     format_uuid(&uuid, text, sizeof text);
     card_state found = card_of_uuid(text, card);
     if (slot >= 0) {

@@ -34,8 +34,21 @@ static CUresult array(CUarray *into, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
     return CALL(cuArray3DCreate_v2, (CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *), into, shape);
 }
 
+/* What names a card is refused by the driver, before it is asked how much there is. */
+static void of_a_card(CUdevice device, CUresult refusal) {
+    CUmemPoolProps pool = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                           .location = {CU_MEM_LOCATION_TYPE_DEVICE, device}};
+    void *made;
+    CHECK(CALL(cuDevicePrimaryCtxRetain, (void *, CUdevice), &made, device) == refusal);
+    CHECK(CALL(cuCtxCreate_v2, (void *, unsigned, CUdevice), &made, 0, device) == refusal);
+    CHECK(CALL(cuGreenCtxCreate, (void *, CUdevResourceDesc, CUdevice, unsigned), &made, NULL, device, 1) ==
+          refusal);
+    CHECK(CALL(cuMemPoolCreate, (void *, const CUmemPoolProps *), &made, &pool) == refusal);
+}
+
 static void before_anything_is_initialized(void) {
     CUdeviceptr pointer;
+    of_a_card(0, CUDA_ERROR_NOT_INITIALIZED);
     CHECK(plain(&pointer, 512) == CUDA_ERROR_NOT_INITIALIZED);
     CHECK(async(&pointer, 512) == CUDA_ERROR_NOT_INITIALIZED);
 }
@@ -93,7 +106,8 @@ static void with_a_context(void) {
     CHECK(create(&handle, (size_t)1 << 50, &device) == CUDA_ERROR_OUT_OF_MEMORY);
     CHECK(create(&handle, before + 2 * MIB, &host) == CUDA_SUCCESS &&
           available() == before); /* not the card's */
-    CHECK(create(&handle, 2 * MIB, &nowhere) != CUDA_SUCCESS);
+    CHECK(create(&handle, 2 * MIB, &nowhere) == CUDA_ERROR_INVALID_DEVICE);
+    of_a_card(99, CUDA_ERROR_INVALID_DEVICE);
     CHECK(array(&made, NULL) == CUDA_ERROR_INVALID_VALUE &&
           array(&made, &endless) == CUDA_ERROR_OUT_OF_MEMORY);
     CHECK(CALL(cuMemFree_v2, (CUdeviceptr), 0) == CUDA_SUCCESS);
