@@ -58,10 +58,3 @@ void ledger_guard(void *start, size_t size) {
         if (atomic_compare_exchange_strong(&guarded[i].start, &found, (uintptr_t)start)) return;
     }
 }
-
-void ledger_unguard(const void *start) {
-    for (int i = 0; i < MOST; i++) {
-        uintptr_t found = (uintptr_t)start;
-        atomic_compare_exchange_strong(&guarded[i].start, &found, 0);
-    }
-}

@@ -6,7 +6,5 @@
 
 #include <stddef.h>
 
-/* Guard a mapping, until it is unmapped. Takes over SIGBUS for faults in it; any other goes where it went
- * before. */
+/* Guard a mapping, for good. Takes over SIGBUS for faults in it; any other goes where it went before. */
 void ledger_guard(void *start, size_t size);
-void ledger_unguard(const void *start);

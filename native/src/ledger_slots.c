@@ -59,27 +59,24 @@ static int map_file(ledger *self) {
     int fd = open(self->path, O_RDWR | O_CLOEXEC);
     if (fd < 0) return -errno;
     struct stat status;
+    uint64_t magic = 0, none = 0;
     int problem = 0;
     void *at = MAP_FAILED;
     if (fstat(fd, &status) != 0)
         problem = -errno;
     else if (!S_ISREG(status.st_mode) || status.st_size != LEDGER_SIZE)
         problem = -EPROTO;
+    else if (pread(fd, &magic, sizeof magic, 0) != sizeof magic || (magic && magic != LEDGER_MAGIC))
+        problem = -EPROTO;
     else if ((at = mmap(NULL, LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
         problem = errno == ENOMEM ? -ENOBUFS : -errno; /* -ENOMEM is a share that is full */
     close(fd);
     if (problem) return problem;
     ledger_guard(at, LEDGER_SIZE);
-    ledger_file *file = at;
-    uint64_t none = 0;
-    if (!atomic_compare_exchange_strong(&file->magic, &none, LEDGER_MAGIC) && none != LEDGER_MAGIC) {
-        ledger_unguard(at);
-        munmap(at, LEDGER_SIZE);
-        return -EPROTO;
-    }
     self->device = status.st_dev;
     self->inode = status.st_ino;
-    self->file = file;
+    self->file = at;
+    atomic_compare_exchange_strong(&self->file->magic, &none, LEDGER_MAGIC);
     return 0;
 }
 
