@@ -182,10 +182,14 @@ uint64_t charge_bytes(const charge *taken) {
     return total;
 }
 
+void charge_add(charge *to, const charge *more) {
+    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) to->bytes[i] += more->bytes[i];
+}
+
 int budget_extend(const budget *self, charge *taken, uint64_t more) {
     charge added;
     int problem = budget_reserve(self, more, &added);
-    for (int i = 0; !problem && i < self->count; i++) taken->bytes[i] += added.bytes[i];
+    if (!problem) charge_add(taken, &added);
     return problem;
 }
 

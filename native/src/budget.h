@@ -49,8 +49,9 @@ uint64_t budget_usage(const budget *self);
 int budget_reserve(const budget *self, uint64_t size, charge *taken);
 void budget_refund(const budget *self, const charge *taken);
 
-/* What a charge holds; take MORE beside it; give back what it holds beyond KEEP bytes. */
+/* What a charge holds; put MORE to it; take more beside it; give back what it holds beyond KEEP bytes. */
 uint64_t charge_bytes(const charge *taken);
+void charge_add(charge *to, const charge *more);
 int budget_extend(const budget *self, charge *taken, uint64_t more);
 void budget_shrink(const budget *self, charge *taken, uint64_t keep);
 

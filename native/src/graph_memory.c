@@ -34,7 +34,7 @@ void graphs_ended(CUdevice device, const charge *taken) {
     card_memory *card = &cards[device];
     if (!card->known) card->kept = request_on(device);
     card->known = true;
-    for (int i = 0; i < MOST_SHARES_OF_CARD; i++) card->kept.own.taken.bytes[i] += taken->bytes[i];
+    charge_add(&card->kept.own.taken, taken);
     card->live -= charge_bytes(taken);
     graphs_settle(device);
 }

@@ -88,8 +88,7 @@ void host_ended(uint64_t owner) {
     pthread_mutex_unlock(&mutex);
 }
 
-/* --- It stays there: whoever asks the driver to bring it to a card is told that it was done. -------------
- */
+/* It stays there: whoever asks the driver to bring it to a card is told that it was done. */
 
 static bool holds(CUdeviceptr pointer) {
     if (!count) return false;

@@ -1,8 +1,6 @@
 /* What CUDA tells a program about memory: its share is the card, what the share has left is free. */
 #include "cards.h"
 
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
 /* No more than MOST, where the program asked for it: OptiX, for one, asks for the whole alone. */
 #define LOWER(place, most)                                                                                   \
     do {                                                                                                     \

@@ -18,10 +18,6 @@ static bool loads_lazily(void) {
     return known == LAZY + 1;
 }
 
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
-static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
-
 /* A library is loaded into each context for itself. */
 static uint64_t key_of(uint64_t image, uint64_t context) {
     return image ^ (context * UINT64_C(0x9e3779b97f4a7c15));
@@ -60,8 +56,7 @@ static CUresult end(loading *self, CUresult result) {
     if (reserved && result == CUDA_SUCCESS)
         took = grown(self->used, nvml_used_bytes(own->card->device), reserved);
     budget_shrink(own->card, &own->taken, took);
-    for (int i = 0; self->held.found && i < MOST_SHARES_OF_CARD; i++)
-        own->taken.bytes[i] += self->held.what.taken.bytes[i];
+    if (self->held.found) charge_add(&own->taken, &self->held.what.taken);
     if (charge_bytes(&own->taken) == 0) return result;
     self->key = key_of(self->of.image, own->owner);
     code_add(self->key, &self->of);

@@ -13,8 +13,6 @@
 #include "cards.h"
 #include "meter.h"
 
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
 static card_state card_of_handle(nvmlDevice_t device, budget **card) {
     static nvmlReturn_t (*_Atomic get_uuid)(nvmlDevice_t, char *, unsigned int);
     if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");

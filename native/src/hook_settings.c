@@ -58,8 +58,7 @@ CUresult cuCtxSetLimit(int limit, size_t value) {
         settle(&self, result, CHARGE_SETTING, key);
         return let_go(result, &held, CHARGE_SETTING, key);
     }
-    for (int i = 0; held.found && i < MOST_SHARES_OF_CARD; i++)
-        self.own.taken.bytes[i] += held.what.taken.bytes[i];
+    if (held.found) charge_add(&self.own.taken, &held.what.taken);
     if (self.state == CARD_LIMITED) budget_shrink(self.own.card, &self.own.taken, wanted);
     return settle(&self, result, CHARGE_SETTING, key);
 }

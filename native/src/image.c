@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "numbers.h"
+
 /* The first bytes of a fat binary, and of what the compiler leaves in a program to point to one. */
 static const uint32_t FAT_MAGIC = 0xba55ed50, WRAPPER_MAGIC = 0x466243b1;
 
@@ -16,8 +18,6 @@ static const uint64_t MOST = UINT64_C(4) << 30;
         memcpy(&value, (const char *)(from) + (offset), sizeof value);                                       \
         value;                                                                                               \
     })
-
-static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 /* ELF, 64 bits: it ends with the later of its two tables. */
 static uint64_t elf_bytes(const void *elf) {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "../include/ledger.h"
+#include "numbers.h"
 
 typedef struct {
     char path[256];
@@ -19,9 +20,6 @@ typedef struct {
     uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
     pthread_mutex_t mutex;
 } ledger;
-
-/* Sums stay at the top: a damaged ledger may say more than there is, which must not come out as little. */
-static inline uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
 /* Prepare a ledger without touching the file. */
 void ledger_init(ledger *self, const char *path);

@@ -333,8 +333,7 @@ bool physical_settle(void) {
 
 void physical_forked(void) {
     pthread_mutex_init(&mutex, NULL);
-    handles = mappings =
-        NULL; /* CUDA does not work in the child; what the trees hold is not worth walking them */
+    handles = mappings = NULL; /* CUDA does not work in the child; the trees are not worth walking */
     left = NULL;
     looking = false;
     exported_forked();

@@ -8,11 +8,6 @@ uint64_t in_pages(uint64_t size) {
     return size > UINT64_MAX - page ? size : (size + page - 1) / page * page;
 }
 
-uint64_t times(uint64_t a, uint64_t b) {
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
 request request_in_context(void) {
     budget *card = NULL;
     request self = {.state = card_of_context(&card)};

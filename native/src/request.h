@@ -17,6 +17,3 @@ CUdevice device_at(const CUmemLocation *location); /* -1: on none */
 
 /* What the driver takes for SIZE bytes; its pages are 2 MiB, small memory is counted by 512 bytes. */
 uint64_t in_pages(uint64_t size);
-
-/* Products that do not fit are the largest number, which no budget grants. */
-uint64_t times(uint64_t a, uint64_t b);
