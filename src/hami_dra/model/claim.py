@@ -51,9 +51,14 @@ def results(claim: dict[str, Any], driver: str, pool: str) -> list[Result]:
             consumed=dict(entry.get("consumedCapacity") or {}),
             admin_access=bool(entry.get("adminAccess")),
         )
-        for entry in _allocation(claim).get("results") or []
+        for entry in allocated(claim)
         if entry.get("driver") == driver and entry.get("pool") == pool
     ]
+
+
+def allocated(claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """The allocation results of all drivers as they stand in CLAIM; empty when nothing is allocated."""
+    return _allocation(claim).get("results") or []
 
 
 def opaque_configs(claim: dict[str, Any], driver: str) -> list[dict[str, Any]]:
@@ -66,6 +71,19 @@ def users(claim: dict[str, Any]) -> list[dict[str, str]]:
     """`name` and `uid` of the Pods that the claim is reserved for, all of its namespace."""
     reserved = (claim.get("status") or {}).get("reservedFor") or []
     return [{"name": each["name"], "uid": each["uid"]} for each in reserved if each.get("resource") == "pods"]
+
+
+def names_of(pod: dict[str, Any]) -> list[str]:
+    """The claims of a Pod by name, those that Kubernetes has made from templates as well."""
+    made = {
+        entry["name"]: entry.get("resourceClaimName")
+        for entry in (pod.get("status") or {}).get("resourceClaimStatuses") or []
+    }
+    named = (
+        entry.get("resourceClaimName") or made.get(entry["name"])
+        for entry in pod["spec"].get("resourceClaims") or []
+    )
+    return [name for name in named if name]
 
 
 def _allocation(claim: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ admission writes, takes every other expression for true, and leaves constraints 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hami_dra.model import names, quantity
 from hami_dra.model.choice import Choice, parse
+from hami_dra.model.claim import allocated
 from hami_dra.model.published import Card, cards
 
 Object = dict[str, Any]
@@ -123,7 +124,7 @@ def _may_fit(requests: Sequence[Sequence[Wish]], on_node: Sequence[Card]) -> boo
 def _used(claims: Sequence[Object]) -> dict[Key, Counter[str]]:
     found: dict[Key, Counter[str]] = {}
     for claim in claims:
-        for result in _results(claim):
+        for result in allocated(claim):
             taken = found.setdefault((result["driver"], result["pool"], result["device"]), Counter())
             for capacity, amount in (result.get("consumedCapacity") or {}).items():
                 taken[capacity] += quantity.parse_int(amount)
@@ -140,8 +141,3 @@ def _wish(asked: Object) -> Wish:
         cores=quantity.parse_int(amounts.get("cores", 0)),
         choices=tuple(choice for text in expressions if (choice := parse(text))),
     )
-
-
-def _results(claim: Object) -> Iterator[Object]:
-    allocation = (claim.get("status") or {}).get("allocation") or {}
-    yield from (allocation.get("devices") or {}).get("results") or []

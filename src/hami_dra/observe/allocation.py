@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hami_dra.model import names, quantity
+from hami_dra.model.claim import allocated
 from hami_dra.model.published import newest
 
 Object = dict[str, Any]
@@ -62,9 +63,8 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
     by_device = {(card.driver, card.pool, card.device): card for card in published}
     found = []
     for claim in claims:
-        status = claim.get("status") or {}
-        allocation = status.get("allocation") or {}
-        for result in allocation.get("devices", {}).get("results") or []:
+        holders = (claim.get("status") or {}).get("reservedFor") or []
+        for result in allocated(claim):
             card = by_device.get((result["driver"], result["pool"], result["device"]))
             if card is None or result.get("adminAccess"):
                 continue
@@ -79,7 +79,7 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
                     cores=quantity.parse_int(taken.get("cores", card.cores if card.partition else 0))
                     * 100
                     // card.counted,
-                    pods=tuple(holder["name"] for holder in status.get("reservedFor") or []),
+                    pods=tuple(holder["name"] for holder in holders),
                 )
             )
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hami_dra.model import explain, names
+from hami_dra.model.claim import names_of
 from hami_dra.model.explanation import View
 from hami_dra.model.room import Room
 
@@ -82,16 +83,8 @@ def _waiting(pod: Object, claims: list[Object], objects: Objects, room: Room) ->
 
 def _claims(pod: Object, claims: Mapping[tuple[str, str], Object]) -> list[Object]:
     """The claims that exist of those the Pod names, by itself or through a template."""
-    made = {
-        entry["name"]: entry.get("resourceClaimName")
-        for entry in pod.get("status", {}).get("resourceClaimStatuses") or []
-    }
-    wanted = (
-        entry.get("resourceClaimName") or made.get(entry["name"])
-        for entry in pod["spec"].get("resourceClaims") or []
-    )
     namespace = pod["metadata"]["namespace"]
-    return [claims[namespace, name] for name in wanted if name and (namespace, name) in claims]
+    return [claims[namespace, name] for name in names_of(pod) if (namespace, name) in claims]
 
 
 def _ours(pod: Object, claims: Iterable[Object], objects: Objects) -> bool:

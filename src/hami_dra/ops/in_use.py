@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hami_dra.kube.client import Object
 from hami_dra.model import names
+from hami_dra.model.claim import allocated
 
 NAMED = 3
 
@@ -33,5 +34,4 @@ def refusal(items: Iterable[Object]) -> str:
 
 def drivers(claim: Object) -> list[str]:
     """Whose devices are allocated for CLAIM, as often as there are devices."""
-    devices = ((claim.get("status") or {}).get("allocation") or {}).get("devices") or {}
-    return [result["driver"] for result in devices.get("results") or []]
+    return [result["driver"] for result in allocated(claim)]

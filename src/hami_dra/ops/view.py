@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 from hami_dra.kube import kinds
 from hami_dra.kube.client import KubeClient, Object
 from hami_dra.model import errors, names
+from hami_dra.model.claim import names_of
 from hami_dra.model.explanation import View
 from hami_dra.ops import installed
 from hami_dra.ops.facts import Facts
@@ -67,17 +69,8 @@ def _resources(client: KubeClient) -> Collection[str]:
 
 def _claims(client: KubeClient, pod: Object, namespace: str) -> list[Object]:
     """The claims that exist of those the Pod names, by itself or through a template."""
-    made = {
-        entry["name"]: entry.get("resourceClaimName")
-        for entry in pod.get("status", {}).get("resourceClaimStatuses") or []
-    }
     found = []
-    for entry in pod["spec"].get("resourceClaims") or []:
-        name = entry.get("resourceClaimName") or made.get(entry["name"])
-        if not name:
-            continue
-        try:
+    for name in names_of(pod):
+        with suppress(errors.NotFound):
             found.append(client.get(kinds.RESOURCE_CLAIMS, name, namespace))
-        except errors.NotFound:
-            continue
     return found
