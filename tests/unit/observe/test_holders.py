@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from hami_dra.model.names import DRIVER
 from hami_dra.observe.holders import Grant, by_share
@@ -88,7 +89,9 @@ def test_kubelet_is_asked_over_its_socket_and_remembered_while_it_restarts(kubel
     try:
         assert client.grants() == [TRAIN]
         kubelet.stop()
-        assert client.grants() == [TRAIN]
+        with capture_logs() as logged:
+            assert [client.grants(), client.grants()] == [[TRAIN], [TRAIN]]
+        assert len(logged) == 1, "it is said once, and not at each scrape"
     finally:
         client.close()
 
