@@ -63,3 +63,8 @@ CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t k
         for (int i = 0; i <= WRONG(REFUND_TWICE); i++) budget_refund(held->what.card, &held->what.taken);
     return result;
 }
+
+void wait_for(CUstream stream) {
+    CUresult (*wait)(CUstream) = driver_function("cuStreamSynchronize");
+    if (wait) wait(stream);
+}

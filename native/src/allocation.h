@@ -17,6 +17,9 @@ typedef struct {
 held_charge hold(charge_kind kind, uint64_t key);
 CUresult let_go(CUresult result, held_charge *held, charge_kind kind, uint64_t key);
 
+/* What a call has queued there: only then does the driver let go of memory. */
+void wait_for(CUstream stream);
+
 /*
  * Body of an allocating entry point: reserve SIZE, call the driver, settle under what it wrote to PLACE. A
  * call without a place is the driver's to refuse.

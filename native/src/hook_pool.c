@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 
+#include "allocation.h"
 #include "hook_host.h"
 #include "pools.h"
 
@@ -40,8 +41,7 @@ static bool is_capturing(CUstream stream) {
 /* The pool has grown by more than could be foreseen, and beyond the share: not with us. */
 static CUresult undo(const asking *what) {
     CUresult (*free_async)(CUdeviceptr, CUstream) = driver_function("cuMemFreeAsync");
-    CUresult (*wait)(CUstream) = driver_function("cuStreamSynchronize");
-    if (free_async && wait && free_async(*what->pointer, what->stream) == CUDA_SUCCESS) wait(what->stream);
+    if (free_async && free_async(*what->pointer, what->stream) == CUDA_SUCCESS) wait_for(what->stream);
     pools_reclaim_locked();
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -148,25 +148,27 @@ CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *pointer, size_t size, CUmemor
     return allocate(&(asking){HOOK_cuMemAllocFromPoolAsync_ptsz, pointer, size, pool, stream});
 }
 
-static CUresult free_async(int hook, CUdeviceptr pointer, CUstream stream) {
-    cuMemFreeAsync_type real = (cuMemFreeAsync_type)real_function(hook);
+/* Memory of cuMemAlloc may be freed so, too; what was served from the host, which is managed, may not. */
+static CUresult free_async(cuMemFreeAsync_type real, CUdeviceptr pointer, CUstream stream, CUstream meant) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    if (host_served(pointer)) { /* managed memory, which only the plain call frees, once nobody works on it */
-        CUresult (*wait)(CUstream) = driver_function("cuStreamSynchronize");
-        if (wait) wait(stream);
+    if (host_served(pointer)) {
+        wait_for(meant);
         return cuMemFree_v2(pointer);
     }
+    held_charge held = hold(CHARGE_POINTER, pointer);
     CUresult result = real(pointer, stream);
-    if (result == CUDA_SUCCESS) pools_freed();
-    return result;
+    if (result == CUDA_SUCCESS && held.found) wait_for(meant);
+    if (result == CUDA_SUCCESS && !held.found) pools_freed();
+    return let_go(result, &held, CHARGE_POINTER, pointer);
 }
 
 CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
-    return free_async(HOOK_cuMemFreeAsync, pointer, stream);
+    return free_async(REAL(cuMemFreeAsync), pointer, stream, stream);
 }
 
 CUresult cuMemFreeAsync_ptsz(CUdeviceptr pointer, CUstream stream) {
-    return free_async(HOOK_cuMemFreeAsync_ptsz, pointer, stream);
+    return free_async((cuMemFreeAsync_type)REAL(cuMemFreeAsync_ptsz), pointer, stream,
+                      stream ? stream : CU_STREAM_PER_THREAD);
 }
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *properties) {

@@ -5,8 +5,8 @@
  */
 #include <stdlib.h>
 
+#include "allocation.h"
 #include "failpoint.h"
-#include "hooks.h"
 #include "physical.h"
 
 typedef struct {
@@ -30,12 +30,6 @@ static place place_of(const CUarrayMapInfo *info) {
         self.offset = x | y << 20 | (uint64_t)info->subresource.sparseLevel.offsetZ << 40;
     }
     return self;
-}
-
-/* The driver lets go of memory when the stream comes to it. */
-static void wait_for(CUstream stream) {
-    CUresult (*wait)(CUstream) = driver_function("cuStreamSynchronize");
-    if (wait) wait(stream);
 }
 
 static CUresult map(cuMemMapArrayAsync_type real, CUarrayMapInfo *list, unsigned int count, CUstream stream,

@@ -47,9 +47,14 @@ void well(CUresult result) {
 static CUcontext primary;
 static _Thread_local CUstream stream;
 
+/* Either way, whichever way it was allocated. */
 static void free_plain(struct held *h) { well(cuMemFree(h->a)); }
+static void free_async(struct held *h) {
+    well(cuMemFreeAsync(h->a, stream));
+    if (random_below(2)) well(cuStreamSynchronize(stream));
+}
 static void plain(struct held *h) {
-    if (granted(cuMemAlloc(&h->a, random_size()))) h->free = free_plain;
+    if (granted(cuMemAlloc(&h->a, random_size()))) h->free = random_below(4) ? free_plain : free_async;
 }
 static void managed(struct held *h) {
     if (granted(cuMemAllocManaged(&h->a, random_size(), CU_MEM_ATTACH_GLOBAL))) h->free = free_plain;
@@ -60,10 +65,6 @@ static void pitched(struct held *h) {
         h->free = free_plain;
 }
 
-static void free_async(struct held *h) {
-    well(cuMemFreeAsync(h->a, stream));
-    if (random_below(2)) well(cuStreamSynchronize(stream));
-}
 static void async(struct held *h) {
     if (granted(cuMemAllocAsync(&h->a, random_size(), stream)))
         h->free = random_below(4) ? free_async : free_plain;

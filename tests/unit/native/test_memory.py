@@ -207,6 +207,27 @@ def test_a_limiter_that_gives_back_twice_is_caught_by_its_count(storm, programs)
     assert outcome.counted != outcome.held
 
 
+FREES_IN_ORDER = """
+from ctypes import c_uint64
+from tests.gpu.cuda import Card
+card = Card()
+work = card.launcher(20000)
+work()
+before = card.free_and_total()[0]
+for free, stream in (("cuMemFreeAsync", card.stream()), ("cuMemFreeAsync_ptsz", None)):
+    at = card.allocate(6 << 30)
+    work()
+    card.call(free, c_uint64(at), stream)
+    print(before - card.free_and_total()[0])
+"""
+
+
+def test_memory_of_the_plain_call_that_is_freed_on_a_stream_is_given_back(share, limited) -> None:
+    """As CUDA allows: its guide frees what cudaMalloc gave by cudaFreeAsync."""
+    program = limited(share, sys.executable, "-c", FREES_IN_ORDER, PYTHONPATH=".")
+    assert ends(program) == (0, "0\n0\n", "")
+
+
 KEEPS_IN_A_POOL = """
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 from tests.gpu.cuda import Card
