@@ -90,6 +90,7 @@ def write(path: Path, wanted: list[Step], progress: Callable[[str, int, int], No
     folder = path.name.removesuffix(".tar.gz")
     index: list[str] = []
     with tarfile.open(path, "w:gz") as archive:
+        path.chmod(0o600)
 
         def add(name: str, content: str) -> None:
             data = content.encode()
@@ -107,7 +108,6 @@ def write(path: Path, wanted: list[Step], progress: Callable[[str, int, int], No
                 bundle.problems.append(f"{name}: {redact.text(str(problem))}")
         add("errors.txt", "\n".join(bundle.problems) + "\n" if bundle.problems else "none\n")
         add("contents.txt", "\n".join(sorted(index)) + "\n")
-    path.chmod(0o600)
     bundle.files = len(index)
     return bundle
 

@@ -62,14 +62,20 @@ def of_cluster(client: KubeClient) -> Source:
     def read() -> Sample:
         pods, _ = client.list(kinds.PODS, labels=OURS)
         running = [pod for pod in pods if component(pod) in PLUGINS and pod["spec"].get("nodeName")]
-        shares, silent = [], {}
+        shares: dict[tuple[str, str], Usage] = {}
+        silent: dict[tuple[str, str], str] = {}
+        answered = set()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for pod, answer in zip(running, pool.map(lambda pod: _scrape(client, pod), running), strict=True):
+                plugin = pod["spec"]["nodeName"], component(pod)
                 if isinstance(answer, errors.KubeError):
-                    silent[pod["spec"]["nodeName"]] = str(answer)
+                    silent[plugin] = str(answer)
                 else:
-                    shares += from_metrics(answer)
-        return Sample(time.monotonic(), shares, silent)
+                    answered.add(plugin)
+                    shares |= {(use.node, use.share): use for use in from_metrics(answer)}
+        # Of two Pods during a rolling update one is enough, and both tell of the same shares.
+        told = {node: why for (node, part), why in silent.items() if (node, part) not in answered}
+        return Sample(time.monotonic(), list(shares.values()), told)
 
     return read
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -263,8 +264,8 @@ def test_a_webhook_without_replicas_is_wrong(hami, kube):
 
 
 def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):
-    """Half a second of device time in about a second."""
-    seconds = iter((1.0, 1.5))
+    """Half a second of device time in two seconds."""
+    seconds, clock = iter((1.0, 1.5)), iter((10.0, 12.0))
     served = dict(used.texts)
 
     class Growing(dict):
@@ -274,9 +275,10 @@ def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):
             return served.get(path, default)
 
     monkeypatch.setattr(used, "texts", Growing(served))
-    done = hami("top", "--once", "--interval", "1", "-o", "json")
+    monkeypatch.setattr("hami_dra.ops.usage.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    done = hami("top", "--once", "--interval", "0.1", "-o", "json")
     first = next(share for share in json.loads(done.output)["shares"] if share["node"] == "gpu-a")
-    assert 0.35 < first["utilization"] <= 0.5
+    assert first["utilization"] == 0.25
     assert (first["card"], first["memory"], first["processes"]) == ("4", 8 * 1024**3, 3)
 
 
@@ -294,6 +296,17 @@ def test_top_tells_which_node_is_silent(hami, used):
     assert done.exit_code == 1
     assert "gpu-b does not tell" in done.output
     assert "gpu-a" in done.output
+
+
+def test_of_two_plugins_of_a_node_during_an_update_one_that_answers_is_enough(hami, used):
+    newer = healthy.our_pod("driver", "gpu-a")
+    newer["metadata"]["name"] = "newer"
+    used.create(kinds.PODS, newer, healthy.NAMESPACE)
+    looked = ("top", "--once", "--interval", "0.1", "-o", "json")
+    assert json.loads(hami(*looked).output)["silent"] == {}
+    used.texts[METRICS.format(node="gpu-a").replace("driver-gpu-a", "newer")] = metrics("gpu-a")
+    shares = json.loads(hami(*looked).output)["shares"]
+    assert sorted(share["node"] for share in shares) == ["gpu-a", "gpu-b"]
 
 
 def test_verify_wants_every_promise_kept_and_admission_that_converts(hami, kube, monkeypatch):
