@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ LONGEST_NAME = 63
 """Names of Pod claims and of claims used in status fields are DNS labels."""
 
 TRADITIONAL_SCHEDULER = "hami-scheduler"
+"""Manifests of HAMi's traditional mode may name it; it does not run here."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,23 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
         family: selection(pod, family, surroundings.cards)
         for family in dict.fromkeys(request.family for request in requests)
     }
+    made = _with_claims(pod, namespace, settings, surroundings, requests, selections)
+    made.warnings.extend(_warnings(pod, made, requests, selections, surroundings.cards))
+    wanted = {"claims": made.claims, "templates": made.templates}
+    amounts = {request.container: request.named for request in requests}
+    made.pod["metadata"] = metadata.described(made.pod, wanted, amounts)
+    return made
+
+
+def _with_claims(
+    pod: Object,
+    namespace: str,
+    settings: Settings,
+    surroundings: Surroundings,
+    requests: Sequence[GpuRequest],
+    selections: Mapping[Family, Selection],
+) -> Conversion:
+    """POD with claims in place of its resources; its metadata are still those of before."""
     made = Conversion(pod={**pod, "spec": dict(pod["spec"])})
     spec, taken = made.pod["spec"], _taken(pod)
     lenders = init_shares.lenders(requests)
@@ -96,16 +114,27 @@ def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surro
                 _handed_over(container, lenders, entries, settings.families) for container in spec[group]
             ]
     spec["resourceClaims"] = [*(spec.get("resourceClaims") or []), *entries.values()]
-    made.warnings.extend(warning for chosen in selections.values() for warning in chosen.warnings)
-    for request in requests:
-        made.warnings.extend(claim_spec.doubts(request, selections[request.family]))
-    made.warnings.extend(_together(made, surroundings.cards))
-    made.warnings.extend(_scheduler(spec))
-    made.warnings.extend(_privileged(spec, {request.container for request in requests}))
-    wanted = {"claims": made.claims, "templates": made.templates}
-    amounts = {request.container: request.named for request in requests}
-    made.pod["metadata"] = metadata.described(made.pod, wanted, amounts)
+    if spec.get("schedulerName") == TRADITIONAL_SCHEDULER:
+        spec["schedulerName"] = "default-scheduler"
     return made
+
+
+def _warnings(
+    pod: Object,
+    made: Conversion,
+    requests: Sequence[GpuRequest],
+    selections: Mapping[Family, Selection],
+    cards: Sequence[Card],
+) -> Iterator[str]:
+    """What POD asks for and does not get, or not at once."""
+    for chosen in selections.values():
+        yield from chosen.warnings
+    for request in requests:
+        yield from claim_spec.doubts(request, selections[request.family])
+    yield from _together(made, cards)
+    if pod["spec"].get("schedulerName") == TRADITIONAL_SCHEDULER:
+        yield f"spec.schedulerName {TRADITIONAL_SCHEDULER} is of HAMi's traditional mode, the default is used"
+    yield from _privileged(pod["spec"], {request.container for request in requests})
 
 
 def is_plain(pod: Object, families: Sequence[Family]) -> bool:
@@ -206,13 +235,6 @@ def _together(made: Conversion, cards: Sequence[Card]) -> Iterator[str]:
     requests = [alternatives for claim in held for alternatives in wishes({"spec": claim})]
     if not fits_somewhere(requests, cards) and all(fits_somewhere([each], cards) for each in requests):
         yield "no published node has as much as the containers ask for together: the Pod will wait for one"
-
-
-def _scheduler(spec: Object) -> Iterator[str]:
-    """Manifests of the traditional mode may name its scheduler, which does not run here."""
-    if spec.get("schedulerName") == TRADITIONAL_SCHEDULER:
-        spec["schedulerName"] = "default-scheduler"
-        yield f"spec.schedulerName {TRADITIONAL_SCHEDULER} is of HAMi's traditional mode, the default is used"
 
 
 def _privileged(spec: Object, sharing: Collection[str]) -> Iterator[str]:

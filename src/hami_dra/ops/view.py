@@ -11,7 +11,7 @@ from hami_dra.model import errors, names
 from hami_dra.model.claim import names_of
 from hami_dra.model.explanation import View
 from hami_dra.ops import installed
-from hami_dra.ops.facts import Facts
+from hami_dra.ops.facts import OURS, Facts
 
 PUBLISHED = (kinds.RESOURCE_SLICES, kinds.RESOURCE_CLAIMS, kinds.NODES, kinds.DEVICE_CLASSES)
 
@@ -46,16 +46,17 @@ def _seen_at(event: Object) -> str:
     return series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
 
 
-def _all(client: KubeClient, kind: kinds.Kind) -> list[Object] | None:
+def _all(client: KubeClient, kind: kinds.Kind, labels: str = "") -> list[Object] | None:
+    """None where one may not see them."""
     try:
-        return client.list(kind)[0]
+        return client.list(kind, labels=labels)[0]
     except errors.Denied:
         return None
 
 
 def _release(client: KubeClient) -> Facts:
     """How the plugins are installed; the chart's way where one may not see it."""
-    return Facts(daemon_sets=_all(client, kinds.DAEMON_SETS) or [])
+    return Facts(daemon_sets=_all(client, kinds.DAEMON_SETS, OURS) or [])
 
 
 def _resources(client: KubeClient) -> Collection[str]:
