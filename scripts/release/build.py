@@ -37,7 +37,8 @@ def main() -> int:
     for old in into.iterdir():
         old.unlink()
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or _run("git", "log", "-1", "--format=%ct"))
-    os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
+    # Ansible refuses to work in the locale C.
+    os.environ |= {"SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"}
     version = _version()
     _say("wheel and sdist")
     _run(

@@ -67,7 +67,7 @@ class SimulatedShares:
 
     def _start(self, more: dict[str, str], size: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [self._programs / "hami-fill", "--total", size, "--hold", "120"],
+            [self._programs / "hami-fill", "--total", size, "--hold", "3600"],
             env=self.environment | more,
             stdout=subprocess.PIPE,
             text=True,

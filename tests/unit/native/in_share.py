@@ -6,6 +6,8 @@ from tests.unit.native.simulated import A10
 UUID = "GPU-f1c7d08c-ae21-13e7-0de0-9eb14ff71eaf"
 GIB = 1024**3
 CONTEXT_MIB = 256
+FOREVER = 3600
+"""How long a program holds what it has: it is killed before, at the end of its test."""
 
 CALLS = """
 import ctypes, sys

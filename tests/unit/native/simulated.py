@@ -85,7 +85,7 @@ class SimulatedNode:
 
     def hold(self, size: str, *options: str) -> subprocess.Popen[str]:
         """A program that holds `size` of a card until it is killed; returns when it holds it."""
-        process = self.start("hami-fill", "--total", size, "--hold", "60", *options)
+        process = self.start("hami-fill", "--total", size, "--hold", "3600", *options)
         assert process.stdout
         for line in process.stdout:
             if line.strip() == "OK":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.native.in_share import GIB, add_share, ends
+from tests.unit.native.in_share import FOREVER, GIB, add_share, ends
 
 pytestmark = pytest.mark.native
 
@@ -59,7 +59,7 @@ def test_each_entry_point_counts_refuses_gives_back_or_tells_in_each_of_its_vers
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(64 << 20)
-    neighbour = limited(tmp_path / "none", "hami-fill", "--total", "1Gi", "--hold", 300)
+    neighbour = limited(tmp_path / "none", "hami-fill", "--total", "1Gi", "--hold", FOREVER)
     while neighbour.stdout.readline() != "OK\n":
         assert neighbour.poll() is None
     arguments = (shares / "one" / "ledger", image)

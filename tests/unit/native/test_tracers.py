@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from hami_dra import native_files
-from tests.unit.native.in_share import CONTEXT_MIB, ends
+from tests.unit.native.in_share import CONTEXT_MIB, FOREVER, ends
 
 pytestmark = pytest.mark.native
 
@@ -107,7 +107,7 @@ def test_gdb_stops_a_program_of_the_card_in_the_driver_and_lets_it_be_refused(li
 
 @needs_gdb
 def test_gdb_looks_into_a_program_that_runs_and_it_goes_on(limited, share):
-    holder = limited(share, "hami-fill", "--total", "9Gi", "--hold", 300)
+    holder = limited(share, "hami-fill", "--total", "9Gi", "--hold", FOREVER)
     while holder.stdout.readline() != "OK\n":
         assert holder.poll() is None
     _, out, _ = ends(limited(share, *GDB, *commands("bt", "detach"), "-p", holder.pid))
