@@ -98,7 +98,11 @@ def _found(
 
 def _cards(tree: Path | None, driver_root: Path) -> list[Device]:
     if tree is None:
-        return NvidiaBackend(DriverRoot(driver_root, driver_root)).discover()
+        root = DriverRoot(driver_root, driver_root)
+        if root.library("libnvidia-ml.so.1") is None:
+            what = f"no NVIDIA driver is below {driver_root}"
+            raise DriverError(f"{what}: give --driver-root its folder, or --sim a file of GPUs")
+        return NvidiaBackend(root).discover()
     return _simulated_cards(tree / _CARDS) if (tree / _CARDS).is_file() else []
 
 

@@ -222,3 +222,10 @@ def test_without_a_driver_run_says_what_to_do(tmp_path):
     done = hami("run", "--", "true", environment={"PATH": str(tmp_path)})
     assert done.returncode == 2
     assert done.stderr.startswith(b"hami: there is no nvidia-smi: install NVIDIA's driver, or give --sim")
+
+
+def test_without_a_driver_slice_says_what_to_do(tmp_path):
+    done = hami("slice", "--driver-root", tmp_path)
+    assert done.returncode == 2
+    told = f"no NVIDIA driver is below {tmp_path}: give --driver-root its folder, or --sim a file of GPUs"
+    assert done.stderr.decode() == f"hami: {told}\n"
