@@ -26,27 +26,43 @@ from hami_dra.listening import listen
 from hami_dra.model import names
 
 _NAMES = NVIDIA.resources
+_PATH = click.Path(path_type=Path)
+
+
+def _option(name: str, variable: str, default: str, meaning: str, kind: Any = str) -> Any:
+    return click.option(
+        name, envvar=f"HAMI_{variable}", default=default, show_default=True, type=kind, help=meaning
+    )
 
 
 @click.command()
 @options.port("--port", "WEBHOOK_PORT", 8443)
 @options.port("--health-port", "HEALTH_PORT", 8081)
-@click.option("--cert-mode", envvar="HAMI_CERT_MODE", type=click.Choice(["self", "files"]), default="self")
-@click.option("--cert-dir", envvar="HAMI_CERT_DIR", type=click.Path(path_type=Path), default="/certs")
-@click.option("--cert-secret", envvar="HAMI_CERT_SECRET", default="hami-dra-webhook-tls")
-@click.option("--service", envvar="HAMI_WEBHOOK_SERVICE", default="hami-dra-webhook")
-@click.option("--configuration", envvar="HAMI_WEBHOOK_CONFIGURATION", default="hami-dra-webhook")
-@options.namespace
-@click.option("--device-class", envvar="HAMI_DEVICE_CLASS", default=names.DRIVER)
-@click.option("--resource-gpu", envvar="HAMI_RESOURCE_GPU", default=_NAMES.gpu)
-@click.option("--resource-memory", envvar="HAMI_RESOURCE_MEMORY", default=_NAMES.memory)
-@click.option(
-    "--resource-memory-percentage",
-    envvar="HAMI_RESOURCE_MEMORY_PERCENTAGE",
-    default=_NAMES.memory_percentage,
+@_option(
+    "--cert-mode", "CERT_MODE", "self", "Certificate of its own, or files.", click.Choice(["self", "files"])
 )
-@click.option("--resource-cores", envvar="HAMI_RESOURCE_CORES", default=_NAMES.cores)
-@click.option("--resource-priority", envvar="HAMI_RESOURCE_PRIORITY", default=_NAMES.priority)
+@_option("--cert-dir", "CERT_DIR", "/certs", "Folder of tls.crt and tls.key, for files.", _PATH)
+@_option("--cert-secret", "CERT_SECRET", "hami-dra-webhook-tls", "Secret that keeps its own certificate.")
+@_option("--service", "WEBHOOK_SERVICE", "hami-dra-webhook", "Service that the API server calls.")
+@_option(
+    "--configuration", "WEBHOOK_CONFIGURATION", "hami-dra-webhook", "Webhook configurations to be kept right."
+)
+@options.namespace
+@_option("--device-class", "DEVICE_CLASS", names.DRIVER, "Class that claims of GPUs name.")
+@_option("--resource-gpu", "RESOURCE_GPU", _NAMES.gpu, "Resource in Pods: how many cards.")
+@_option("--resource-memory", "RESOURCE_MEMORY", _NAMES.memory, "Resource in Pods: MiB of each card.")
+@_option(
+    "--resource-memory-percentage",
+    "RESOURCE_MEMORY_PERCENTAGE",
+    _NAMES.memory_percentage,
+    "Resource in Pods: percent of each card's memory.",
+)
+@_option(
+    "--resource-cores", "RESOURCE_CORES", _NAMES.cores, "Resource in Pods: percent of each card's compute."
+)
+@_option(
+    "--resource-priority", "RESOURCE_PRIORITY", _NAMES.priority, "Resource in Pods: 0 goes first, 1 yields."
+)
 @options.families("Families whose resource names are converted")
 @click.option(
     "--extended-resource",
