@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ _NAMES = NVIDIA.resources
 _PATH = click.Path(path_type=Path)
 
 
-def _option(name: str, variable: str, default: str, meaning: str, kind: Any = str) -> Any:
+def _option(
+    name: str, variable: str, default: str, meaning: str, kind: Any = str
+) -> Callable[[options.Command], options.Command]:
     return click.option(
         name, envvar=f"HAMI_{variable}", default=default, show_default=True, type=kind, help=meaning
     )
