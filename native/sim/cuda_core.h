@@ -73,6 +73,8 @@ CUstream cuda_stream(CUstream stream, bool per_thread);
 CUresult cuda_submit(CUstream stream, uint64_t cost, sim_done *done, void *argument);
 void cuda_stream_wait(CUstream stream);
 
+CUDA_API CUresult cuGraphCreate(CUgraph *graph, unsigned flags);
+
 /* Adds an operation to a graph, where it may run any number of times: `done` must not free its argument. */
 CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument);
 

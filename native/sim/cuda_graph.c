@@ -1,4 +1,4 @@
-/* Graphs: what a captured stream queued, or kernel nodes added by hand; a launch queues it all again. */
+/* Graphs: what a captured stream queued, or nodes added by hand; a launch queues it all again. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@ struct CUgraphNode_st {
     void *argument;
     int type;
     CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node */
+    CUgraph child;
     bool freed, again; /* by a later node; and at the address of an earlier one that was freed before */
 };
 struct CUgraph_st {
@@ -66,16 +67,37 @@ CUDA_API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *cou
     return CUDA_SUCCESS;
 }
 
+/* The child becomes the graph's own, as it must where it allocates. */
+CUDA_API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
+                                           size_t count, CUgraph child) {
+    (void)before, (void)count;
+    CUDA_ENTER(node && graph && child);
+    *node = &graph->node[graph->count];
+    CUresult result = cuda_capture(graph, 0, NULL, NULL);
+    if (result == CUDA_SUCCESS) (*node)->type = CU_GRAPH_NODE_TYPE_GRAPH, (*node)->child = child;
+    return result;
+}
+CUDA_API CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode node, CUgraph *child) {
+    CUDA_ENTER(node && child && node->child);
+    *child = node->child;
+    return CUDA_SUCCESS;
+}
+
+static void add_memory(CUgraphExec executable, CUgraph graph) {
+    for (CUgraphNode each = graph->node; each < graph->node + graph->count; each++) {
+        if (each->child) add_memory(executable, each->child);
+        if (each->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !each->again)
+            executable->memory[each->allocation.poolProps.location.id] +=
+                cuda_rounded(each->allocation.bytesize);
+    }
+}
 static CUresult instantiate(CUgraphExec *executable, CUgraph graph) {
     CUDA_ENTER(executable && graph);
     *executable = malloc(sizeof **executable);
     if (!*executable) return CUDA_ERROR_OUT_OF_MEMORY;
     memset(*executable, 0, offsetof(struct CUgraphExec_st, graph));
     (*executable)->graph = *graph;
-    for (size_t i = 0; i < graph->count; i++)
-        if (graph->node[i].type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !graph->node[i].again)
-            (*executable)->memory[graph->node[i].allocation.poolProps.location.id] +=
-                cuda_rounded(graph->node[i].allocation.bytesize);
+    add_memory(*executable, graph);
     return CUDA_SUCCESS;
 }
 
@@ -220,15 +242,18 @@ CUDA_API CUresult cuGraphExecDestroy(CUgraphExec executable) {
     return CUDA_SUCCESS;
 }
 
+static void submit(const struct CUgraph_st *graph, CUstream stream) {
+    for (const struct CUgraphNode_st *each = graph->node; each < graph->node + graph->count; each++)
+        if (each->child)
+            submit(each->child, stream);
+        else
+            cuda_submit(stream, each->cost, each->done, each->argument);
+}
 static CUresult on_cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     if (!executable) return CUDA_ERROR_INVALID_HANDLE;
     CUresult taken = take_memory(executable);
-    if (taken != CUDA_SUCCESS) return taken;
-    for (size_t i = 0; i < executable->graph.count; i++) {
-        const struct CUgraphNode_st *n = &executable->graph.node[i];
-        cuda_submit(stream, n->cost, n->done, n->argument);
-    }
-    return CUDA_SUCCESS;
+    if (taken == CUDA_SUCCESS) submit(&executable->graph, stream);
+    return taken;
 }
 static CUresult on_cuGraphUpload(CUgraphExec executable, CUstream stream) {
     (void)stream;
@@ -236,82 +261,3 @@ static CUresult on_cuGraphUpload(CUgraphExec executable, CUstream stream) {
 }
 CUDA_BOTH(cuGraphLaunch, _ptsz, (CUgraphExec executable, CUstream stream), stream, executable)
 CUDA_BOTH(cuGraphUpload, _ptsz, (CUgraphExec executable, CUstream stream), stream, executable)
-
-static CUresult on_cuStreamBeginCapture_v2(CUstreamCaptureMode mode, CUstream stream) {
-    (void)mode;
-    if (stream == &stream->context->legacy) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
-    return cuGraphCreate(&stream->capture, 0);
-}
-static CUresult on_cuStreamEndCapture(CUgraph *graph, CUstream stream) {
-    if (!graph) return CUDA_ERROR_INVALID_VALUE;
-    if (!stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
-    *graph = stream->capture;
-    stream->capture = NULL;
-    return CUDA_SUCCESS;
-}
-static CUresult on_cuStreamIsCapturing(CUstreamCaptureStatus *status, CUstream stream) {
-    if (!status) return CUDA_ERROR_INVALID_VALUE;
-    *status = stream->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
-    return CUDA_SUCCESS;
-}
-/* What comes next depends on no node: operations run in the order of submission. */
-static CUresult on_cuStreamGetCaptureInfo_v3(CUstreamCaptureStatus *status, unsigned long long *id,
-                                             CUgraph *graph, const CUgraphNode **before, const void **edges,
-                                             size_t *count, CUstream stream) {
-    CUresult result = on_cuStreamIsCapturing(status, stream);
-    if (result != CUDA_SUCCESS || !stream->capture) return result;
-    if (id) *id = (uintptr_t)stream->capture;
-    if (graph) *graph = stream->capture;
-    if (before) *before = NULL;
-    if (edges) *edges = NULL;
-    if (count) *count = 0;
-    return CUDA_SUCCESS;
-}
-static CUresult on_cuStreamGetCaptureInfo_v2(CUstreamCaptureStatus *status, unsigned long long *id,
-                                             CUgraph *graph, const CUgraphNode **before, size_t *count,
-                                             CUstream stream) {
-    return on_cuStreamGetCaptureInfo_v3(status, id, graph, before, NULL, count, stream);
-}
-static CUresult on_cuStreamBeginCapture(CUstream stream) {
-    return on_cuStreamBeginCapture_v2(CU_STREAM_CAPTURE_MODE_GLOBAL, stream);
-}
-/* What is captured is added to a graph of the program's. */
-static CUresult on_cuStreamBeginCaptureToGraph(CUgraph graph, const CUgraphNode *before, const void *edges,
-                                               size_t count, CUstreamCaptureMode mode, CUstream stream) {
-    (void)before, (void)edges, (void)count, (void)mode;
-    if (!graph) return CUDA_ERROR_INVALID_VALUE;
-    if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
-    stream->capture = graph;
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuStreamBeginCapture(CUstream stream) {
-    CUDA_ENTER(true);
-    CUstream resolved = cuda_stream(stream, false);
-    return resolved ? on_cuStreamBeginCapture(resolved) : CUDA_ERROR_INVALID_CONTEXT;
-}
-CUDA_API CUresult cuStreamBeginCapture_ptsz(CUstream stream) {
-    CUDA_ENTER(true);
-    CUstream resolved = cuda_stream(stream, true);
-    return resolved ? on_cuStreamBeginCapture(resolved) : CUDA_ERROR_INVALID_CONTEXT;
-}
-CUDA_BOTH(cuStreamBeginCaptureToGraph, _ptsz,
-          (CUstream stream, CUgraph graph, const CUgraphNode *before, const void *edges, size_t count,
-           CUstreamCaptureMode mode),
-          stream, graph, before, edges, count, mode)
-CUDA_BOTH(cuStreamBeginCapture_v2, _ptsz, (CUstream stream, CUstreamCaptureMode mode), stream, mode)
-CUDA_BOTH(cuStreamEndCapture, _ptsz, (CUstream stream, CUgraph *graph), stream, graph)
-CUDA_BOTH(cuStreamIsCapturing, _ptsz, (CUstream stream, CUstreamCaptureStatus *status), stream, status)
-CUDA_BOTH(cuStreamGetCaptureInfo_v2, _ptsz,
-          (CUstream stream, CUstreamCaptureStatus *status, unsigned long long *id, CUgraph *graph,
-           const CUgraphNode **before, size_t *count),
-          stream, status, id, graph, before, count)
-CUDA_BOTH(cuStreamGetCaptureInfo_v3, _ptsz,
-          (CUstream stream, CUstreamCaptureStatus *status, unsigned long long *id, CUgraph *graph,
-           const CUgraphNode **before, const void **edges, size_t *count),
-          stream, status, id, graph, before, edges, count)
-CUDA_API CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
-    CUDA_ENTER(mode);
-    *mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
-    return CUDA_SUCCESS;
-}

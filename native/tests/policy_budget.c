@@ -10,7 +10,7 @@ static void two_shares_of_a_card_are_one_budget(void) {
     add_share(shares, "c", "GPU-y", MIB, "");
     CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
     budget *card = budget_of("GPU-X"), *other = budget_of("GPU-Y");
-    CHECK(card && other && card != other && !budget_of("GPU-z"));
+    CHECK(card && other && card != other && !budget_of("GPU-z") && budget_of("x") == card);
     CHECK(budget_limit(card) == 5 * MIB && budget_oversubscribes(card) && !budget_oversubscribes(other));
     CHECK(budget_log_level() == 3);
     budget_attach();

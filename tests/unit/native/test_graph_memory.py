@@ -39,6 +39,36 @@ print(*left())
 """
 
 
+CHILD = """
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card, CudaError
+
+card, at, child, graph, node, executable = Card(), c_uint64(), *[c_void_p() for _ in range(4)]
+stream = card.stream()
+
+def wrapped(size):
+    card.call("cuStreamBeginCapture_v2", stream, 0)
+    card.call("cuMemAllocAsync", byref(at), c_size_t(size << 30), stream)
+    card.call("cuStreamEndCapture", stream, byref(child))
+    card.call("cuGraphCreate", byref(graph), 0)
+    card.call("cuGraphAddChildGraphNode", byref(node), graph, None, c_size_t(0), child)
+
+wrapped(6)
+card.call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+card.call("cuGraphLaunch", executable, stream)
+print(card.free_and_total()[0] >> 30)
+wrapped(6)
+try:
+    card.call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+except CudaError as refused:
+    print(refused.code)
+"""
+
+
+def test_what_a_graph_within_a_graph_allocates_is_counted(share, limited):
+    assert ends(limited(share, sys.executable, "-c", CHILD, PYTHONPATH=".")) == (0, "3\n2\n", "")
+
+
 def test_a_graph_that_one_of_its_cards_refuses_takes_nothing_of_the_others(tmp_path, limited):
     cards, other = two_cards(tmp_path)
     shares = add_share(tmp_path / "shares", "one", 10 * GIB)
