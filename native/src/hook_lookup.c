@@ -21,6 +21,11 @@ static const struct {
     {"cuDevicePrimaryCtxRelease_v2", 11000},
     {"cuDevicePrimaryCtxReset_v2", 11000},
     {"cuGetProcAddress_v2", 12000},
+    {"cuMemAdvise_v2", 12020},
+    {"cuMemPrefetchAsync_v2", 12020},
+    {"cuMulticastBindAddr_v2", 13010},
+    {"cuMulticastBindMem_v2", 13010},
+    {"cuStreamBeginCapture_v2", 10010},
 };
 
 static int since(const char *symbol, int number) {

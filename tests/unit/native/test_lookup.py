@@ -1,5 +1,6 @@
 """What programs find by name and version of drivers that are unlike the simulated one."""
 
+import re
 import subprocess
 import sys
 
@@ -18,17 +19,16 @@ def of_limiter(symbol):
     return ctypes.cast(limiter[symbol], ctypes.c_void_p).value
 """
 PER_THREAD = 2
+
+
+def before(name, number):
+    """The version of a function before that of a number."""
+    return name if number == "2" else f"{name}_v{int(number) - 1}"
+
+
 ASKED = [
     ("cuMemAlloc", 12000, 0, "cuMemAlloc_v2"),
     ("cuMemAlloc", 3010, 0, "cuMemAlloc"),
-    ("cuCtxCreate", 11030, 0, "cuCtxCreate_v2"),
-    ("cuCtxCreate", 11040, 0, "cuCtxCreate_v3"),
-    ("cuCtxCreate", 12040, 0, "cuCtxCreate_v3"),
-    ("cuCtxCreate", 12050, 0, "cuCtxCreate_v4"),
-    ("cuCtxSynchronize", 12090, 0, "cuCtxSynchronize"),
-    ("cuCtxSynchronize", 13000, 0, "cuCtxSynchronize_v2"),
-    ("cuDevicePrimaryCtxRelease", 10020, 0, "cuDevicePrimaryCtxRelease"),
-    ("cuDevicePrimaryCtxRelease", 11000, 0, "cuDevicePrimaryCtxRelease_v2"),
     ("cuMemAllocAsync", 12000, 0, "cuMemAllocAsync"),
     ("cuMemAllocAsync", 12000, PER_THREAD, "cuMemAllocAsync_ptsz"),
     ("cuGraphInstantiate", 12000, 0, None),
@@ -36,6 +36,21 @@ ASKED = [
     ("cuMemcpyHtoD", 12000, 0, None),
 ]
 """Name, version of CUDA, flags; what is found: a symbol of the limiter, or what the driver gave."""
+
+NATIVE = ROOT / "native"
+HOOKS = re.findall(r"^(?:CUDA|NVML)\((\w+),", (NATIVE / "src" / "hooks.def").read_text(), re.MULTILINE)
+WRAPPED = re.findall(r"(cu\w+)_v(\d)$", "\n".join(HOOKS), re.MULTILINE)
+SINCE = dict(
+    re.findall(r"^SYMBOL\((\w+), (\d+)\)", (NATIVE / "sim" / "cuda_symbols.def").read_text(), re.MULTILINE)
+)
+ASKED += [
+    each
+    for name, number in WRAPPED
+    if int(since := SINCE.get(symbol := f"{name}_v{number}", "0")) > 4000
+    and name not in ("cuGraphInstantiate", "cuGetProcAddress")
+    for each in ((name, int(since), 0, symbol), (name, int(since) - 10, 0, before(name, number)))
+]
+"""And each version that came after CUDA 4, with the one before it."""
 
 SYMBOLS = [symbol for _, _, _, symbol in ASKED if symbol] + ["cuGraphInstantiate", "cuGraphInstantiate_v2"]
 
@@ -80,3 +95,18 @@ print(libc.dlvsym(driver._handle, b"cuMemAlloc_v3", b"libcuda.so.1") is not None
 """
     )
     assert (code, out) == (0, "True None\nTrue\n"), err
+
+
+def test_what_a_driver_lacks_is_not_found(run):
+    """A program that is linked to a newer one reaches the limiter's functions whatever this driver has."""
+    code, out, err = run(
+        f"""
+for symbol in {HOOKS!r}:
+    if not hasattr(driver, symbol):
+        print(symbol, getattr(limiter, symbol)(*[ctypes.c_uint64(0)] * 12))
+"""
+    )
+    assert code == 0, err
+    told = [line.split() for line in out.splitlines()]
+    assert len(told) > 100
+    assert [each for each in told if each[1] != ("13" if each[0].startswith("nvml") else "500")] == []
