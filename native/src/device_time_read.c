@@ -116,7 +116,8 @@ static void look_at(lane *in) {
             insert(ended, count++, each);
         } else if (each->started && !each->counted) {
             if (each->start_at < earliest) earliest = each->start_at;
-            if (throttle_is_shared(each->prepaid, part) && each->start_at < present) present = each->start_at;
+            if (throttle_is_shared(atomic_load(&each->what->ns), part) && each->start_at < present)
+                present = each->start_at;
         }
     }
     lane_driver.cuCtxPopCurrent_v2(&popped);

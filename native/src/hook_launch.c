@@ -110,18 +110,20 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
         self->meter = NULL;
         return;
     }
-    meter_wait(self->meter, device_time_look);
+    bool joins = !counted && meter_joins(self->meter) && device_time_idle(self->stream);
+    if (!joins) meter_wait(self->meter, device_time_look);
     bool idle = device_time_idle(self->stream), later = counted && put_off(self, idle);
     if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);
     meter_bill(self->meter, later);
     /* Of work that is only counted nobody hears when it ends; a queue that is empty holds nobody back. */
     if (idle && !device_time_running()) meter_caught_up(self->meter);
     if (later) return;
-    self->prepaid = counted ? meter_overlapped(self->meter, known) : known ? known : FIRST_GUESS_NS;
-    self->place = meter_prepay(self->meter, self->prepaid);
+    uint64_t expected = counted ? meter_overlapped(self->meter, known) : known ? known : FIRST_GUESS_NS;
+    self->prepaid = joins ? 0 : expected;
+    self->place = meter_prepay(self->meter, expected, joins);
     self->bracket = device_time_begin(self->meter, self->stream, idle, counted);
     /* What cannot be measured is charged as it was known or guessed. */
-    if (!self->bracket) meter_settle(self->meter, self->prepaid, self->prepaid, true, self->place);
+    if (!self->bracket) meter_settle(self->meter, self->prepaid, expected, true, self->place);
 }
 
 static inline void begin(launch *self, const void *function, uint64_t shape, CUstream stream) {

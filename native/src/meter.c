@@ -114,6 +114,15 @@ void meter_wait(meter *self, void (*look)(void)) {
     if (throttled) tell(self, 0, 0, throttled, meter_now());
 }
 
+bool meter_joins(meter *self) {
+    unsigned rate;
+    uint64_t wait, flying = atomic_load(&self->flying);
+    if (!flying || atomic_load(&self->pending) >= PENDING_MOST) return false;
+    if (atomic_load(&self->submitted) - atomic_load(&self->finished) > PREPAID_MOST_NS) return false;
+    if (!soonest(self, meter_now(), &rate, &wait) || (!wait && !crowded(self))) return false;
+    return wait <= flying * LEDGER_WHOLE_CARD / rate;
+}
+
 /* Different from time to time, so that no rhythm of a program hides work from being measured. */
 static int64_t next_sample(void) {
     static _Thread_local uint32_t state = 0x9e3779b9;
@@ -146,9 +155,12 @@ void meter_bill(meter *self, bool soon) {
 /* What is billed in advance for work that is thought to take NS. */
 static uint64_t advance(uint64_t ns) { return ns < PREPAID_MOST_NS ? ns : PREPAID_MOST_NS; }
 
-uint64_t meter_prepay(meter *self, uint64_t ns) {
-    bill(self, (int64_t)advance(ns), meter_now());
-    atomic_store(&self->latest, ns);
+uint64_t meter_prepay(meter *self, uint64_t ns, bool joins) {
+    if (!joins) {
+        bill(self, (int64_t)advance(ns), meter_now());
+        atomic_fetch_add(&self->flying, advance(ns));
+        atomic_store(&self->latest, ns);
+    }
     atomic_fetch_add(&self->pending, 1);
     return atomic_fetch_add(&self->submitted, ns) + ns;
 }
@@ -164,6 +176,7 @@ void meter_caught_up(meter *self) { has_finished(self, atomic_load(&self->submit
 void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
     uint64_t now = meter_now();
     atomic_fetch_sub(&self->pending, 1);
+    atomic_fetch_sub(&self->flying, advance(prepaid));
     bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
     has_finished(self, place);
     tell(self, own, counted ? own : 0, 0, now);

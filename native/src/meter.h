@@ -19,6 +19,7 @@ typedef struct {
     _Atomic unsigned overlap;   /* thousandths of counted work that are charged; 0: all (overlap.h) */
     _Atomic unsigned holds;     /* how often somebody was held back */
     _Atomic unsigned others;    /* how much work was launched that is not counted */
+    _Atomic uint64_t flying;    /* ns billed in advance for launches that have not been settled */
     _Atomic unsigned pending;   /* launches that are measured and not settled */
     _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;
@@ -39,12 +40,16 @@ uint64_t meter_overlapped(const meter *self, uint64_t ns);
 /* Wait until the card's shares may compute. LOOK is called now and then to see what has ended. */
 void meter_wait(meter *self, void (*look)(void));
 
+/* Whether work on an idle stream, which would have to wait, may begin at once beside what runs: but for that,
+ * all is paid. It is charged what it adds to the time, when it has ended. */
+bool meter_joins(meter *self);
+
 /* Bill what was counted. Measure the next launch SOON, or after the usual amount of work. */
 void meter_bill(meter *self, bool soon);
 
-/* Bill NS in advance for work that is measured, and will be settled. Returns its place in the order of
- * submission. */
-uint64_t meter_prepay(meter *self, uint64_t ns);
+/* Bill NS in advance for work that is measured, and will be settled; nothing for work that JOINS what runs.
+ * Returns its place in the order of submission. */
+uint64_t meter_prepay(meter *self, uint64_t ns, bool joins);
 
 /* All that was submitted so far has ended. */
 void meter_caught_up(meter *self);

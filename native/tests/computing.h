@@ -30,6 +30,7 @@ typedef struct {
     uint64_t now;     /* of the one clock there is */
     bool in_turn;     /* one kernel fills the card: those of all streams wait for each other */
     uint64_t free_at; /* when all work so far will have ended */
+    uint64_t work_ns; /* of all kernels so far */
     uint64_t busy_ns; /* in which anything ran */
     unsigned stretch; /* work takes so many times as long, since others compute as well */
     CUresult refuses; /* what launches and captures end with */

@@ -96,6 +96,7 @@ static CUresult run(CUfunction function, CUstream stream) {
     uint64_t start = stream->free_at > gpu.now ? stream->free_at : gpu.now;
     if (gpu.in_turn && start < gpu.free_at) start = gpu.free_at;
     uint64_t end = stream->free_at = start + function->ns * gpu.stretch;
+    gpu.work_ns += function->ns;
     uint64_t from = start > gpu.free_at ? start : gpu.free_at;
     if (end > from) gpu.busy_ns += end - from, gpu.free_at = end;
     return CUDA_SUCCESS;
