@@ -192,6 +192,11 @@ def test_five_hundred_cards_with_five_thousand_shares_are_drawn_whole(browser: B
         assert float(browser.script("document.documentElement.dataset.renderMs")) < 10_000
 
 
+def test_before_the_cluster_is_known_a_browser_is_told_to_come_again() -> None:
+    client = TestClient(http_server.observability(lambda: False, routes=web.routes(lambda: None)))
+    assert client.get("/api/cluster").status_code == 503
+
+
 def test_a_browser_that_has_the_data_already_is_not_sent_it_again() -> None:
     shown = cluster()
     client = TestClient(http_server.observability(lambda: True, routes=web.routes(lambda: shown)))
