@@ -81,11 +81,16 @@ def test_without_dra_mode_the_install_stops_with_the_reason_and_the_remedy(
         ("hami-dra.webhook.replicas=two", "at '/webhook/replicas': got string, want integer"),
         ("hami-dra.certs.mode=selfsigned", "at '/certs/mode'"),
         ("hami-dra.resourceMem=gpumem", "at '/resourceMem'"),
+        ("hami-dra.webhook.image.tag=a b", "at '/webhook/image/tag'"),
+        ("hami-dra.webhook.image.repository=*", "at '/webhook/image/repository'"),
+        ("global.imageRegistry='", "at '/global/imageRegistry'"),
         ("hami-dra.drivers.nvidia.driverRoot=run/nvidia", "at '/drivers/nvidia/driverRoot'"),
         ("hami-dra.webhook.resources.limits.memory=lots", "at '/webhook/resources/limits/memory'"),
         # Helm takes away a key that is left empty in a values file: the webhook would just not be there.
         ("hami-dra.webhook.enabled=null", "at '/webhook': missing property 'enabled'"),
         ("hami-dra.monitor=null", "missing property 'monitor'"),
+        ("hami-dra.drivers.families=null", "at '/drivers': missing property 'families'"),
+        ("hami-dra.prometheus.rules=null", "at '/prometheus': missing property 'rules'"),
         (
             "hami-dra.drivers.nvidia.kubelet.registryDirectory=plugins",
             "'/drivers/nvidia/kubelet/registryDirectory'",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +13,7 @@ import yaml
 from tests.cluster.previous import previous
 from tests.cluster.versions import REPO
 
-from .conftest import Render
+from .conftest import CHART, Render
 
 
 def git(*arguments: str) -> str:
@@ -42,19 +44,22 @@ def test_every_value_of_the_previous_release_still_has_its_name(render: Render, 
     assert render("--values", str(values)).kind("DaemonSet")
 
 
-def test_an_upgrade_that_reuses_values_from_before_a_setting_existed_renders(render: Render) -> None:
+def new_keys(old: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Paths of the values that the previous release did not have."""
+    for key, value in now.items():
+        if key not in old:
+            yield key
+        elif isinstance(value, dict):
+            yield from (f"{key}.{below}" for below in new_keys(old[key] or {}, value))
+
+
+@pytest.mark.parametrize("kubernetes", ["1.34.0", "1.36.0"])
+def test_an_upgrade_that_reuses_values_from_before_a_setting_existed_renders(
+    render: Render, kubernetes: str
+) -> None:
     """`helm upgrade --reuse-values` hands the new templates the old values, without what is new."""
-    new = [
-        *("global.commonLabels", "hami-dra.networkPolicy", "hami-dra.webhook.topologySpreadConstraints"),
-        *(
-            f"hami-dra.{part}.{key}"
-            for part in ("webhook", "monitor")
-            for key in ("podLabels", "podAnnotations")
-        ),
-        *(
-            f"hami-dra.drivers.nvidia.{key}"
-            for key in ("driverRoot", "daemonSet.podLabels", "daemonSet.podAnnotations")
-        ),
-    ]
-    without = ",".join(f"{key}=null" for key in new)
-    assert render("--set", without) == render()
+    values = yaml.safe_load((CHART / "charts/hami-dra/values.yaml").read_text())
+    paths = [f"hami-dra.{path}=null" for path in new_keys(yaml.safe_load(DEFAULTS), values)]
+    version = ("--kube-version", kubernetes)
+    without = ",".join(paths).replace("hami-dra.global.", "global.")
+    assert render(*version, "--set", without) == render(*version)

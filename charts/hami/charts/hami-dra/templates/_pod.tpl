@@ -60,6 +60,11 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
   value: {{ .Values.logFormat }}
 {{- end }}
 
+{{- /* `helm upgrade --reuse-values` from a release before this setting hands over no value. */ -}}
+{{- define "hami-dra.cardPolicy" -}}
+{{ .Values.drivers.cardPolicy | default "first" }}
+{{- end }}
+
 {{- /* What the "restricted" Pod security standard asks for; the image's user is numeric already. */ -}}
 {{- define "hami-dra.restricted.pod" -}}
 runAsNonRoot: true
