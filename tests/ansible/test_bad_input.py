@@ -116,13 +116,20 @@ def test_a_node_where_nobody_becomes_root_is_told_apart_from_one_that_cannot_be_
     assert "sudo: a password is required); let ansible_user become root without a password, or" in output
 
 
-def test_a_kubeconfig_that_is_not_there_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("kubeconfig", "said"),
+    [
+        ("/nowhere/config", "the kubeconfig /nowhere/config does not exist; set hami_kubeconfig to one that"),
+        ("/nowhere/a:/nowhere/b", "the API server does not answer with the kubeconfig /nowhere/a:/nowhere/b"),
+    ],
+)
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path, kubeconfig, said):
     machine = Machine(tmp_path)
     machine.program("helm", "true")
     machine.program("kubectl", "echo 'connection to localhost:8080 refused' >&2; exit 1")
-    inventory = "all: {vars: {hami_kubeconfig: /nowhere/config}}\n" + GROUPS
+    inventory = f"all: {{vars: {{hami_kubeconfig: '{kubeconfig}'}}}}\n{GROUPS}"
     output = machine.play(ROOT / "playbooks/preflight.yml", inventory=inventory, fails=True)
-    assert "cluster: the kubeconfig /nowhere/config does not exist; set hami_kubeconfig to one that" in output
+    assert f"cluster: {said}" in output
 
 
 @pytest.mark.parametrize(

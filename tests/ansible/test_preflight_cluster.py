@@ -17,9 +17,9 @@ RIVAL_HAMI = "kube-system/hami-device-plugin"
 def preflight(tmp_path):
     """Run preflight.yml on a cluster that lacks something: the output, which must be a failure."""
 
-    def run(*arguments, version="v1.36.1", dra="exit 0", daemonsets="kube-system/kube-proxy"):
+    def run(*arguments, version="v1.36.1", dra="exit 0", daemonsets="kube-system/kube-proxy", helm="exit 0"):
         machine = Machine(tmp_path)
-        machine.program("helm", "true")
+        machine.program("helm", helm)
         machine.program(
             "kubectl",
             f"""
@@ -38,6 +38,8 @@ esac""",
 @pytest.mark.parametrize(
     ("lacks", "said"),
     [
+        # As a shell answers for a program that is not there.
+        ({"helm": "exit 127"}, "this machine: helm is not in PATH; install it here"),
         (
             {"version": "v1.33.9"},
             "cluster: Kubernetes is 1.33.9, and resource.k8s.io/v1 begins with 1.34",
