@@ -1,7 +1,5 @@
 """Claims come and go with their Pods, whoever made these: no leak, no crossing."""
 
-import subprocess
-
 import pytest
 
 from hami_dra.kube import kinds
@@ -294,5 +292,5 @@ def test_two_replicas_make_one_claim_for_each_pod(plane, cluster, space, tmp_pat
         for at in range(20):
             space.create(kinds.PODS, pod({"gpumem": 16}, name=f"train-{at}"))
         settled(space, 20)
-        assert "Traceback" not in (tmp_path / "webhook.log").read_text()
-    assert subprocess.run(["grep", "-c", "Traceback", cluster.folder / "webhook.log"]).returncode == 1
+    for folder in (tmp_path, cluster.folder):
+        assert "Traceback" not in (folder / "webhook.log").read_text()
