@@ -99,10 +99,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
     def outside(link: re.Match[str]) -> str:
         target = (folder / link[1]).resolve()
-        if target.is_relative_to(REPO / "docs") or not target.exists():
+        if not target.exists():
             return link[0]
         if target in COPIED:
-            return f"]({os.path.relpath(REPO / 'docs' / COPIED[target], folder)}"
+            target = REPO / "docs" / COPIED[target]
+        if target.is_relative_to(REPO / "docs"):
+            return f"]({os.path.relpath(target, folder)}"
         return f"]({config.repo_url}/blob/main/{target.relative_to(REPO)}"
 
     return re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
@@ -118,5 +120,6 @@ def generated() -> dict[str, str]:
     return {
         **reference.pages(),
         **troubleshooting.pages(),
-        **{page: source.read_text() for source, page in COPIED.items()},
+        # Their links begin at the top of the repository.
+        **{page: re.sub(r"\]\((?!http)", "](../", source.read_text()) for source, page in COPIED.items()},
     }
