@@ -110,7 +110,7 @@ static __attribute__((noinline)) void measure(launch *self, uint64_t known, bool
         self->meter = NULL;
         return;
     }
-    bool joins = !counted && meter_joins(self->meter) && device_time_idle(self->stream);
+    bool joins = !counted && device_time_idle(self->stream) && meter_joins(self->meter, device_time_look);
     if (!joins) meter_wait(self->meter, device_time_look);
     bool idle = device_time_idle(self->stream), later = counted && put_off(self, idle);
     if (later) atomic_fetch_add(&self->meter->unbilled, (int64_t)known);

@@ -114,8 +114,9 @@ void meter_wait(meter *self, void (*look)(void)) {
     if (throttled) tell(self, 0, 0, throttled, meter_now());
 }
 
-bool meter_joins(meter *self) {
+bool meter_joins(meter *self, void (*look)(void)) {
     unsigned rate;
+    look();
     uint64_t wait, flying = atomic_load(&self->flying);
     if (!flying || atomic_load(&self->pending) >= PENDING_MOST) return false;
     if (atomic_load(&self->submitted) - atomic_load(&self->finished) > PREPAID_MOST_NS) return false;

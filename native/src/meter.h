@@ -37,12 +37,12 @@ static inline bool meter_count(meter *self, uint64_t ns) {
 /* What is charged for counted work that seems to take NS: less where it overlaps. */
 uint64_t meter_overlapped(const meter *self, uint64_t ns);
 
-/* Wait until the card's shares may compute. LOOK is called now and then to see what has ended. */
+/* Wait until the card's shares may compute. LOOK sees what has ended. */
 void meter_wait(meter *self, void (*look)(void));
 
 /* Whether work on an idle stream, which would have to wait, may begin at once beside what runs: but for that,
  * all is paid. It is charged what it adds to the time, when it has ended. */
-bool meter_joins(meter *self);
+bool meter_joins(meter *self, void (*look)(void));
 
 /* Bill what was counted. Measure the next launch SOON, or after the usual amount of work. */
 void meter_bill(meter *self, bool soon);

@@ -132,6 +132,15 @@ static void work_on_several_streams_runs_beside_each_other(void) {
         }
     }
 }
+static void work_joins_only_what_still_runs(void) {
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    gpu.now = stream.free_at; /* it has ended, and the limiter has not looked yet */
+    uint64_t before = gpu.now;
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    CHECK(gpu.now - before > 20 * MS);
+}
 static void work_on_one_stream_after_several_gets_its_cores(void) {
     uint64_t due = only.limit.cores * 10;
     busy_with(10000, 8, 400, false);
@@ -311,6 +320,7 @@ void test_launches(void) {
         if (cores[i] <= 50) with_cores(cores[i], work_on_several_streams_runs_beside_each_other);
         if (cores[i] <= 50) with_cores(cores[i], work_on_one_stream_after_several_gets_its_cores);
     }
+    with_cores(30, work_joins_only_what_still_runs);
     with_cores(30, work_that_is_long_after_a_rest_is_measured);
     with_cores(30, two_shares_of_a_card_get_the_cores_of_both);
     with_cores(0, who_reserves_nothing_computes_until_the_agent_says_otherwise);
