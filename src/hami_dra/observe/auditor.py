@@ -127,12 +127,23 @@ class Auditor:
 
     def run(self, stop: threading.Event) -> None:
         """Look every 1.5 s until STOP is set. With the policy `none` the counters are taken down, no more."""
+        before = ""
         while not stop.wait(EVERY_S):
-            try:
-                self.round()
-            except (errors.HamiError, OSError) as problem:
-                self.counts.failed += 1
-                log.warning("the audit cannot look", problem=str(problem))
+            problem = self._try_round()
+            if problem and problem != before:
+                log.warning("the audit cannot look", problem=problem)
+            if before and not problem:
+                log.info("the audit can look again")
+            before = problem
+
+    def _try_round(self) -> str:
+        """Why it cannot look now; empty when it could. That stays so for long while the driver is away."""
+        try:
+            self.round()
+        except (errors.HamiError, OSError) as problem:
+            self.counts.failed += 1
+            return str(problem)
+        return ""
 
     def round(self) -> None:
         """One look: the driver, the ledgers, and the driver again."""

@@ -49,6 +49,7 @@ class NodeUsage:
         self._readings, self._grants = readings, grants
         self._totals = Totals()
         self._lock = threading.Lock()  # of scrapes among themselves
+        self._driver_is_away = False
 
     def sample(self) -> list[NodeShare]:
         """Read the ledgers and take their counters down: between scrapes a process may come and go."""
@@ -82,7 +83,11 @@ class NodeUsage:
     def _cards(self) -> list[usage_metrics.CardUse]:
         """Without a driver there are no card metrics; those of the shares go on."""
         try:
-            return [usage_metrics.CardUse(self._node, card) for card in self._readings.cards()]
+            cards = [usage_metrics.CardUse(self._node, card) for card in self._readings.cards()]
         except DriverError as problem:
-            log.warning("the driver does not answer", problem=str(problem))
+            if not self._driver_is_away:  # told once: it may be so for long
+                log.warning("the driver does not answer", problem=str(problem))
+            self._driver_is_away = True
             return []
+        self._driver_is_away = False
+        return cards

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from hami_dra.model.errors import StateError, Unavailable
+from hami_dra.model.errors import DriverError, StateError, Unavailable
 from hami_dra.model.ledger import Slot
 from hami_dra.model.names import MIB
+from hami_dra.model.reading import DriverProcess
 from hami_dra.observe.audit import SLACK, Confirmation, grouped, judge
+from hami_dra.observe.auditor import Auditor
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.ledgers import Reading
+from hami_dra.observe.node_usage import NodeUsage
 from hami_dra.observe.processes import TenantProcess, pod_of, started
 from hami_dra.observe.shares import NodeShare
 from tests.support.audited import CONTAINER, UID, Audited
+from tests.support.fake_kube import FakeKube
 from tests.support.limited import A10, CONTEXT
 
 GIB = 1024**3
@@ -246,6 +252,27 @@ def test_rounds_that_cannot_look_are_counted_and_do_not_end_the_audit(tmp_path, 
     thread.join()
     assert audited.auditor.counts.failed >= 1
     assert len(audited.events()) == 1
+
+
+def test_that_it_cannot_look_is_logged_at_changes_alone(tmp_path):
+    ahead = deque([*["gone"] * 3, *["too old"] * 2, *[""] * 2, "gone"])
+
+    class Driver:
+        def processes(self) -> list[DriverProcess]:
+            if problem := ahead.popleft():
+                raise DriverError(problem)
+            return []
+
+    class Stop(threading.Event):
+        def wait(self, timeout=None):
+            return not ahead
+
+    usage = NodeUsage("n1", tmp_path, Driver(), list, legacy=False)
+    auditor = Auditor("n1", "warn", Driver(), usage.sample, list, usage.book, FakeKube())
+    with capture_logs() as lines:
+        auditor.run(Stop())
+    assert [line.get("problem", "") for line in lines] == ["gone", "too old", "", "gone"]
+    assert auditor.counts.failed == 6
 
 
 @pytest.mark.native

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from hami_dra.model.errors import DriverError
 from hami_dra.model.reading import CardReading
@@ -183,9 +184,12 @@ def test_a_lost_card_is_unhealthy_and_tells_nothing_else(node):
 
 def test_without_a_driver_the_shares_are_still_told(node):
     node.add("one")
-    series = scrape(node, driver=Driver())
+    usage = NodeUsage("n1", node.state, Driver(), list, legacy=False)
+    with capture_logs() as lines:
+        series = [samples(usage.text()) for _ in range(2)][1]
     assert of(series, "hami_vgpu_memory_limit_bytes") == [10 * GIB]
     assert of(series, "hami_host_gpu_healthy") == []
+    assert [line["problem"] for line in lines] == ["NVML is gone"], "told once"
 
 
 def test_the_older_names_come_only_when_they_are_asked_for(node):
