@@ -107,7 +107,8 @@ class NodeDriver:
             claims = self.load()
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_lost(ref, planned)
-            together.refuse_half_told(ref, planned, beside, self._present(claims), self._edits)
+            others = self._present(claims, (uid for _, uid in beside.others))
+            together.refuse_half_told(ref, planned, beside, others, self._edits)
             pods = [pod["name"] for pod in users(claim)]
             before = [claims[ref.uid]] if ref.uid in claims else []
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
@@ -231,7 +232,7 @@ class NodeDriver:
 
     def _carry_out(self, claim: PreparedClaim, claims: Claims) -> list[Granted]:
         """Write the files of CLAIM, and of those of CLAIMS that it is described with."""
-        present = self._present({uid: claims[uid] for uid in claim.together if uid in claims})
+        present = self._present(claims, claim.together)
         group = [claim, *present.values()]
         edits = self._edits(group)
         limits = {}
@@ -281,14 +282,18 @@ class NodeDriver:
         if (share := self._stranger(claim)) is not None:
             raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
 
-    def _present(self, claims: Claims) -> Claims:
-        """Those whose devices are here, and still the same."""
-        return {uid: claim for uid, claim in claims.items() if self._stranger(claim) is None}
+    def _present(self, claims: Claims, uids: Iterable[str]) -> Claims:
+        """Those of UIDS that are prepared, and whose devices are here, and still the same."""
+        prepared = {uid: claims[uid] for uid in uids if uid in claims}
+        return {uid: claim for uid, claim in prepared.items() if self._stranger(claim) is None}
 
     def _stranger(self, claim: PreparedClaim) -> Share | None:
-        """The first share whose device is another one by now."""
-        known = {device.name: device.uuid for device in self._family.devices.values()}
-        return next((share for share in claim.shares if known.get(share.device) != share.uuid), None)
+        """The first share whose device is gone, or another one by now."""
+        devices = self._family.devices
+        for share in claim.shares:
+            if share.device not in devices or devices[share.device].uuid != share.uuid:
+                return share
+        return None
 
 
 def _refuse_odd_names(ref: ClaimRef) -> None:
