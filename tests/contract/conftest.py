@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,20 @@ def spawn(folder: Path) -> Iterator[Spawn]:
     for process in processes:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def held_up(folder: Path, process: subprocess.Popen[bytes]) -> Iterator[Callable[[], bool]]:
+    """Keep the plugin's lock, so that a call takes as long as we want; yields whether one waits for it."""
+    lock = folder / "state" / "lock"
+
+    def waits() -> bool:
+        files = Path(f"/proc/{process.pid}/fd").iterdir()
+        return any(os.path.realpath(file) == str(lock.resolve()) for file in files)
+
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield waits
 
 
 @pytest.fixture

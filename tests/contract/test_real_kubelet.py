@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ import pytest
 
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
 from hami_dra.node.cdi import kind
-from tests.contract.conftest import Spawn
+from tests.contract.conftest import Spawn, held_up
 from tests.support import real_api
 from tests.support.cards import DRIVER, NODE, claim, share
 from tests.support.real_kubelet import RealKubelet
@@ -40,21 +36,7 @@ def kube(folder: Path) -> Iterator[Client]:
 def kubelet(kube: Client, folder: Path) -> Iterator[RealKubelet]:
     one = RealKubelet(folder, NODE)
     yield one
-    one.end()
-
-
-@contextmanager
-def held_up(folder: Path, process: subprocess.Popen[bytes]) -> Iterator[Callable[[], bool]]:
-    """Keep the plugin's lock, so that a call takes as long as we want; yields whether one waits for it."""
-    lock = folder / "state" / "lock"
-
-    def waits() -> bool:
-        files = Path(f"/proc/{process.pid}/fd").iterdir()
-        return any(os.path.realpath(file) == str(lock.resolve()) for file in files)
-
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield waits
+    one.close()
 
 
 def pod(kube: Client, name: str, *shares: dict[str, Any]) -> list[str]:
@@ -161,3 +143,24 @@ def test_a_plugin_that_is_ended_in_the_middle_of_a_call_finishes_it(
     newest.wait()
     kubelet.does("unprepare", "second")  # by the other
     assert len(list((folder / "cdi").iterdir())) == 1
+
+
+@pytest.mark.parametrize("call", ["prepare", "unprepare"])
+def test_a_kubelet_that_is_killed_in_the_middle_of_a_call_has_it_done_in_the_end(
+    kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path, call: str
+) -> None:
+    process = spawn(FIRST)
+    wanted = pod(kube, "user", share("1Gi", "5"))
+    if call == "unprepare":
+        kubelet.does("prepare", "user")
+    with ThreadPoolExecutor() as pool, held_up(folder, process) as waits:
+        asked = pool.submit(kubelet.ask, call, "user")
+        until(waits, "kubelet's call", PATIENCE_S)
+        kubelet.end()
+        assert asked.result()[0] == "kubelet ended"
+    kubelet.start()
+    if call == "prepare":
+        assert kubelet.does("prepare", "user") == wanted
+        assert len(files(folder)) == 2
+    kubelet.does("unprepare", "user")
+    assert files(folder) == []

@@ -6,7 +6,9 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -15,7 +17,7 @@ import pytest
 from hami_dra.kube import RESOURCE_SLICES
 from hami_dra.model import errors
 from hami_dra.node.plugin import Config
-from tests.contract.conftest import Add, Spawn
+from tests.contract.conftest import Add, Spawn, held_up
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
@@ -95,6 +97,29 @@ def test_killed_at_any_moment_the_next_prepare_and_unprepare_converge(
         assert not list((config.state / "shares").iterdir())
         process.terminate()
         process.wait()
+
+
+@pytest.mark.parametrize(("first", "then"), [("prepare", "unprepare"), ("unprepare", "prepare")])
+def test_what_a_kubelet_that_ended_had_asked_for_does_not_undo_what_the_next_one_asks_for(
+    spawn: Spawn, kubelet: Kubelet, config: Config, add: Add, folder: Path, first: str, then: str
+) -> None:
+    process = spawn()
+    kubelet.register()
+    body = add(claim("half", share()))
+    if first == "unprepare":
+        kubelet.prepare(body)
+    with ThreadPoolExecutor() as pool, held_up(folder, process) as waits:
+        unanswered = pool.submit(getattr(kubelet, first), body)
+        until(waits, "the call")
+        kubelet.close()
+        assert unanswered.exception()
+        kubelet.register()
+        answer = pool.submit(getattr(kubelet, then), body)
+        time.sleep(0.1)  # both wait
+    assert not answer.result()[body["metadata"]["uid"]].error
+    until(lambda: '"HungUp"' in (folder / "log").read_text(), "the end of the first call")
+    prepared = [*config.cdi.glob("*"), *(config.state / "shares").glob("*")]
+    assert len(prepared) == (2 if then == "prepare" else 0)
 
 
 def test_during_a_rolling_update_both_plugins_serve_one_state(

@@ -54,7 +54,7 @@ def running(space, node, make, *options):
             try:
                 yield found
             finally:
-                found.kubelet.end()
+                found.kubelet.close()
                 for item in client.list(kinds.RESOURCE_SLICES, fields=f"spec.nodeName={node}")[0]:
                     client.delete(kinds.RESOURCE_SLICES, item["metadata"]["name"])
                 client.delete(kinds.NODES, node)

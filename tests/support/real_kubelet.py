@@ -19,13 +19,14 @@ class RealKubelet:
         program = go_programs.build(go_programs.kubelet_dra(versions.KUBERNETES[versions.DEFAULT_KUBERNETES]))
         (folder / "kubelet").mkdir()
         options = [f"--kubeconfig={folder}/kubeconfig", f"--registry={folder}/registry"]
-        self._log = (folder / "kubelet.log").open("wb")
-        self._process = subprocess.Popen(
-            [program / "kubelet_dra", *options, f"--state={folder}/kubelet", f"--node={node}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        self._command = [program / "kubelet_dra", *options, f"--state={folder}/kubelet", f"--node={node}"]
+        self._log = (folder / "kubelet.log").open("ab")
+        self.start()
+
+    def start(self) -> None:
+        """As after an end, with the state that it kept."""
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=self._log)
 
     def ask(self, do: str, pod: str, namespace: str = "default") -> tuple[str, list[str]]:
         """The error, and what it says."""
@@ -34,7 +35,7 @@ class RealKubelet:
         asked = {"do": do, "namespace": namespace, "pod": pod}
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        answer = json.loads(self._process.stdout.readline() or '{"error": "kubelet ended"}')
         return answer.get("error", ""), answer.get("said") or []
 
     def does(self, do: str, pod: str, namespace: str = "default") -> list[str]:
@@ -47,6 +48,11 @@ class RealKubelet:
         return self.ask("devices", pod, namespace)[1] if do == "prepare" else []
 
     def end(self) -> None:
+        """By SIGKILL, in the middle of what it does; who asks for that hears an error."""
         self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self.end()
         self._process.communicate()
         self._log.close()

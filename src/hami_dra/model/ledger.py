@@ -5,6 +5,8 @@ A file is read while processes write it: each number is whole, but they need not
 
 from __future__ import annotations
 
+import fcntl
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,6 +51,9 @@ RINGS_BYTES = 8 * (COUNTED_BINS + PRESENCE_BINS)
 _RINGS = struct.Struct(f"<{COUNTED_BINS + PRESENCE_BINS}Q")
 _PRESENCE_UNITS = 1024
 _COUNTED_UNITS = (1 << COUNTED_SHIFT) // 16
+_F_OFD_GETLK = 36
+_FLOCK = struct.Struct("hhqqi4x")
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
 _TAG_SHIFT = 20
 """Below it a word of a ring tells how much, above it which bin that was."""
 ACTIVITY_AT = 48
@@ -217,3 +222,12 @@ def used(data: bytes) -> int:
 def excess_of(number: int, slot: Slot, table: Iterable[Excess]) -> int:
     """Bytes that count for the process in the slot of that NUMBER."""
     return sum(each.held for each in table if each.pid and (each.slot, each.pid) == (number, slot.pid))
+
+
+def is_taken(descriptor: int, first: int = 0, count: int = SLOTS) -> bool:
+    """Whether a living process has one of COUNT slots from FIRST on of an open ledger: it holds the slot's
+    lock, which the kernel drops when it ends. Asking takes no lock."""
+    start, length = HEADER + first * SLOT_BYTES, count * SLOT_BYTES
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    kind: int = _FLOCK.unpack(fcntl.fcntl(descriptor, _F_OFD_GETLK, asked))[0]
+    return kind != fcntl.F_UNLCK

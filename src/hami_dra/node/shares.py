@@ -29,6 +29,18 @@ class ShareFolders:
         _make_ledger(folder / "ledger")
         ensure_whole(folder / "limits", share.limits().encode())
 
+    def is_used(self, share_id: str) -> bool:
+        """Whether a process computes on the share now, as far as its limiter tells."""
+        try:  # without waiting: its container may have a lease on it
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(self.path(share_id) / "ledger", flags)
+        except OSError:  # gone, or a whole device, which has none
+            return False
+        try:
+            return ledger.is_taken(descriptor)
+        finally:
+            os.close(descriptor)
+
     def remove(self, share_id: str) -> None:
         """Remove one share's folder; fine when it is gone, or when a whole device has none."""
         if share_id:  # without it the path is that of all shares

@@ -52,16 +52,24 @@ def sweep(driver: NodeDriver, kube: KubeClient) -> None:
 
 def _forget_dead(driver: NodeDriver, kube: KubeClient, uid: str) -> None:
     """Ask once more while nothing can be prepared: it may have been allocated anew, in the very same way, and
-    prepared, since the first answer."""
+    prepared, since the first answer.
+
+    One that is still used is kubelet's to give back: its Pod was deleted by force, and is ending.
+    """
     with driver.locked():
         claim = driver.load().get(uid)
-        if claim and not _alive(driver, kube, claim, patience_s=PATIENCE_S):
+        if claim and not _used(driver, claim) and not _alive(driver, kube, claim, patience_s=PATIENCE_S):
             try:
                 driver.forget({uid})
             except errors.DriverError as problem:  # the others must not wait for its device
                 log.warning("dead claim stays until the next sweep", uid=uid, error=str(problem))
             else:
                 _report("claim", {uid})
+
+
+def _used(driver: NodeDriver, claim: PreparedClaim) -> bool:
+    """Whether a process computes on one of its shares now."""
+    return any(driver.folders.is_used(share.share_id) for share in claim.shares)
 
 
 def _alive(

@@ -8,9 +8,7 @@ it can lock so many pieces of it that each question for a lock takes a milliseco
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +16,8 @@ from pathlib import Path
 
 from hami_dra.model import ledger
 
-_F_OFD_GETLK = 36
 PATIENCE_S = 0.25
 """CPU time for the locks of one ledger; 1024 of them take 0.016 s (a busy build machine)."""
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 @dataclass(frozen=True)
@@ -102,16 +98,8 @@ def _table(descriptor: int, count: int) -> list[ledger.Excess]:
 def _living(descriptor: int, slots: Iterable[ledger.Slot]) -> dict[int, ledger.Slot]:
     living, end = {}, time.thread_time() + PATIENCE_S
     for number, slot in enumerate(slots):
-        if slot.pid and _locked(descriptor, number):
+        if slot.pid and ledger.is_taken(descriptor, number, 1):
             living[number] = slot
         if time.thread_time() > end:
             raise ValueError("its locks take too long to look through")
     return living
-
-
-def _locked(descriptor: int, index: int) -> bool:
-    """Whether a process holds the slot's lock: asking takes none."""
-    start = ledger.HEADER + index * ledger.SLOT_BYTES
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, ledger.SLOT_BYTES, 0)
-    kind: int = _FLOCK.unpack(fcntl.fcntl(descriptor, _F_OFD_GETLK, asked))[0]
-    return kind != fcntl.F_UNLCK

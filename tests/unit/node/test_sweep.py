@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from hami_dra.kube import RESOURCE_CLAIMS, Kind
-from hami_dra.model import errors
+from hami_dra.model import errors, ledger
 from hami_dra.model.share import PreparedClaim
 from hami_dra.node import sweep
 from hami_dra.node.checkpoint import Claims
@@ -18,6 +21,8 @@ from tests.support.cards import claim, share
 from tests.support.crash_points import Node
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
+
+F_OFD_SETLK = 37
 
 
 class AllocatedMeanwhile(FakeKube):
@@ -110,6 +115,21 @@ def test_a_claim_that_is_no_more_what_was_prepared_is_swept(tmp_path: Path, now:
     sweep.sweep(node.driver(), node.kube)
     driver = node.driver()
     assert (driver.folders.ids(), driver.cdi.uids(), driver.checkpoint.load()) == (set(), set(), {})
+
+
+def test_a_claim_that_is_gone_stays_while_a_process_computes_on_its_share(tmp_path: Path) -> None:
+    """Its Pod was deleted by force and has time to end; what it has meanwhile is nobody else's."""
+    node = Node(tmp_path)
+    node.kube.delete(RESOURCE_CLAIMS, node.neighbour.name, node.neighbour.namespace)
+    driver = node.driver()
+    (share_id,) = driver.folders.ids()
+    with open(driver.folders.path(share_id) / "ledger", "r+b") as file:
+        slot = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, ledger.HEADER, ledger.SLOT_BYTES, 0)
+        fcntl.fcntl(file, F_OFD_SETLK, slot)  # as the limiter does in the process
+        sweep.sweep(driver, node.kube)
+        assert (driver.folders.ids(), driver.cdi.uids()) == ({share_id}, {node.neighbour.uid})
+    sweep.sweep(driver, node.kube)
+    assert (driver.folders.ids(), driver.cdi.uids(), driver.load()) == (set(), set(), {})
 
 
 def test_cdi_files_that_somebody_removed_are_put_back(tmp_path: Path) -> None:
