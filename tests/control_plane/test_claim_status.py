@@ -5,7 +5,7 @@ import secrets
 from hami_dra.kube import kinds
 from hami_dra.model import names
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node.driver import Granted
+from hami_dra.node.claim_files import Granted
 from hami_dra.node.reporter import SETTLED_S, Reporter
 
 NPU = "ascend.project-hami.io"

@@ -21,7 +21,7 @@ from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES, Client
 from hami_dra.kube.kinds import Kind
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.names import DRIVER
-from hami_dra.node.driver import Granted
+from hami_dra.node.claim_files import Granted
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from hami_dra.node.reporter import status

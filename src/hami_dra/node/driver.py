@@ -11,23 +11,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from hami_dra.devices.backend import LOST, Backend, ClaimEdits, Grant
+from hami_dra.devices.backend import LOST, Backend
 from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, results, users
-from hami_dra.model.share import PreparedClaim, Share
-from hami_dra.node import cdi, metrics, prepare, rebuild, together
+from hami_dra.model.share import PreparedClaim
+from hami_dra.node import metrics, prepare, rebuild, together
 from hami_dra.node.checkpoint import Checkpoint, Claims
+from hami_dra.node.claim_files import ClaimFiles, Granted, present, stranger
 from hami_dra.node.findings import Finding
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.limiter_files import LimiterFiles
-from hami_dra.node.shares import ShareFolders
 from hami_dra.node.state_lock import StateLock
 
 log = structlog.get_logger(__name__)
@@ -38,17 +38,6 @@ PATIENCE_S = 30.0
 """For what may mend itself; a gRPC call ends earlier when kubelet's 45 s are near."""
 MOST_ASKERS = 8
 """Calls that ask the API server at once. More would not be answered sooner, and each needs a connection."""
-
-
-@dataclass(frozen=True)
-class Granted:
-    """One device of a prepared claim, as kubelet wants to hear it."""
-
-    request: str
-    pool: str
-    device: str
-    share_id: str
-    cdi_ids: tuple[str, ...]
 
 
 class NodeDriver:
@@ -70,13 +59,12 @@ class NodeDriver:
         self._backend = backend
         self.update(inventory)
         self._family = self._latest
-        self._limiter = limiter
         self._prepared = metrics.PREPARED.labels(backend.driver)
         self._lock = StateLock(state / "lock")
         self._askers = threading.BoundedSemaphore(MOST_ASKERS)
         self.checkpoint = Checkpoint(state / "checkpoint.json")
-        self.folders = ShareFolders(state)
-        self.cdi = cdi.CdiFolder(cdi_folder, backend.driver)
+        self.files = ClaimFiles(backend, limiter, state=state, cdi_folder=cdi_folder)
+        self.folders, self.cdi = self.files.folders, self.files.cdi
 
     def update(self, inventory: Inventory) -> None:
         """Use another set of devices from the next call on."""
@@ -104,18 +92,19 @@ class NodeDriver:
             beside = self._beside(ref, claim, lambda: end - time.monotonic())
         with self.locked(end - time.monotonic()):
             _refuse_hung_up(ref, wanted)
-            claims = self.load()
+            claims, devices = self.load(), self._family.devices
             planned = prepare.plan(ref, claim, self._node, self._family, claims.values())
             self._refuse_lost(ref, planned)
-            others = self._present(claims, (uid for _, uid in beside.others))
-            together.refuse_half_told(ref, planned, beside, others, self._edits)
+            others = present(claims, (uid for _, uid in beside.others), devices)
+            edits = partial(self.files.edits, devices=devices)
+            together.refuse_half_told(ref, planned, beside, others, edits)
             pods = [pod["name"] for pod in users(claim)]
             before = [claims[ref.uid]] if ref.uid in claims else []
             now = claims | together.linked({**claims, ref.uid: planned}, {ref.uid, *beside.uids})
             if claims != now:
                 self._save(now)
-            self._settle(now, [planned, *before])
-            granted = self._carry_out(now[ref.uid], now)
+            self.files.settle(now, [planned, *before], devices)
+            granted = self.files.write(now[ref.uid], now, devices)
             for share_id in _share_ids(before) - _share_ids([planned]):  # it was allocated anew
                 self.folders.remove(share_id)
         log.info("prepared", **ref.fields, pods=pods, shares={each.share_id: each.device for each in granted})
@@ -129,7 +118,7 @@ class NodeDriver:
         _refuse_odd_names(ref)
         with self.locked(within_s):
             _refuse_hung_up(ref, wanted)
-            shares = self.forget({ref.uid})
+            shares = self.forget(ref.uid)
         log.info("unprepared", **ref.fields, shares=shares)
 
     def restore(self, *, only_missing: bool = False) -> list[Finding]:
@@ -143,18 +132,19 @@ class NodeDriver:
         found: list[Finding] = []
         with self.locked():
             self.checkpoint.tidy()
-            claims = self.load(found)
+            claims, devices = self.load(found), self._family.devices
             without_files = claims.keys() - self.cdi.uids()
             if only_missing and not without_files:
                 return found
             try:
-                self._settle(claims, claims.values())
+                self.files.settle(claims, claims.values(), devices)
             except errors.HamiError as problem:
                 found.append(Finding("DevicesNotMade", str(problem)))
             for claim in [claims[uid] for uid in (without_files if only_missing else claims)]:
                 try:
-                    self._refuse_strangers(claim)
-                    self._carry_out(claim, claims)
+                    if (share := stranger(claim, devices)) is not None:
+                        raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
+                    self.files.write(claim, claims, devices)
                 except (errors.HamiError, OSError) as problem:
                     without_files -= {claim.uid}
                     text = f"claim {claim.namespace}/{claim.name} is prepared but not rebuilt: {problem}"
@@ -165,18 +155,16 @@ class NodeDriver:
             found.append(Finding("ClaimsRestored", text, bad=False))
         return found
 
-    def forget(self, uids: set[str]) -> list[str]:
-        """Remove files and records of these claims; return their shares. Call with the lock held."""
+    def forget(self, uid: str) -> list[str]:
+        """Remove files and record of a claim; return its shares. Call with the lock held."""
         claims = self.load()
-        shares = [share.share_id for uid in uids & claims.keys() for share in claims[uid].shares]
-        for uid in uids:
-            self.cdi.remove(uid)
-        for share_id in shares:
-            self.folders.remove(share_id)
-        if uids & claims.keys():
-            left = {uid: claim for uid, claim in claims.items() if uid not in uids}
-            self._settle(left, [claims[uid] for uid in uids & claims.keys()])
-            self._save(left)
+        claim = claims.get(uid)
+        shares = [share.share_id for share in claim.shares] if claim else []
+        self.files.remove(uid, shares)
+        if claim:
+            del claims[uid]
+            self.files.settle(claims, [claim], self._family.devices)
+            self._save(claims)
         return shares
 
     def is_allocated(self, claim: PreparedClaim, found: dict[str, Any]) -> bool:
@@ -230,39 +218,6 @@ class NodeDriver:
         except errors.NotFound as problem:
             raise errors.PrepareError(f"{ref} is gone", reason="ClaimGone") from problem
 
-    def _carry_out(self, claim: PreparedClaim, claims: Claims) -> list[Granted]:
-        """Write the files of CLAIM, and of those of CLAIMS that it is described with."""
-        present = self._present(claims, claim.together)
-        group = [claim, *present.values()]
-        edits = self._edits(group)
-        limits = {}
-        for share in (each for each in claim.shares if each.share_id and self._limiter):
-            self.folders.write(share)
-            if share.limited and self._limiter:
-                limits[share.key] = cdi.limiter_edits(share, self.folders.path(share.share_id), self._limiter)
-        for one in group:
-            self.cdi.write(one.uid, cdi.specification(self._family.driver, one, edits, limits))
-        return [
-            _granted(self._family.driver, claim.uid, share, edits.vendor.get(share.key, ()))
-            for share in claim.shares
-        ]
-
-    def _settle(self, claims: Claims, about: Iterable[PreparedClaim]) -> None:
-        """Have the devices made that CLAIMS need, and no others; HamiError when that fails for ABOUT."""
-        grants = self._grants(claims.values())
-        self._backend.settle(grants, [device for device, _ in self._grants(about)])
-
-    def _grants(self, claims: Iterable[PreparedClaim]) -> list[Grant]:
-        """Shares of CLAIMS with their devices, without those whose device is gone."""
-        devices = self._family.devices
-        shares = (share for claim in claims for share in claim.shares)
-        return [(devices[share.device], share) for share in shares if share.device in devices]
-
-    def _edits(self, group: Iterable[PreparedClaim]) -> ClaimEdits:
-        """What the containers of these claims get, the same from whichever of them one looks."""
-        shares = [share for claim in sorted(group, key=lambda claim: claim.uid) for share in claim.shares]
-        return self._backend.edits([(self._family.devices[share.device], share) for share in shares])
-
     def _beside(
         self, ref: ClaimRef, claim: dict[str, Any], patience: Callable[[], float | None] = lambda: None
     ) -> together.Together:
@@ -277,23 +232,6 @@ class NodeDriver:
             if share.device in self._lost:
                 text = f"{ref}: {share.device} is lost: {self._lost[share.device]}"
                 raise errors.PrepareError(text, reason="DeviceLost")
-
-    def _refuse_strangers(self, claim: PreparedClaim) -> None:
-        if (share := self._stranger(claim)) is not None:
-            raise errors.StateError(f"{share.device} is not the device {share.uuid} any more")
-
-    def _present(self, claims: Claims, uids: Iterable[str]) -> Claims:
-        """Those of UIDS that are prepared, and whose devices are here, and still the same."""
-        prepared = {uid: claims[uid] for uid in uids if uid in claims}
-        return {uid: claim for uid, claim in prepared.items() if self._stranger(claim) is None}
-
-    def _stranger(self, claim: PreparedClaim) -> Share | None:
-        """The first share whose device is gone, or another one by now."""
-        devices = self._family.devices
-        for share in claim.shares:
-            if share.device not in devices or devices[share.device].uuid != share.uuid:
-                return share
-        return None
 
 
 def _refuse_odd_names(ref: ClaimRef) -> None:
@@ -310,8 +248,3 @@ def _refuse_hung_up(ref: ClaimRef, wanted: Callable[[], bool]) -> None:
 
 def _share_ids(claims: Iterable[PreparedClaim]) -> set[str]:
     return {share.share_id for claim in claims for share in claim.shares}
-
-
-def _granted(driver: str, uid: str, share: Share, vendor: tuple[str, ...]) -> Granted:
-    own = f"{cdi.kind(driver)}={cdi.device_name(uid, share)}"
-    return Granted(share.request, share.pool, share.device, share.share_id, (*vendor, own))

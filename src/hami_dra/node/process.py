@@ -124,10 +124,8 @@ class Process:
             self._waiting.remove(member)
 
     def _metrics(self) -> bytes:
-        return prometheus_client.generate_latest() + self._told().encode()
-
-    def _told(self) -> str:
-        return metrics_server.together(text() for text in self._texts)
+        told = metrics_server.together(text() for text in self._texts)
+        return prometheus_client.generate_latest() + told.encode()
 
     def _sockets(self) -> Sequence[Sockets]:
         return [plugin.sockets for plugin in self._plugins]

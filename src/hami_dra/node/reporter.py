@@ -21,7 +21,7 @@ from hami_dra.kube import RESOURCE_CLAIMS, KubeClient
 from hami_dra.kube.events import warn
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef, users
-from hami_dra.node.driver import Granted
+from hami_dra.node.claim_files import Granted
 from hami_dra.node.findings import COMPONENT
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any
 
 import grpc
 import structlog
+from prometheus_client import Histogram
 
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
 from hami_dra.node import health_stream, metrics
-from hami_dra.node.driver import Granted, NodeDriver
+from hami_dra.node.claim_files import Granted
+from hami_dra.node.driver import NodeDriver
 from hami_dra.node.proto import dra_v1_pb2, dra_v1beta1_pb2, registration_pb2
 from hami_dra.node.reporter import Reporter
 
@@ -80,31 +82,31 @@ def handlers(service: str, **methods: tuple[Callable[..., Any], Any]) -> grpc.Ge
 
 
 def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) -> grpc.GenericRpcHandler:
-    def prepare(request: Any, context: grpc.ServicerContext) -> Any:
-        with metrics.PREPARE.time():
-            response = messages.NodePrepareResourcesResponse()
-            for ref in _refs(request):
-                answer = response.claims[ref.uid]
-                answer.error = _attempt("prepare", ref, reporter, partial(grant, answer, ref, context))
-            return response
-
     def grant(answer: Any, ref: ClaimRef, context: grpc.ServicerContext) -> None:
         granted = driver.prepare(ref, _time_left(context), context.is_active)
         answer.devices.extend(_device(messages, each) for each in granted)
         reporter.prepared(ref, granted)
 
-    def unprepare(request: Any, context: grpc.ServicerContext) -> Any:
-        with metrics.UNPREPARE.time():
-            response = messages.NodeUnprepareResourcesResponse()
-            for ref in _refs(request):
-                answer = response.claims[ref.uid]
-                answer.error = _attempt("unprepare", ref, reporter, partial(release, ref, context))
-            return response
-
-    def release(ref: ClaimRef, context: grpc.ServicerContext) -> None:
+    def release(_answer: Any, ref: ClaimRef, context: grpc.ServicerContext) -> None:
         driver.unprepare(ref, _time_left(context), context.is_active)
         reporter.unprepared(ref)
 
+    def each_claim(
+        operation: str, took: Histogram, answers: Any, act: Callable[[Any, ClaimRef, Any], None]
+    ) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            with took.time():
+                response = answers()
+                for claim in request.claims:
+                    ref = ClaimRef(claim.namespace, claim.name, claim.uid)
+                    answer = response.claims[ref.uid]
+                    answer.error = _attempt(operation, ref, reporter, partial(act, answer, ref, context))
+                return response
+
+        return call
+
+    prepare = each_claim("prepare", metrics.PREPARE, messages.NodePrepareResourcesResponse, grant)
+    unprepare = each_claim("unprepare", metrics.UNPREPARE, messages.NodeUnprepareResourcesResponse, release)
     return handlers(
         f"k8s.io.kubelet.pkg.apis.dra.{version}.DRAPlugin",
         NodePrepareResources=(prepare, messages.NodePrepareResourcesRequest),
@@ -137,10 +139,6 @@ def _attempt(operation: str, ref: ClaimRef, reporter: Reporter, action: Callable
 def _time_left(context: grpc.ServicerContext) -> float:
     left = context.time_remaining()
     return max(0.1, min(left if left is not None else KUBELETS_DEADLINE_S, KUBELETS_DEADLINE_S) - MARGIN_S)
-
-
-def _refs(request: Any) -> Iterable[ClaimRef]:
-    return [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in request.claims]
 
 
 def _device(messages: Any, granted: Granted) -> Any:

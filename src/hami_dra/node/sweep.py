@@ -60,7 +60,7 @@ def _forget_dead(driver: NodeDriver, kube: KubeClient, uid: str) -> None:
         claim = driver.load().get(uid)
         if claim and not _used(driver, claim) and not _alive(driver, kube, claim, patience_s=PATIENCE_S):
             try:
-                driver.forget({uid})
+                driver.forget(uid)
             except errors.DriverError as problem:  # the others must not wait for its device
                 log.warning("dead claim stays until the next sweep", uid=uid, error=str(problem))
             else:

@@ -26,7 +26,7 @@ from hami_dra.observe.excess import Excesses
 from hami_dra.observe.exposition import Family, Table, render
 from hami_dra.observe.holders import Grant
 from hami_dra.observe.node_usage import Readings
-from hami_dra.observe.pods import PodDirectory
+from hami_dra.observe.pods import PodDirectory, PodName
 from hami_dra.observe.shares import NodeShare
 
 log = structlog.get_logger(__name__)
@@ -157,7 +157,8 @@ class Auditor:
         grants = self._grants() if found else []
         if found and shares and not grants:
             raise errors.StateError("kubelet does not say which container holds which share")
-        groups = grouped(found, lambda uid: self._shares_of(uid, grants, shares))
+        held = _by_pod(grants, shares)
+        groups = grouped(found, lambda uid: held.get(self._directory.name(uid), ()))
         wanted = self._excesses.round(groups, again)
         if wanted is not None:
             self._book_all(shares.values(), wanted)
@@ -185,12 +186,6 @@ class Auditor:
             if entries != sorted(share.ledger.excess):
                 with suppress(OSError):  # the share is gone
                     self._book(share.share_id, entries)
-
-    def _shares_of(self, uid: str, grants: list[Grant], shares: dict[str, NodeShare]) -> Iterator[NodeShare]:
-        name = self._directory.name(uid)
-        for grant in grants:
-            if (grant.namespace, grant.pod) == (name.namespace, name.name) and grant.share_id in shares:
-                yield shares[grant.share_id]
 
     def _report(self, finding: Finding) -> None:
         process = finding.process
@@ -227,3 +222,12 @@ class Auditor:
             os.close(descriptor)
         self.counts.stopped += 1
         return True
+
+
+def _by_pod(grants: Iterable[Grant], shares: Mapping[str, NodeShare]) -> dict[PodName, list[NodeShare]]:
+    """The SHARES (by id) that each Pod was granted."""
+    held: dict[PodName, list[NodeShare]] = {}
+    for grant in grants:
+        if grant.share_id in shares:
+            held.setdefault(PodName(grant.namespace, grant.pod), []).append(shares[grant.share_id])
+    return held

@@ -13,7 +13,7 @@ from hami_dra.kube import EVENTS, RESOURCE_CLAIMS
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
 from hami_dra.model.names import DRIVER
-from hami_dra.node.driver import Granted
+from hami_dra.node.claim_files import Granted
 from hami_dra.node.reporter import Reporter
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube

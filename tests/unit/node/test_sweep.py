@@ -17,6 +17,7 @@ from hami_dra.model import errors, ledger
 from hami_dra.model.share import PreparedClaim
 from hami_dra.node import sweep
 from hami_dra.node.checkpoint import Claims
+from hami_dra.node.claim_files import Devices
 from tests.support.cards import claim, share
 from tests.support.crash_points import Node
 from tests.support.fake_kube import FakeKube
@@ -87,11 +88,11 @@ def test_a_dead_claim_that_cannot_be_forgotten_yet_keeps_no_other(
     driver.prepare(node.mine)
     (stray := tmp_path / "state/shares/stray").mkdir()
 
-    def busy(claims: Claims, about: Iterable[PreparedClaim]) -> None:
+    def busy(claims: Claims, about: Iterable[PreparedClaim], devices: Devices) -> None:
         if node.neighbour.uid in {claim.uid for claim in about}:
             raise errors.DriverError("a process uses its MIG instance")
 
-    monkeypatch.setattr(driver, "_settle", busy)
+    monkeypatch.setattr(driver.files, "settle", busy)
     sweep.sweep(driver, FakeKube())
     assert driver.load().keys() == {node.neighbour.uid}
     assert not stray.exists()
