@@ -116,11 +116,9 @@ class Partitions:
 
 @contextmanager
 def _told(failed: dict[Place, Exception], place: Place) -> Iterator[None]:
-    """Note for PLACE what the driver refuses in the block; that a card is gone is the caller's to hear."""
+    """Note for PLACE what the driver refuses in the block."""
     try:
         yield
-    except nvml.GONE:
-        raise
     except pynvml.NVMLError as problem:
         failed[place] = problem
 

@@ -61,6 +61,19 @@ def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
     assert profile_file.parse(ACME, "acme.yaml", "acme").driver == "acme.project-hami.io"
 
 
+def test_devices_that_a_program_lists_are_numbered() -> None:
+    found = {"command": ["acme-smi"], "pattern": r"card (?P<memory>\w+)"}
+    body = changed("discover", found) | {"facts": {}}
+    assert profile_file.parse(body, "acme.yaml", "acme").discover.command == ["acme-smi"]
+
+
+def test_a_column_of_sizes_is_no_text() -> None:
+    models = {"match": "{index}", "table": {"0": {"halves": {"1Gi": "half"}}}}
+    body = changed("capacities/memory", {"unit": "bytes", "sizes": "halves"}) | {"models": models}
+    body["attributes"] = {"productName": "{halves}"}
+    assert "{halves} is not known here" in refusal(body)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
@@ -72,6 +85,11 @@ def test_the_smallest_profile_is_a_driver_of_its_name() -> None:
         ("enforces", "strictly", "acme.yaml: enforces: invalid enum value 'strictly'"),
         ("enforces", "whole", "acme.yaml: enforces: is `whole` for devices that are not shared"),
         ("discover", {}, "acme.yaml: discover: must have one of glob, pci and command"),
+        (
+            "discover/pci",
+            {"vendor": "0x1"},
+            "acme.yaml: discover: must have one of glob, pci and command",
+        ),
         ("discover/glob", "dev/acme*", "acme.yaml: discover.glob: 'dev/acme*' is no absolute path"),
         ("discover/where", {"colour": "red"}, "acme.yaml: discover.where.colour: no fact has this name"),
         ("discover/where", {"index": "["}, "acme.yaml: discover.where.index: is no regular expression"),
