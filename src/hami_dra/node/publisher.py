@@ -200,7 +200,7 @@ class Publisher:
         return self._kube.replace(RESOURCE_SLICES, body)
 
     def _delete(self, item: Slice) -> None:
-        with suppress(errors.NotFound, errors.Conflict):  # gone already: what we wanted
+        with suppress(errors.NotFound):  # gone already: what we wanted
             self._kube.delete(RESOURCE_SLICES, item["metadata"]["name"], uid=item["metadata"]["uid"])
 
     def _failed(self, problem: errors.KubeError) -> None:

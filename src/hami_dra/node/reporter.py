@@ -66,7 +66,7 @@ class Reporter:
 
     def prepared(self, ref: ClaimRef, granted: Sequence[Granted]) -> None:
         """Say in `status.devices` that the claim's devices are ready, once its Pod has had time to start."""
-        if self._writes_status and len(self._ready) < MOST_WAITING:
+        if self._writes_status:
             self._ready[ref.uid] = (self._clock() + SETTLED_S, ref, granted)
 
     def unprepared(self, ref: ClaimRef) -> None:

@@ -87,7 +87,8 @@ def test_what_does_not_mend_itself_is_told_in_the_end(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "error"), [(404, errors.NotFound), (403, errors.Denied), (409, errors.Conflict)]
+    ("code", "error"),
+    [(404, errors.NotFound), (400, errors.Denied), (403, errors.Denied), (409, errors.Conflict)],
 )
 def test_what_trying_again_does_not_mend_is_told_at_once(
     server: Server, code: int, error: type[errors.KubeError]
@@ -141,8 +142,8 @@ def test_a_connection_whose_other_end_went_away_without_a_word_is_noticed(
         "current-context": "x",
     }
     (tmp_path / "config").write_text(json.dumps(known))
-    if in_a_pod:
-        monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", address))
+    pods_own = address if in_a_pod else "http://127.0.0.1:1"  # which a kubeconfig takes the place of
+    monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", pods_own))
     one = Client.from_environment(None if in_a_pod else str(tmp_path / "config"))
     one.get(NODES, "n")
     assert alive_is_asked(server.server_port)

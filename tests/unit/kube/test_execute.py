@@ -86,6 +86,14 @@ def test_a_program_that_fails_is_told_with_its_own_words():
         run(api)
 
 
+def test_a_program_that_fails_without_a_word_is_told_as_such():
+    with (
+        api_server(frame(OUTCOME, json.dumps(FAILED))) as (api, _),
+        pytest.raises(errors.Denied, match="failed: no reason given"),
+    ):
+        run(api)
+
+
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Internal Server Error"])
 def test_a_refusal_is_one_line(status):
     with api_server(status=status) as (api, _), pytest.raises(errors.Denied) as refusal:

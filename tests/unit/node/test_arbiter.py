@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from hami_dra.node.arbiter import FLOOR, Word, plan
+from hami_dra.node.arbiter import FLOOR, Word, plan, quiet_word
 from hami_dra.node.own_time import FINER, Activity
 
 BINS = 4
@@ -66,6 +66,18 @@ def test_what_reserved_shares_leave_idle_is_divided_among_those_who_want_it():
     assert words["first"].rate == words["second"].rate == 176  # a third of 930 less the reserved 400
     assert words["soft"].rate == 376
     assert words["hard"].rate == 1000  # its own limit holds
+
+
+def test_a_soft_share_is_never_told_more_than_the_card():
+    assert plan({"soft": Activity(90, soft=True, counted=part(0.1))})["soft"].rate == 1000
+
+
+def test_a_quiet_share_begins_with_its_cores_or_with_all_that_is_idle():
+    rates = {
+        quiet_word(Activity(cores, soft=soft)).rate for cores, soft in ((0, True), (0, False), (30, False))
+    }
+    assert rates == {1000}
+    assert quiet_word(Activity(30, soft=True)).rate == 300
 
 
 def test_what_a_card_loses_by_switching_is_borne_by_all_who_want_what_they_may():
