@@ -150,6 +150,7 @@ def test_a_kubelet_that_is_killed_in_the_middle_of_a_call_has_it_done_in_the_end
     kube: Client, kubelet: RealKubelet, spawn: Spawn, folder: Path, call: str
 ) -> None:
     process = spawn(FIRST)
+    until(lambda: registrations(folder) == 1, "registration", PATIENCE_S)
     wanted = pod(kube, "user", share("1Gi", "5"))
     if call == "unprepare":
         kubelet.does("prepare", "user")
@@ -158,7 +159,7 @@ def test_a_kubelet_that_is_killed_in_the_middle_of_a_call_has_it_done_in_the_end
         until(waits, "kubelet's call", PATIENCE_S)
         kubelet.end()
         assert asked.result()[0] == "kubelet ended"
-    kubelet.start()
+    kubelet.restart()
     if call == "prepare":
         assert kubelet.does("prepare", "user") == wanted
         assert len(files(folder)) == 2

@@ -21,12 +21,16 @@ class RealKubelet:
         options = [f"--kubeconfig={folder}/kubeconfig", f"--registry={folder}/registry"]
         self._command = [program / "kubelet_dra", *options, f"--state={folder}/kubelet", f"--node={node}"]
         self._log = (folder / "kubelet.log").open("ab")
-        self.start()
+        self._process = self._started()
 
-    def start(self) -> None:
-        """As after an end, with the state that it kept."""
+    def restart(self) -> None:
+        """Begin anew after an end, with the state that it kept."""
+        self._process.communicate()
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=self._log)
+        return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=self._log)
 
     def ask(self, do: str, pod: str, namespace: str = "default") -> tuple[str, list[str]]:
         """The error, and what it says."""
