@@ -21,6 +21,12 @@ def test_giving_back_a_whole_device_leaves_the_shares_of_others(tmp_path: Path) 
     assert folders.ids() == set()
 
 
+def test_nobody_computes_on_a_whole_device_or_on_a_share_that_is_gone(tmp_path: Path) -> None:
+    folders = ShareFolders(tmp_path)
+    assert not folders.is_used("")
+    assert not folders.is_used("gone")
+
+
 def test_a_disk_without_space_for_a_ledger_is_told_by_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
