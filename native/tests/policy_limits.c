@@ -15,7 +15,9 @@ static void limits_are_read_as_written(void) {
     CHECK(!strcmp(got.share, "s") && !strcmp(got.device, "GPU-1") && got.memory == MIB && got.cores == 0);
     CHECK(!got.oversubscribe && got.log_level == -1);
     CHECK(parse(GOOD "cores=50\noversubscribe=1\nlog_level=3\nunknown=whatever\n\n", &got, why) == 0);
-    CHECK(got.cores == 50 && got.oversubscribe && got.log_level == 3);
+    CHECK(got.cores == 50 && got.oversubscribe && got.log_level == 3 && !got.soft);
+    CHECK(parse(GOOD "cores_policy=soft\n", &got, why) == 0 && got.soft);
+    CHECK(parse(GOOD "cores_policy=hard\n", &got, why) == 0 && !got.soft);
     CHECK(parse("version=1\nshare=s\ndevice=GPU-1\nmemory=9223372036854775807", &got, why) == 0);
     CHECK(got.memory == INT64_MAX);
 }
@@ -35,6 +37,7 @@ static void limits_that_are_not_clear_are_refused_with_the_line(void) {
         {GOOD "cores=101\n", "line 5: cores"},
         {GOOD "oversubscribe=yes\n", "line 5: oversubscribe"},
         {GOOD "log_level=5\n", "line 5: log_level"},
+        {GOOD "cores_policy=firm\n", "line 5: cores_policy"},
         {GOOD "no equals sign\n", "line 5 is not key=value"},
     };
     limits got;
