@@ -19,7 +19,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model import ledger
 from hami_dra.observe import ledgers
-from tests.unit.native.in_share import UUID, ends
+from tests.unit.native.in_share import CALLS, UUID, ends
 from tests.unit.native.simulated import A10, BUILD, attempts
 
 pytestmark = pytest.mark.native
@@ -246,6 +246,32 @@ print(card.free_and_total()[0] >> 30)
 def test_what_a_pool_keeps_without_using_it_makes_room_before_anything_is_refused(share, limited) -> None:
     code, out, err = ends(limited(share, sys.executable, "-c", KEEPS_IN_A_POOL, PYTHONPATH="."))
     assert (code, out) == (0, "3\n1\n"), err
+
+
+LEAVES_A_POOL = f"""
+{CALLS}
+call("cuInit", 0)
+context, pool, at = made("cuCtxCreate_v2", 0, 0), c_void_p(), c_uint64()
+kernel = made("cuModuleGetFunction", made("cuModuleLoadData", b".version 6.0\\0"), b"busy_us_200000")
+call("cuMemPoolCreate", byref(pool), (c_int * 22)(1, 0, 1, 0))
+call("cuMemAllocFromPoolAsync", byref(at), c_size_t(1 << 30), pool, None)
+call("cuLaunchKernel", kernel, *[c_uint(1)] * 6, c_uint(0), None, None, None)
+call("cuMemFreeAsync", at, None)
+call("cuMemPoolDestroy", pool)
+tell()
+call("cuCtxDestroy_v2", context)
+tell()
+"""
+
+
+def test_a_pool_that_is_destroyed_with_work_under_way_is_given_back_with_its_context(share, limited) -> None:
+    program = limited(share, sys.executable, "-c", LEAVES_A_POOL)
+    held = []
+    while program.stdout.readline() == "told\n":
+        held.append(ledger.used((share / "one" / "ledger").read_bytes()) >> 20)
+        program.stdin.write("\n")
+        program.stdin.flush()
+    assert (ends(program), held) == ((0, "", ""), [1024 + (CONTEXT >> 20), 0])
 
 
 LOADS_UNSEEN_AND_FILLS = """
