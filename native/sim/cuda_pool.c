@@ -130,8 +130,10 @@ static void free_later(void *pointer, uint64_t time) {
 }
 static CUresult on_cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     struct cuda_allocation a;
-    if (stream->capture) return cuda_capture_free(stream->capture, pointer);
-    if (!cuda_memory_find(pointer, &a) || a.start != pointer ||
+    bool known = cuda_memory_find(pointer, &a); /* what a graph allocates is not */
+    if (stream->capture)
+        return known ? CUDA_ERROR_INVALID_VALUE : cuda_capture_free(stream->capture, pointer);
+    if (!known || a.start != pointer ||
         (a.kind != CUDA_POOLED && a.kind != CUDA_OF_POOL && a.kind != CUDA_DEVICE))
         return CUDA_ERROR_INVALID_VALUE;
     return cuda_submit(stream, 0, free_later, (void *)(uintptr_t)pointer);
