@@ -14,6 +14,8 @@ from kubernetes import config
 
 from hami_dra.kube import NODES, Client, transport
 from hami_dra.model import errors
+from tests.support.fake_kube import FakeKube
+from tests.support.kube_server import serving
 
 
 class Server(ThreadingHTTPServer):
@@ -97,6 +99,17 @@ def test_what_trying_again_does_not_mend_is_told_at_once(
     with pytest.raises(error, match="no leader"):
         client(server).get(NODES, "n")
     assert len(server.paths) == 1
+
+
+def test_who_deletes_by_uid_deletes_no_other_object_of_that_name(tmp_path: Path) -> None:
+    kube = FakeKube()
+    uid = kube.create(NODES, {"metadata": {"name": "n"}})["metadata"]["uid"]
+    with serving(kube, tmp_path) as kubeconfig:
+        one = Client.from_environment(str(kubeconfig))
+        with pytest.raises(errors.Conflict):
+            one.delete(NODES, "n", uid="another")
+        one.delete(NODES, "n", uid=uid)
+    assert kube.list(NODES)[0] == []
 
 
 PAGE = b"<html><body><h1>Sign in to the network</h1>\n"
