@@ -57,6 +57,13 @@ def test_every_page_can_be_reached_from_the_navigation(site):
     assert sections <= {link.removeprefix("./").partition("/")[0] for link in linked}
 
 
+def test_a_link_out_of_the_documentation_leads_to_its_page_else_to_the_repository(site):
+    assert '<a href="security/">Security</a>' in (site / "index.html").read_text()
+    cases = "https://github.com/hami-dra/hami-dra/blob/main/tests/unit/admission/cases"
+    assert f'href="{cases}"' in (site / "compatibility-mode/index.html").read_text()
+    assert 'href="../node/"' in (site / "changelog/index.html").read_text()
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
