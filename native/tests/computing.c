@@ -223,7 +223,7 @@ static void the_longest_is_remembered_for_some_time(void) {
     cost_learn(one, 50000);
     for (int i = 0; i < 100; i++) cost_learn(one, 1000);
     CHECK(one->longest > 25000);
-    for (int i = 0; i < 1500; i++) cost_learn(one, 1000);
+    for (int i = 0; i < 6000; i++) cost_learn(one, 1000);
     CHECK(one->longest < 1500);
 }
 
