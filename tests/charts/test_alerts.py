@@ -122,6 +122,10 @@ def test_scrapes_keep_the_names_of_the_pods_that_hold_the_shares(render: Render)
     [relabeling] = plugin["spec"]["podMetricsEndpoints"][0]["relabelings"]
     assert relabeling == {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}
     assert render().kind("ServiceMonitor") == render().kind("PodMonitor") == []
+    alone = render(
+        "--values", str(CHART / "ci/observed-values.yaml"), "--set", "hami-dra.monitor.enabled=false"
+    )
+    assert alone.kind("ServiceMonitor") == [], "there is no Service to read"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,33 @@ def test_a_global_value_of_another_kind_is_refused_although_helm_would_keep_the_
     assert "at '/global/imageRegistry': got object, want string" in said
 
 
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ("hami-dra.image.tag=1", "ghcr.io/hami-dra/hami-dra:1"),
+        ("hami-dra.image.registry=,hami-dra.image.tag=1", "hami-dra:1"),
+        ("global.imageRegistry=mirror/a,hami-dra.image.tag=1", "mirror/a/hami-dra:1"),
+        (f"hami-dra.image.digest=sha256:{'0' * 64}", f"ghcr.io/hami-dra/hami-dra@sha256:{'0' * 64}"),
+    ],
+    ids=["tag", "no registry", "mirror", "digest"],
+)
+def test_every_pod_takes_the_image_from_where_the_values_say(render: Render, values: str, image: str) -> None:
+    pods = [item["spec"] for item in templates(render(*EVERYTHING, "--set-string", values))]
+    used = [each for pod in pods for each in (*pod["containers"], *pod.get("initContainers", []))]
+    assert {each["image"] for each in used} == {image}
+
+
+def test_a_component_may_have_an_image_of_its_own(render: Render) -> None:
+    tags = "hami-dra.image.tag=1,hami-dra.monitor.image.tag=2"
+    objects = render("--set-string", tags, "--set", "hami-dra.monitor.image.pullPolicy=Always")
+    pods = {item["metadata"]["name"]: pod_spec(item)["containers"][0] for item in objects.kind("Deployment")}
+    found = {name: (each["image"][-2:], each["imagePullPolicy"]) for name, each in pods.items()}
+    assert found == {
+        "hami-hami-dra-monitor": (":2", "Always"),
+        "hami-hami-dra-webhook": (":1", "IfNotPresent"),
+    }
+
+
 def test_without_asking_there_is_no_network_policy(objects: Objects) -> None:
     assert objects.kind("NetworkPolicy") == []
 

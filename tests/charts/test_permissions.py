@@ -138,3 +138,10 @@ def test_the_plugin_shares_the_hosts_pids_for_the_audit_only_and_adds_no_capabil
         assert context.get("capabilities", {"drop": ["ALL"]}) == {"drop": ["ALL"]}
     [(spec, _)] = containers(render("--set", "hami-dra.drivers.nvidia.audit.policy=none"), "DaemonSet")
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+
+
+def test_what_the_plugin_only_reads_of_the_node_is_read_only(objects: Objects) -> None:
+    [(spec, plugin)] = containers(objects, "DaemonSet")
+    written = {mount["name"] for mount in plugin["volumeMounts"] if not mount.get("readOnly")}
+    assert written == {"state", "cdi", "plugin", "registry", "tmp"}
+    assert written <= {volume["name"] for volume in spec["volumes"]}
