@@ -112,13 +112,14 @@ def test_cert_manager_issues_for_the_service_and_fills_the_registration(
     rendered = render("--set", f"hami-dra.certs.mode=certManager{issuer}")
     certificate = rendered.one("Certificate", NAME)["spec"]
     configuration = rendered.one("MutatingWebhookConfiguration", NAME)
-    volumes = pod_spec(rendered.one("Deployment", NAME))["volumes"]
+    spec = pod_spec(rendered.one("Deployment", NAME))
     assert certificate["issuerRef"] == reference
     assert f"{NAME}.hami-system.svc" in certificate["dnsNames"]
     assert configuration["metadata"]["annotations"] == {
         "cert-manager.io/inject-ca-from": f"hami-system/{NAME}"
     }
-    assert {"name": "tls", "secret": {"secretName": certificate["secretName"]}} in volumes
+    assert {"name": "HAMI_CERT_MODE", "value": "files"} in spec["containers"][0]["env"]
+    assert {"name": "tls", "secret": {"secretName": certificate["secretName"]}} in spec["volumes"]
     assert len(rendered.kind("Issuer")) == (0 if issuer else 2)
     assert rendered.kind("Secret") == []
 
@@ -130,6 +131,7 @@ def test_what_the_api_server_trusts_outlives_every_serving_certificate(render: R
     issuer = rendered.one("Issuer", serving["issuerRef"]["name"])["spec"]
     assert issuer == {"ca": {"secretName": ca["secretName"]}}
     assert ca["isCA"]
+    assert (ca["duration"], ca["renewBefore"]) == ("87600h", "8760h"), "ten years, renewed after nine"
     assert ca["privateKey"]["rotationPolicy"] == "Never"
     assert rendered.one("Issuer", ca["issuerRef"]["name"])["spec"] == {"selfSigned": {}}
     assert ca["secretName"] != serving["secretName"]

@@ -33,7 +33,8 @@ def resources_of(profile: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("profiles") / "acme.yaml"
-    path.write_text(yaml.safe_dump(ACME))
+    percentage = {"count": "acme.example/part", "memoryPercentage": "acme.example/part-percentage"}
+    path.write_text(yaml.safe_dump(ACME | {"resources": [*ACME["resources"], percentage]}))
     return path
 
 
@@ -98,7 +99,8 @@ def test_pods_that_name_their_resources_reach_the_webhook(both: Objects) -> None
     (configuration,) = both.kind("MutatingWebhookConfiguration")
     [registered] = configuration["webhooks"]
     conditions = {each["name"]: each["expression"] for each in registered["matchConditions"]}
-    for name in ("nvidia.com/gpu", "huawei.com/Ascend910B3-memory", "acme.example/npu-memory"):
+    names = ("nvidia.com/gpu", "huawei.com/Ascend910B3-memory", "acme.example/npu-memory")
+    for name in (*names, "acme.example/part-percentage"):
         assert f'"{name}"' in conditions["names-our-resources"]
 
 
