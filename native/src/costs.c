@@ -6,10 +6,10 @@
 enum {
     PLACES = 4096,
     PROBES = 4,
-    MEMORY = 16,          /* samples that count in the mean */
+    MEMORY = 16,           /* samples that count in the mean */
     LONGEST_MEMORY = 1024, /* the same, of the longest */
-    FIRST_SAMPLES = 3,    /* may be disturbed, as by code that is loaded: the least of them counts */
-    DOUBTS = 16,          /* binary digits of how improbable chance must be */
+    FIRST_SAMPLES = 3,     /* may be disturbed, as by code that is loaded: the least of them counts */
+    DOUBTS = 16,           /* binary digits of how improbable chance must be */
 };
 
 static cost costs[PLACES];
