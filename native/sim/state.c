@@ -160,15 +160,13 @@ void sim_state_end_change(void) {
 
 static bool alive(int slot) { return held(state_fd, LOCK_SLOTS + slot, 1, NULL); }
 
-/* What the last owner of a slot left there: numbers, and pieces that it held. */
+/* What the last owner of a slot left there: numbers, and pieces that it held. Within a change. */
 static void clear(struct sim_state *state, int number) {
     struct sim_slot *slot = &state->slot[number];
-    sim_state_begin_change();
     for (uint32_t i = 0; i < state->shared_end; i++) {
         state->shared[i].holders[number / 64] &= ~(UINT64_C(1) << number % 64);
         if (state->shared[i].maker == number) state->shared[i].maker = -1;
     }
-    sim_state_end_change();
     for (int g = 0; g < SIM_MAX_GPUS; g++) {
         atomic_store(&slot->use[g].memory, 0);
         atomic_store(&slot->use[g].busy_ns, 0);
@@ -184,11 +182,19 @@ static unsigned kinds_of_this_process(void) {
     return kind && strcmp(kind, "mps") == 0 ? 1u << NVML_PROCESSES_MPS : 1u << NVML_PROCESSES_COMPUTE;
 }
 
+/* Cleared before it is locked: from then on, what is in it counts as a living process's. */
+static bool take(struct sim_state *state, int number) {
+    sim_state_begin_change();
+    bool free = !held(state_fd, LOCK_SLOTS + number, 1, NULL);
+    if (free) clear(state, number);
+    free = free && lock(state_fd, LOCK_SLOTS + number, false);
+    sim_state_end_change();
+    return free;
+}
+
 int sim_state_take_slot(struct sim_state *state) {
     for (int i = 0; i < SIM_SLOTS; i++) {
-        pid_t pid;
-        if (held(state_fd, LOCK_SLOTS + i, 1, &pid) || !lock(state_fd, LOCK_SLOTS + i, false)) continue;
-        clear(state, i);
+        if (alive(i) || !take(state, i)) continue;
         const char *group = getenv("HAMI_SIM_GROUP");
         atomic_store(&state->slot[i].group, group ? (unsigned)strtoul(group, NULL, 10) % SIM_GROUPS : 0);
         atomic_store(&state->slot[i].kinds, kinds_of_this_process());
@@ -249,9 +255,13 @@ static uint64_t held_by_slot(struct sim_state *state, int gpu, uint64_t memory[S
 }
 
 static uint64_t sum(struct sim_state *state, int gpu, bool only_living) {
-    uint64_t memory[SIM_SLOTS], total = held_by_slot(state, gpu, memory);
-    for (int i = 0; i < SIM_SLOTS; i++)
-        if (memory[i] && (!only_living || alive(i))) total += memory[i];
+    uint64_t shared[SIM_SLOTS] = {0}, total = add_shared(state, gpu, shared);
+    for (int i = 0; i < SIM_SLOTS; i++) {
+        uint64_t own = atomic_load(&state->slot[i].use[gpu].memory);
+        /* Read again once it is known to be a living process's: it may have been a dead one's before. */
+        if (own && only_living) own = alive(i) ? atomic_load(&state->slot[i].use[gpu].memory) : 0;
+        total += shared[i] + own;
+    }
     return total;
 }
 
