@@ -1,4 +1,5 @@
 /* Contexts: each takes memory of its card; a stack for each thread says which one is current. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +17,18 @@ CUcontext cuda_current(void) { return depth ? stack[depth - 1] : NULL; }
 CUcontext cuda_owner(CUcontext context) { return context && context->of ? context->of : context; }
 CUresult cuda_fault(CUcontext context) { return cuda_owner(context)->fault; }
 
+static _Atomic(CUcontext)
+    spare; /* the last that has ended: the next one has its handle, as a driver may do */
+
 static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
     CUresult result = cuda_take(device, cuda.device[device].gpu->context);
     if (result != CUDA_SUCCESS) return result;
-    CUcontext c = calloc(1, sizeof *c);
-    if (!c) {
+    CUcontext c = atomic_exchange(&spare, NULL);
+    if (!c && !(c = malloc(sizeof *c))) {
         cuda_give(device, cuda.device[device].gpu->context);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    memset(c, 0, sizeof *c);
     c->device = device, c->flags = flags, c->primary = primary;
     c->legacy.context = c->per_thread.context = c;
     memcpy(c->limit, usual_limit, sizeof usual_limit);
@@ -31,15 +36,17 @@ static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcon
     return CUDA_SUCCESS;
 }
 
-/* Everything that the context holds goes with it. */
-static void context_free(CUcontext context) {
+/* Everything that the context holds goes with it. Tells what its last work ended with. */
+static CUresult context_free(CUcontext context) {
     struct sim_engine *engine = cuda.device[context->device].engine;
     sim_engine_wait(engine, sim_engine_last(engine));
+    CUresult fault = context->fault;
     cuda_memory_free_all(context);
     cuda_sparse_context_end(context);
     cuda_code_end(context);
     cuda_give(context->device, cuda.device[context->device].gpu->context + context->limit_bytes);
-    free(context);
+    free(atomic_exchange(&spare, context));
+    return fault;
 }
 
 static CUresult push(CUcontext context) {
@@ -75,11 +82,24 @@ CUDA_API CUresult cuCtxCreate_v4(CUcontext *c, CUctxCreateParams *params, unsign
 static CUresult destroy(CUcontext context) {
     CUDA_ENTER(context && !context->primary && !context->of);
     if (cuda_current() == context) depth--;
-    context_free(context);
-    return CUDA_SUCCESS;
+    return context_free(context);
 }
 CUDA_API CUresult cuCtxDestroy(CUcontext context) { return destroy(context); }
 CUDA_API CUresult cuCtxDestroy_v2(CUcontext context) { return destroy(context); }
+
+CUDA_API CUresult cuCtxAttach(CUcontext *context, unsigned flags) {
+    CUDA_ENTER_CONTEXT(current, context && flags == 0);
+    current->attached++;
+    *context = current;
+    return CUDA_SUCCESS;
+}
+CUDA_API CUresult cuCtxDetach(CUcontext context) {
+    CUDA_ENTER(context);
+    if (cuda_current() != context) return CUDA_ERROR_INVALID_CONTEXT;
+    if (!context->attached) return destroy(context);
+    context->attached--;
+    return cuda_fault(context);
+}
 
 CUDA_API CUresult cuCtxPushCurrent_v2(CUcontext context) {
     CUDA_ENTER(context);
@@ -207,8 +227,7 @@ static CUresult drop_primary(CUdevice device, bool all) {
         last = d->primary, d->primary = NULL, d->primary_users = 0;
     pthread_mutex_unlock(&cuda.mutex);
     if (last && cuda_current() == last) depth--;
-    if (last) context_free(last);
-    return result;
+    return last ? context_free(last) : result;
 }
 CUDA_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) { return drop_primary(device, false); }
 CUDA_API CUresult cuDevicePrimaryCtxRelease(CUdevice device) { return drop_primary(device, false); }

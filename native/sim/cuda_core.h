@@ -42,6 +42,7 @@ struct CUctx_st {
     CUcontext of;           /* of a green one: the primary, whose memory it uses; NULL: its own */
     unsigned flags;
     bool primary;
+    int attached;    /* uses beyond the first */
     size_t limit[3]; /* stack size, printf buffer, heap: what is above the usual takes memory of the card */
     uint64_t limit_bytes;
     struct CUstream_st legacy, per_thread; /* the two default streams */

@@ -50,7 +50,7 @@ CUresult settle(request *self, CUresult result, charge_kind kind, uint64_t key) 
 }
 
 held_charge hold(charge_kind kind, uint64_t key) {
-    held_charge held;
+    held_charge held = {0};
     held.found = charges_take(kind, key, &held.what);
     return held;
 }

@@ -19,7 +19,8 @@ typedef struct {
     const budget *card;
     uint64_t owner; /* the context that it ends with; 0: on its own */
     charge taken;
-    bool holder; /* an array without memory of its own: what is mapped into it ends with it (physical.h) */
+    bool holder;  /* an array without memory of its own: what is mapped into it ends with it (physical.h) */
+    int attached; /* to a context, beyond its first use */
 } charged;
 
 /* Remember a charge; 0 or -ENOMEM. What was known under a key that the driver gives out again has ended with

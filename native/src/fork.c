@@ -3,10 +3,11 @@
 #include "cards.h"
 #include "charges.h"
 #include "code.h"
+#include "contexts.h"
 #include "graph_memory.h"
-#include "hook_context.h"
 #include "hook_host.h"
 #include "hook_launch.h"
+#include "hook_primary.h"
 #include "physical.h"
 #include "pools.h"
 
@@ -14,6 +15,7 @@ void after_fork(void) {
     budget_forked();
     charges_forked();
     contexts_forked();
+    primaries_forked();
     physical_forked();
     code_forked();
     pools_forked();

@@ -40,7 +40,7 @@ static bool begin(loading *self, const code *of, uint64_t once) {
     return true;
 }
 
-/* One figure at both moments, as in hook_context.c; all that was RESERVED where nothing is known. */
+/* One figure at both moments, as in contexts.c; all that was RESERVED where nothing is known. */
 static uint64_t grown(nvml_used before, nvml_used after, uint64_t reserved) {
     bool listed = before.process && after.process;
     uint64_t from = listed ? before.process : before.card, to = listed ? after.process : after.card;

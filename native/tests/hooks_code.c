@@ -82,6 +82,17 @@ CONTEXTS(cuCtxCreate_v3, cuCtxDestroy_v2, NULL, 0, 0, 0)
 CONTEXTS(cuCtxCreate_v4, cuCtxDestroy_v2, NULL, 0, 0)
 SEE(cuCtxDestroy, cuCtxCreate)
 SEE(cuCtxDestroy_v2, cuCtxCreate_v2)
+TAKES(cuCtxDetach, CONTEXT, CALL(cuCtxCreate_v2)(&other, 0, 0), CALL(cuCtxDetach)(other))
+static CUresult attached(void) {
+    CUresult result = CALL(cuCtxCreate_v2)(&other, 0, 0);
+    return result ? result : CALL(cuCtxAttach)(&other, 0);
+}
+static CUresult detached(void) {
+    uint64_t before = counted();
+    CHECK_IT(CALL(cuCtxDetach)(other) == CUDA_SUCCESS && counted() == before);
+    return CALL(cuCtxDetach)(other);
+}
+TAKES(cuCtxAttach, CONTEXT, attached(), detached())
 #define PRIMARY(end) TAKES(end, CONTEXT, CALL(cuDevicePrimaryCtxRetain)(&other, 0), CALL(end)(0))
 PRIMARY(cuDevicePrimaryCtxRelease)
 PRIMARY(cuDevicePrimaryCtxRelease_v2)

@@ -8,8 +8,8 @@ static void charges_come_back_once_and_as_they_were_put(void) {
     charged got;
     uint64_t owned_key;
     for (uint64_t key = 1; key <= 5000; key++)
-        CHECK(charges_put(CHARGE_POINTER, key * 512, &(charged){&card, key % 3, {{key}}, false}) == 0);
-    CHECK(charges_put(CHARGE_CONTEXT, 512, &(charged){&card, 0, {{77}}, false}) ==
+        CHECK(charges_put(CHARGE_POINTER, key * 512, &(charged){&card, key % 3, {{key}}, false, 0}) == 0);
+    CHECK(charges_put(CHARGE_CONTEXT, 512, &(charged){&card, 0, {{77}}, false, 0}) ==
           0); /* another kind, the same value */
     for (uint64_t key = 1; key <= 5000; key += 2) {
         CHECK(charges_take(CHARGE_POINTER, key * 512, &got) && got.taken.bytes[0] == key &&

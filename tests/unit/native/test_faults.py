@@ -80,7 +80,7 @@ for calls in (
 ):
     assert code(*calls) == {FAULT}, calls
 tell()
-call("cuDevicePrimaryCtxReset_v2", 0)
+assert code("cuDevicePrimaryCtxReset_v2", 0) == {FAULT}
 tell()
 call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
 allocate(2048)
@@ -94,8 +94,9 @@ tell()
     assert (reset, again) == (512, CONTEXT_MIB + 2048)
 
 
-def test_a_fault_in_one_context_leaves_others_alone_and_ends_with_its_own(held):
-    program = """
+@pytest.mark.parametrize("end", ["cuCtxDestroy_v2", "cuCtxDestroy", "cuCtxDetach"])
+def test_a_fault_in_one_context_leaves_others_alone_and_ends_with_its_own_which_tells_it_again(held, end):
+    program = f"""
 contexts = [made("cuCtxCreate_v2", 0, 0) for _ in range(2)]
 allocate(1024)
 fails()
@@ -103,7 +104,33 @@ tell()
 call("cuCtxSetCurrent", contexts[0])
 allocate(512)
 call("cuCtxSynchronize")
-call("cuCtxDestroy_v2", contexts[1])
+call("cuCtxSetCurrent", contexts[1])
+assert code("{end}", contexts[1]) == {FAULT}
 tell()
 """
     assert held(program) == [2 * CONTEXT_MIB + 1024, CONTEXT_MIB + 512]
+
+
+def test_a_context_with_a_fault_ends_with_its_last_use(held):
+    program = f"""
+context = made("cuCtxCreate_v2", 0, 0)
+call("cuCtxAttach", byref(c_void_p()), 0)
+fails()
+for _ in range(2):
+    assert code("cuCtxDetach", context) == {FAULT}
+    tell()
+"""
+    assert held(program) == [CONTEXT_MIB, 0]
+
+
+def test_a_green_context_with_a_fault_ends_the_primary_one_that_it_alone_kept_open(held):
+    program = f"""
+green = made("cuGreenCtxCreate", None, 0, 1)
+call("cuCtxSetCurrent", made("cuCtxFromGreenCtx", green))
+allocate(1024)
+fails()
+tell()
+assert code("cuGreenCtxDestroy", green) == {FAULT}
+tell()
+"""
+    assert held(program) == [CONTEXT_MIB + 1024, 0]

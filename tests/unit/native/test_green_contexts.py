@@ -72,13 +72,9 @@ tell()
 def test_the_end_of_a_green_context_gives_back_nothing_of_another_context(share, booked):
     """The driver may give a context the handle that an earlier primary one had."""
     program = """
-for _ in range(100):
-    first = made("cuDevicePrimaryCtxRetain", 0)
-    call("cuDevicePrimaryCtxRelease_v2", 0)
-    other = made("cuCtxCreate_v2", 0, 0)
-    if other.value == first.value:
-        break
-    call("cuCtxDestroy_v2", other)
+first = made("cuDevicePrimaryCtxRetain", 0)
+call("cuDevicePrimaryCtxRelease_v2", 0)
+other = made("cuCtxCreate_v2", 0, 0)
 assert other.value == first.value
 take(1 << 30)
 green = made("cuGreenCtxCreate", None, 0, 1)

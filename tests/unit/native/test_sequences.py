@@ -17,7 +17,7 @@ pytestmark = pytest.mark.native
 
 SEEDS = [int(seed) for seed in os.environ.get("HAMI_SEQUENCE_SEEDS", "1 2").split()]
 STEPS = 300
-CONTEXTS = "context destroy_context retain release reset green destroy_green switch limit"
+CONTEXTS = "context destroy_context attach detach retain release reset green destroy_green switch limit"
 POOLS = "pool from_pool from_current free_pooled destroy_pool set_pool trim wait"
 PHYSICAL = "physical map_it retain_handle export import_it release_handle unmap close"
 WORK = "work graph launch destroy_graph trim_graphs"

@@ -6,6 +6,8 @@ from tests.unit.native.sequences.driver import MIB, call, card, chance, made, si
 
 contexts, greens = [], []
 """Kind, handle and card; a green one has one more handle."""
+attached = {}
+"""How often each of the program's own was attached to, by its handle."""
 primary = []
 """The same, once for each time that one is retained."""
 current = None
@@ -46,13 +48,31 @@ def context():
         contexts.append(("own", new, on))
 
 
+def gone(each):
+    contexts.remove(each)
+    attached.pop(each[1].value, None)
+    ended(each[1].value)
+
+
 def destroy_context():
     each = some(contexts)
     if each:
         use(None)
         if call("cuCtxDestroy_v2", each[1]):
-            contexts.remove(each)
-            ended(each[1].value)
+            gone(each)
+
+
+def attach():
+    if current in contexts and call("cuCtxAttach", byref(c_void_p()), 0):
+        attached[current[1].value] = attached.get(current[1].value, 0) + 1
+
+
+def detach():
+    each = current
+    if each in contexts and call("cuCtxDetach", each[1]):
+        attached[each[1].value] = attached.get(each[1].value, 0) - 1
+        if attached[each[1].value] < 0:
+            gone(each)
 
 
 def retain():
@@ -142,4 +162,4 @@ def end():
 
 OPENS = [context, retain, green, limit, switch, switch, switch]
 CLOSES = [destroy_context, release, destroy_green, switch, wait]
-SELDOM = [reset]
+SELDOM = [reset, attach, detach]
