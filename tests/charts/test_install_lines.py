@@ -56,6 +56,20 @@ def test_the_plugin_sees_the_driver_where_it_is_installed(
     assert mount["mountPropagation"] == "HostToContainer"
 
 
+def test_the_limiter_can_be_put_into_a_folder_that_programs_may_be_mapped_from(render: Render) -> None:
+    folder = "/home/kubernetes/bin/hami"
+    daemon_set = "hami-dra-driver-kubelet-plugin"
+    spec = pod_spec(
+        render("--set", f"hami-dra.drivers.nvidia.limiterDirectory={folder}").one("DaemonSet", daemon_set)
+    )
+    [plugin] = spec["containers"]
+    assert {"name": "HAMI_LIMITER_DIR", "value": folder} in plugin["env"]
+    # Containers are given the host's path: it must be the same in here.
+    [mount] = [item for item in plugin["volumeMounts"] if item["name"] == "limiter"]
+    [volume] = [item for item in spec["volumes"] if item["name"] == "limiter"]
+    assert [mount["mountPath"], volume["hostPath"]["path"]] == [folder, folder]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -85,6 +99,7 @@ def test_without_dra_mode_the_install_stops_with_the_reason_and_the_remedy(
         ("hami-dra.webhook.image.repository=*", "at '/webhook/image/repository'"),
         ("global.imageRegistry='", "at '/global/imageRegistry'"),
         ("hami-dra.drivers.nvidia.driverRoot=run/nvidia", "at '/drivers/nvidia/driverRoot'"),
+        ("hami-dra.drivers.nvidia.limiterDirectory=lib", "at '/drivers/nvidia/limiterDirectory'"),
         ("hami-dra.webhook.resources.limits.memory=lots", "at '/webhook/resources/limits/memory'"),
         # Helm takes away a key that is left empty in a values file: the webhook would just not be there.
         ("hami-dra.webhook.enabled=null", "at '/webhook': missing property 'enabled'"),

@@ -54,6 +54,7 @@ class Node:
             node=NODE,
             state=self.folder / "state",
             limiter=self.folder / "libvgpu.so",
+            limiter_folder=self.folder / "state/lib",
             cdi=self.folder / "cdi",
             plugins=self.folder / "plugins",
             registry=self.folder / "registry",

@@ -19,6 +19,7 @@ def config_in(folder: Path, pod_uid: str = "") -> Config:
         pod_uid=pod_uid,
         state=folder / "state",
         limiter=folder / "libvgpu.so",
+        limiter_folder=folder / "state/lib",
         cdi=folder / "cdi",
         plugins=folder / "plugins",
         registry=folder / "registry",

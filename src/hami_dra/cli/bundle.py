@@ -30,6 +30,7 @@ def bundle(
     cdi_dir: Path,
     plugins_dir: Path,
     registry_dir: Path,
+    limiter_dir: Path | None,
 ) -> None:
     """Collect versions, findings of the doctor, objects, events and logs into one tar file.
 
@@ -50,7 +51,7 @@ def bundle(
     from hami_dra.ops import bundle as collected
     from hami_dra.ops.node_facts import Places
 
-    where = Places(state_dir, cdi_dir, plugins_dir, registry_dir)
+    where = Places(state_dir, cdi_dir, plugins_dir, registry_dir, limiter_dir)
     path = path or Path(f"hami-bundle-{datetime.datetime.now():%Y%m%d-%H%M%S}.tar.gz")
     client: KubeClient | None = None
     why_not = ""

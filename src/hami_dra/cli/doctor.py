@@ -34,6 +34,7 @@ def doctor(
     cdi_dir: Path,
     plugins_dir: Path,
     registry_dir: Path,
+    limiter_dir: Path | None,
 ) -> None:
     """Check the cluster, and this host where it is a node, and say how to mend what is wrong.
 
@@ -59,7 +60,7 @@ def doctor(
         ]
         _list(rows) if output == "table" else look.machine(rows, output)
         return
-    where = Places(state_dir, cdi_dir, plugins_dir, registry_dir)
+    where = Places(state_dir, cdi_dir, plugins_dir, registry_dir, limiter_dir)
     facts = _facts(kubeconfig, context, where, node_only)
     findings = checks.run(checks.ON_THE_NODE, facts) if node_only else checks.run_all(facts)
     if output == "table":

@@ -26,6 +26,7 @@ def node_facts(
     cdi_dir: Path,
     plugins_dir: Path,
     registry_dir: Path,
+    limiter_dir: Path | None,
     families: list[str],
     profiles_dir: Path | None,
 ) -> None:
@@ -35,7 +36,7 @@ def node_facts(
     Example:
       hami node-facts --node-name worker-1
     """
-    where = facts.Places(state_dir, cdi_dir, plugins_dir, registry_dir)
+    where = facts.Places(state_dir, cdi_dir, plugins_dir, registry_dir, limiter_dir)
     good, refused = devices.profiles([name for name in families if name != devices.NVIDIA], profiles_dir)
     drivers = [*([DRIVER] if devices.NVIDIA in families else []), *(profile.driver for profile in good)]
     seen = facts.gather(

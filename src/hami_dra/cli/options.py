@@ -39,8 +39,19 @@ def output(*forms: str) -> Callable[[Command], Command]:
     )
 
 
+def limiter_dir(command: Command) -> Command:
+    """`--limiter-dir`; None: `lib` in the state's folder."""
+    return click.option(
+        "--limiter-dir",
+        envvar="HAMI_LIMITER_DIR",
+        type=_FOLDER,
+        help="Where containers map the limiter from (default: lib in --state-dir).",
+    )(command)
+
+
 def places(command: Command) -> Command:
     """Where the plugin's things are on a node; the variables are those of `hami plugin`."""
+    command = limiter_dir(command)
     for name, variable, default, what in (
         ("--registry-dir", "KUBELET_REGISTRY_DIR", "/var/lib/kubelet/plugins_registry", "kubelet's registry"),
         ("--plugins-dir", "KUBELET_PLUGINS_DIR", "/var/lib/kubelet/plugins", "kubelet's plugins"),

@@ -50,6 +50,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--state-dir", envvar="HAMI_STATE_DIR", type=_FOLDER, default="/var/lib/hami", show_default=True
 )
+@options.limiter_dir
 @click.option("--cdi-dir", envvar="HAMI_CDI_DIR", type=_FOLDER, default="/var/run/cdi", show_default=True)
 @click.option(
     "--cdi-static-dir", envvar="HAMI_CDI_STATIC_DIR", type=_FOLDER, default="/etc/cdi", show_default=True
@@ -134,6 +135,7 @@ def plugin(**given: Any) -> None:
         pod_uid=given["pod_uid"],
         state=given["state_dir"],
         limiter=given["limiter"] or native_files.find("libvgpu.so"),
+        limiter_folder=given["limiter_dir"] or given["state_dir"] / "lib",
         cdi=given["cdi_dir"],
         plugins=given["plugins_dir"],
         registry=given["registry_dir"],

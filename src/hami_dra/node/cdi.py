@@ -72,10 +72,12 @@ def limiter_edits(share: Share, folder: Path, limiter: LimiterFiles) -> Edits:
     """The limiter and the FOLDER of a share that it holds; runtimes mount a destination once."""
     inside = f"{_SHARES_IN_CONTAINER}/{share.share_id}"
     mounts = [
-        _mount(limiter.library, IN_CONTAINER),
-        *(_mount(limiter.preload, path) for path in _PRELOAD),
-        _mount(folder, inside),
-        _mount(folder / "ledger", f"{inside}/ledger", access="rw"),
+        # exec: /var may be mounted noexec. Where a runtime cannot lift that, the container must not start:
+        # the loader goes on without a library that it cannot map.
+        _mount(limiter.library, IN_CONTAINER, "ro", "exec"),
+        *(_mount(limiter.preload, path, "ro") for path in _PRELOAD),
+        _mount(folder, inside, "ro"),
+        _mount(folder / "ledger", f"{inside}/ledger", "rw"),
     ]
     return {"mounts": mounts}
 
@@ -118,8 +120,8 @@ class CdiFolder:
         return self._folder / f"{self._prefix}{uid}.yaml"
 
 
-def _mount(host: Path, container: str, access: str = "ro") -> Edits:
-    options = [access, "nosuid", "nodev", "bind"]
+def _mount(host: Path, container: str, *access: str) -> Edits:
+    options = [*access, "nosuid", "nodev", "bind"]
     return {"hostPath": str(host), "containerPath": container, "options": options}
 
 

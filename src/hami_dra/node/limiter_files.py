@@ -6,10 +6,15 @@ A running container keeps the file that it has mapped; nothing is ever written o
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from hami_dra.node.files import ensure_whole
+
+log = structlog.get_logger(__name__)
 
 IN_CONTAINER = "/usr/local/hami/libvgpu.so"
 
@@ -22,13 +27,28 @@ class LimiterFiles:
     preload: Path
 
 
-def install(limiter: Path, state: Path) -> LimiterFiles:
-    """Copy LIMITER into STATE/lib if that very content is not there yet."""
-    folder = state / "lib"
+def install(limiter: Path, folder: Path) -> LimiterFiles:
+    """Copy LIMITER into FOLDER if that very content is not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
+    if not executable(folder):
+        log.warning(
+            "Pods with hostUsers: false cannot use shares: the limiter is on a file system mounted noexec",
+            folder=str(folder),
+            fix="set drivers.nvidia.limiterDirectory to a folder that is not",
+        )
     data = limiter.read_bytes()
     library = folder / f"libvgpu.so.{hashlib.sha256(data).hexdigest()[:12]}"
     ensure_whole(library, data, mode=0o755)
     preload = folder / "ld.so.preload"
     ensure_whole(preload, f"{IN_CONTAINER}\n".encode())
     return LimiterFiles(library, preload)
+
+
+def executable(folder: Path) -> bool:
+    """Whether a library may be mapped from FOLDER. Some node images mount /var noexec; a runtime lifts that
+    from its mount of the library, but not for a Pod in a user namespace.
+    """
+    try:
+        return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+    except OSError:
+        return True

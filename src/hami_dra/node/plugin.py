@@ -48,6 +48,7 @@ class Config:
     node: str
     state: Path
     limiter: Path
+    limiter_folder: Path
     cdi: Path
     plugins: Path
     registry: Path
@@ -99,7 +100,7 @@ class Plugin:
             backend,
             inventory,
             state=config.state,
-            limiter=limiter_files.install(config.limiter, config.state) if backend.limiter else None,
+            limiter=limiter_files.install(config.limiter, config.limiter_folder) if backend.limiter else None,
             cdi_folder=config.cdi,
         )
         for listener in (self.driver.update, self.health.update, self.publisher.update):

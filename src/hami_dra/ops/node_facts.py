@@ -35,6 +35,12 @@ class Places:
     cdi: Path = Path("/var/run/cdi")
     plugins: Path = Path("/var/lib/kubelet/plugins")
     registry: Path = Path("/var/lib/kubelet/plugins_registry")
+    limiter: Path | None = None
+
+    @property
+    def library(self) -> Path:
+        """The folder of the limiter."""
+        return self.limiter or self.state / "lib"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class NodeFacts:
     refused: list[str] = field(default_factory=list)
     """Why profiles of families are not served."""
     limiter_problem: str = ""
+    unmappable: str = ""
+    """The limiter's folder, if it is on a file system mounted noexec."""
     kernel: str = ""
     cgroup2: bool = True
     mislabelled: bool = False
@@ -98,7 +106,8 @@ def gather(
         node=node,
         drivers={driver: _driver(driver, places) for driver in told},
         refused=list(refused),
-        limiter_problem=_limiter(places.state / "lib") if names.DRIVER in told else "",
+        limiter_problem=_limiter(places.library) if names.DRIVER in told else "",
+        unmappable="" if limiter_files.executable(places.library) else str(places.library),
         kernel=os.uname().release,
         cgroup2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         mislabelled=_mislabelled(places.state),
@@ -116,6 +125,7 @@ def merged(first: NodeFacts, second: NodeFacts) -> NodeFacts:
         drivers=first.drivers | second.drivers,
         refused=[*first.refused, *second.refused],
         limiter_problem=first.limiter_problem or second.limiter_problem,
+        unmappable=first.unmappable or second.unmappable,
     )
 
 

@@ -53,6 +53,18 @@ def test_each_limited_share_brings_the_limiter_and_its_own_folder() -> None:
         }
 
 
+def test_the_limiter_can_be_mapped_or_the_container_does_not_start() -> None:
+    """The loader goes on without a library that is on a noexec file system. Tried with runc 1.1 and 1.3:
+    the option lifts it, and where that is forbidden (a user namespace) the container does not start."""
+    (device,) = spec("limiter")["devices"]
+    options = {mount["containerPath"]: set(mount["options"]) for mount in device["containerEdits"]["mounts"]}
+    executable = {path for path, given in options.items() if "exec" in given}
+    assert executable == {"/usr/local/hami/libvgpu.so"}
+    assert {path for path, given in options.items() if "ro" not in given} == {
+        "/run/hami/shares/share0/ledger"
+    }
+
+
 def test_a_trusted_share_brings_nothing_even_beside_a_limited_one() -> None:
     whole = spec("none", "limiter")
     trusted, limited = whole["devices"]

@@ -68,9 +68,9 @@ def test_a_checkpoint_from_before_the_last_prepare_and_unprepare_converges(tmp_p
 def test_a_damaged_limiter_is_put_back_when_the_plugin_starts(tmp_path: Path, damage: str) -> None:
     image = tmp_path / "image.so"
     image.write_bytes(b"the limiter")
-    files = limiter_files.install(image, tmp_path)
+    files = limiter_files.install(image, tmp_path / "lib")
     for path in (files.library, files.preload):
         DAMAGE[damage](path)
-    assert limiter_files.install(image, tmp_path) == files
+    assert limiter_files.install(image, tmp_path / "lib") == files
     assert files.library.read_bytes() == b"the limiter"
     assert files.preload.read_text().strip() == limiter_files.IN_CONTAINER

@@ -152,6 +152,7 @@ FAULTS = {
     "kernel too old": ("kernel-version", on_node(kernel="3.10.0-1160.el7.x86_64")),
     "cgroup v1": ("cgroup-version", on_node(cgroup2=False)),
     "SELinux in the way": ("selinux", on_node(mislabelled=True)),
+    "limiter on a noexec file system": ("noexec", on_node(unmappable="/var/lib/hami/lib")),
     "AppArmor without its program": ("apparmor", on_node(profiles=False)),
     "disk full": ("free-disk", on_node(free_mib=12)),
     "socket missing": ("plugin-sockets", on_node(answering=["service"])),

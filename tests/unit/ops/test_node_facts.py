@@ -1,8 +1,11 @@
 """What `hami node-facts` sees in the folders that the plugin's own code writes."""
 
 import hashlib
+import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,7 @@ def places(tmp_path, limiter):
     (where.plugins / DRIVER).mkdir(parents=True)
     where.registry.mkdir()
     where.cdi.mkdir()
-    limiter_files.install(limiter, where.state)
+    limiter_files.install(limiter, where.library)
     share = share_of(cards.share())
     ShareFolders(where.state).write(share)
     (where.cdi / f"k8s.{DRIVER}-claim_{UID}.yaml").touch()
@@ -85,6 +88,17 @@ def test_a_socket_that_was_removed_and_one_whose_owner_died_are_told_apart(place
     assert seen(places).answering == ["service"]
     listen(places.registry / f"{DRIVER}-reg.sock").close()
     assert seen(places).silent == ["registration"]
+
+
+@pytest.mark.parametrize("option", ["exec", "noexec"])
+def test_a_folder_that_no_library_can_be_mapped_from_is_named(option):
+    """In a mount namespace of its own."""
+    script = f'mount -t tmpfs -o {option} none /mnt && exec "$@"'
+    facts = [sys.executable, "-m", "hami_dra.cli.main", "node-facts", "--limiter-dir", "/mnt"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *facts], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["unmappable"] == ("/mnt" if option == "noexec" else "")
 
 
 def test_a_library_that_is_gone_changed_or_of_another_version_is_named(places, limiter):

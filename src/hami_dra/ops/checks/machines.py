@@ -81,6 +81,13 @@ def _selinux(facts: Facts) -> Verdict:
     return fine("does not stand in the way")
 
 
+def _noexec(facts: Facts) -> Verdict:
+    wrong = told(facts, lambda seen: f"{seen.unmappable} is noexec" if seen.unmappable else "")
+    if wrong:
+        return doubtful(some(wrong), "set drivers.nvidia.limiterDirectory to a folder that is not")
+    return fine("can be mapped in every Pod")
+
+
 def _apparmor(facts: Facts) -> Verdict:
     wrong = told(facts, lambda seen: "no apparmor_parser" if seen.profiles is False else "")
     if wrong:
@@ -134,6 +141,23 @@ CHECKS = (
         ),
         needs=(),
         look=_selinux,
+    ),
+    Check(
+        id="noexec",
+        title="The limiter is on a file system mounted noexec",
+        expected="a folder that programs may be mapped from",
+        why="Some node images mount /var noexec. The container runtime lifts that for the limiter, but not "
+        "for a Pod in a user namespace (`hostUsers: false`). With runc it does not start; with crun "
+        "it starts **without its limits**.",
+        mend=(
+            "Put the limiter into another folder of the nodes, on GKE for example:",
+            command(
+                "helm -n hami-system upgrade hami charts/hami --reuse-values \\\n"
+                "  --set hami-dra.drivers.nvidia.limiterDirectory=/home/kubernetes/bin/hami"
+            ),
+        ),
+        needs=(),
+        look=_noexec,
     ),
     Check(
         id="apparmor",
