@@ -157,5 +157,6 @@ def test_a_share_that_an_update_asks_for_is_refused_when_the_container_has_none(
     changed["spec"]["containers"][2]["resources"]["limits"]["nvidia.com/gpu"] = "1"
     said = kubectl("apply", manifest=changed, fails=True)
     assert (
-        "container plain: it asks for nvidia.com/gpu 1: the share of a Pod is fixed when it is made" in said
+        "spec.containers[plain]: it asks for nvidia.com/gpu 1: the share of a Pod is fixed when it is made"
+        in said
     )

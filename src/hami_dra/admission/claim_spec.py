@@ -64,7 +64,7 @@ def doubts(request: GpuRequest, selection: Selection) -> list[str]:
     """Warnings about the specification: what was asked for and does not fit into it."""
     if selection.near and request.count > MOST_NEAR:
         return [
-            f"{request.container}: the annotation {GPU_POLICY} has no effect: at most {MOST_NEAR} cards "
+            f"{request.where}: the annotation {GPU_POLICY} has no effect: at most {MOST_NEAR} cards "
             "can be near each other"
         ]
     if request.percentage is None:
@@ -72,9 +72,9 @@ def doubts(request: GpuRequest, selection: Selection) -> list[str]:
     most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
     left_out = memory_sizes(request, selection)[most:]
     sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
-    named = [
-        f"{request.container}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"
-    ][: len(left_out)]
+    named = [f"{request.where}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"][
+        : len(left_out)
+    ]
     return named + _never(request, selection.cards)
 
 
@@ -90,7 +90,7 @@ def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
         asked = f"{request.count} cards and no node has more than {most_cards} that match"
     else:
         return []
-    return [f"{request.container}: it asks for {asked}: the Pod will wait for one"]
+    return [f"{request.where}: it asks for {asked}: the Pod will wait for one"]
 
 
 def memory_sizes(request: GpuRequest, selection: Selection) -> list[int]:
@@ -102,7 +102,7 @@ def memory_sizes(request: GpuRequest, selection: Selection) -> list[int]:
     if not sizes:
         raise RequestDenied(
             "a percentage of memory needs a card to measure, and no node publishes a fitting one yet",
-            where=f"container {request.container}",
+            where=request.where,
             fix="Ask for an amount in MiB, or try again when a GPU node is ready",
         )
     return sizes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,7 +134,7 @@ def _warnings(
     yield from _together(made, cards)
     if pod["spec"].get("schedulerName") == TRADITIONAL_SCHEDULER:
         yield f"spec.schedulerName {TRADITIONAL_SCHEDULER} is of HAMi's traditional mode, the default is used"
-    yield from _privileged(pod["spec"], {request.container for request in requests})
+    yield from _privileged(pod["spec"], requests)
 
 
 def is_plain(pod: Object, families: Sequence[Family]) -> bool:
@@ -237,11 +237,11 @@ def _together(made: Conversion, cards: Sequence[Card]) -> Iterator[str]:
         yield "no published node has as much as the containers ask for together: the Pod will wait for one"
 
 
-def _privileged(spec: Object, sharing: Collection[str]) -> Iterator[str]:
-    """Of the containers SHARING a card."""
-    for container in (each for group in CONTAINER_LISTS for each in spec.get(group) or []):
-        if container["name"] in sharing and (container.get("securityContext") or {}).get("privileged"):
+def _privileged(spec: Object, requests: Sequence[GpuRequest]) -> Iterator[str]:
+    containers = {each["name"]: each for group in CONTAINER_LISTS for each in spec.get(group) or []}
+    for request in requests:
+        if (containers[request.container].get("securityContext") or {}).get("privileged"):
             yield (
-                f"{container['name']} is privileged: runtimes give it every device of its node, so that it "
+                f"{request.where}: it is privileged: runtimes give it every device of its node, so that it "
                 "reaches cards of which it has no share"
             )

@@ -22,13 +22,14 @@ Runs = Literal["before", "beside", "main"]
 class GpuRequest:
     """What one container asks for on each of `count` distinct cards.
 
-    `memory` in bytes; None: the whole card (or `percentage` of it, 1..100). `cores` in percent of a card.
-    `priority` and `cores_policy` are those of ShareParameters; None: not asked for.
-    `named`: the same as it stands in the Pod, amounts by resource name.
+    `where`: the container's path in the Pod. `memory` in bytes; None: the whole card (or `percentage` of it,
+    1..100). `cores` in percent of a card. `priority` and `cores_policy` are those of ShareParameters; None:
+    not asked for. `named`: the same as it stands in the Pod, amounts by resource name.
     """
 
     family: Family
     container: str
+    where: str
     runs: Runs = "main"
     count: int = 1
     memory: int | None = None
@@ -88,7 +89,7 @@ def _requests(pod: Object, families: Sequence[Family]) -> Iterator[GpuRequest]:
                     fix="No node has both: keep one",
                 )
             for family, named in asked:
-                yield _request(container, _runs(container, group), family, named)
+                yield _request(container, where, _runs(container, group), family, named)
 
 
 def _runs(container: Object, group: str) -> Runs:
@@ -97,7 +98,7 @@ def _runs(container: Object, group: str) -> Runs:
     return "beside" if container.get("restartPolicy") == "Always" else "before"
 
 
-def _request(container: Object, runs: Runs, family: Family, named: dict[str, int]) -> GpuRequest:
+def _request(container: Object, where: str, runs: Runs, family: Family, named: dict[str, int]) -> GpuRequest:
     resources = family.resources
     cores = named.get(resources.cores)
     cores = None if cores is None else -(-cores * 100 // family.cores_whole)
@@ -112,6 +113,7 @@ def _request(container: Object, runs: Runs, family: Family, named: dict[str, int
     return GpuRequest(
         family=family,
         container=container["name"],
+        where=where,
         runs=runs,
         count=count,
         memory=memory,

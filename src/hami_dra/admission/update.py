@@ -40,7 +40,7 @@ def restored(pod: Object, stored: Object, families: Sequence[Family]) -> Object:
     for request in requests_of(pod, families):
         former = made_with.get(request.container, {}) if request.container in before else {}
         if request.named != former:
-            raise _fixed(request.container, request.named, former)
+            raise _fixed(request.where, request.named, former)
         again.add(request.container)
     spec = dict(pod["spec"])
     for group in CONTAINER_LISTS:
@@ -65,11 +65,11 @@ def _restored(container: Object, before: Object, families: Sequence[Family]) -> 
     return dict(container, resources=left)
 
 
-def _fixed(container: str, named: Mapping[str, int], former: Mapping[str, int]) -> RequestDenied:
+def _fixed(where: str, named: Mapping[str, int], former: Mapping[str, int]) -> RequestDenied:
     made = f", and the Pod was made with {_listed(former)}" if former else ""
     return RequestDenied(
         f"it asks for {_listed(named)}{made}: the share of a Pod is fixed when it is made",
-        where=f"container {container}",
+        where=where,
         fix="Delete the Pod and create it again, as kubectl replace --force does",
     )
 

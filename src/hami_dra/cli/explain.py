@@ -14,7 +14,9 @@ KIND = ("pod", "pods", "po")
 
 @click.command()
 @click.argument("pod")
-@click.option("-n", "--namespace", help="Where POD is (default: the namespace of the context).")
+@click.option(
+    "-n", "--namespace", help="Where POD is (default: the namespace of the context; in a Pod, its own)."
+)
 @options.cluster
 def explain(pod: str, namespace: str | None, kubeconfig: str | None, context: str | None) -> None:
     """Say in one sentence why POD waits.

@@ -129,7 +129,7 @@ class Client:
 
     @classmethod
     def from_environment(cls, kubeconfig: str | None = None, context: str | None = None) -> Client:
-        """Use the Pod's service account in a cluster, else KUBECONFIG or ~/.kube/config."""
+        """Use KUBECONFIG or ~/.kube/config; in a Pod that has none, its service account, as kubectl does."""
         # Here, as half a second is much for a command that asks no cluster.
         import yaml
         from kubernetes import client as official
@@ -139,15 +139,16 @@ class Client:
         settings = official.Configuration()
         settings.socket_options = tcp_keepalive_socket_options(**KEEP_ALIVE)
         try:
-            if kubeconfig is None and context is None:
-                try:
-                    official_config.load_incluster_config(settings)
-                    return cls(official.ApiClient(settings))
-                except official_config.ConfigException:
-                    pass
-            return cls(
-                official_config.new_client_from_config(kubeconfig, context, client_configuration=settings)
-            )
+            try:
+                return cls(
+                    official_config.new_client_from_config(kubeconfig, context, client_configuration=settings)
+                )
+            except official_config.ConfigException:
+                named = kubeconfig or context or os.environ.get("KUBECONFIG")
+                if named or "KUBERNETES_SERVICE_HOST" not in os.environ:
+                    raise
+                official_config.load_incluster_config(settings)
+                return cls(official.ApiClient(settings))
         except (official_config.ConfigException, OSError) as problem:
             raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
         except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:

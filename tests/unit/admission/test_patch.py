@@ -149,7 +149,7 @@ def test_a_privileged_container_with_a_share_is_warned_of_and_another_is_not():
     assert converted(source).warnings == []
     source["spec"]["containers"][0]["securityContext"] = {"privileged": True}
     (warning,) = converted(source).warnings
-    assert warning.startswith("cuda is privileged: ")
+    assert warning.startswith("spec.containers[cuda]: it is privileged: ")
 
 
 def test_another_family_is_data_alone():

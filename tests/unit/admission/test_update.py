@@ -75,7 +75,7 @@ def test_other_amounts_are_refused_with_both_and_the_way_out(asked, words):
     stored = made()
     with pytest.raises(RequestDenied) as refusal:
         restored(applied(pod(asked), stored), stored, (NVIDIA,))
-    for said in [*words, "container cuda", "fixed when it is made", "kubectl replace --force"]:
+    for said in [*words, "spec.containers[cuda]: ", "fixed when it is made", "kubectl replace --force"]:
         assert said in str(refusal.value)
 
 
@@ -100,7 +100,7 @@ def test_a_container_that_an_update_adds_gets_no_share():
     stored = made()
     merged = applied(pod(gpu(gpu=1, gpumem=1024)), stored)
     merged["spec"]["containers"].append({"name": "more", "resources": {"limits": gpu(gpu=1)}})
-    with pytest.raises(RequestDenied, match="container more"):
+    with pytest.raises(RequestDenied, match=r"containers\[more\]"):
         restored(merged, stored, (NVIDIA,))
 
 

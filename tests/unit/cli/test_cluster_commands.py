@@ -6,14 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from click.testing import CliRunner
+from kubernetes import config
 
 from hami_dra.admission.families import of_profiles
 from hami_dra.admission.settings import Settings
+from hami_dra.cli.main import cli
 from hami_dra.devices import families
 from hami_dra.kube import kinds
 from hami_dra.model import errors
 from hami_dra.model.names import DRIVER
 from hami_dra.ops import installed
+from tests.support import kube_server
 from tests.unit.cli.conftest import METRICS, plain
 from tests.unit.ops import healthy
 
@@ -139,6 +143,19 @@ def test_explain_looks_where_kubectl_looks_and_takes_what_kubectl_takes(hami, ku
     file.write_text(yaml.safe_dump(known))
     for name in ("alone", "pod/alone", "team-a/alone"):
         assert hami("explain", name).output.startswith("team-a/alone ")
+
+
+def test_explain_in_a_pod_looks_into_the_namespace_of_its_service_account(kube, tmp_path, monkeypatch):
+    kube.create(kinds.PODS, healthy.user_pod("alone", template="hami-abc"), "team-a")
+    with kube_server.serving(kube, tmp_path) as kubeconfig:
+        host = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", host))
+        monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+        monkeypatch.setattr(config.incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+        (tmp_path / "namespace").write_text("team-a")
+        in_a_pod = {"KUBERNETES_SERVICE_HOST": "its-cluster", "KUBECONFIG": None}
+        done = CliRunner().invoke(cli, ["explain", "alone"], env=in_a_pod)
+    assert done.output.startswith("team-a/alone ")
 
 
 def test_explain_sends_to_the_logs_of_the_release_wherever_it_is(hami, kube):

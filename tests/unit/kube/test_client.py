@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client as official
@@ -142,21 +143,43 @@ def alive_is_asked(port: int) -> bool:
     return [timer.split(":")[0] for timer in timers] == ["02"]
 
 
+def kubeconfig_of(server: Server) -> dict[str, Any]:
+    return {
+        "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+
+
+def as_in_a_pod(monkeypatch: pytest.MonkeyPatch, folder: Path, address: str, kubeconfig: str = "") -> None:
+    """In a Pod whose API server is at ADDRESS, and whose home has a KUBECONFIG or none."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "its-cluster")
+    (folder / "of-its-home").write_text(kubeconfig)
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(folder / "of-its-home"))
+    monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", address))
+
+
+def test_in_a_pod_a_kubeconfig_goes_before_the_service_account_as_in_kubectl(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_in_a_pod(monkeypatch, tmp_path, "http://127.0.0.1:1", json.dumps(kubeconfig_of(server)))
+    Client.from_environment().get(NODES, "n")
+    monkeypatch.setenv("KUBECONFIG", "broken")
+    (tmp_path / "of-its-home").write_text("{}")
+    with pytest.raises(errors.Unavailable, match="no usable cluster configuration"):
+        Client.from_environment()
+
+
 @pytest.mark.parametrize("in_a_pod", [False, True])
 def test_a_connection_whose_other_end_went_away_without_a_word_is_noticed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_pod: bool
 ) -> None:
     """By keepalive: a watch went on for minutes without an event when the API server's machine was gone."""
-    address = f"http://127.0.0.1:{server.server_port}"
-    known = {
-        "clusters": [{"name": "x", "cluster": {"server": address}}],
-        "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-        "current-context": "x",
-    }
-    (tmp_path / "config").write_text(json.dumps(known))
-    pods_own = address if in_a_pod else "http://127.0.0.1:1"  # which a kubeconfig takes the place of
-    monkeypatch.setattr(config, "load_incluster_config", lambda given: setattr(given, "host", pods_own))
+    (tmp_path / "config").write_text(json.dumps(kubeconfig_of(server)))
+    if in_a_pod:
+        as_in_a_pod(monkeypatch, tmp_path, f"http://127.0.0.1:{server.server_port}")
     one = Client.from_environment(None if in_a_pod else str(tmp_path / "config"))
     one.get(NODES, "n")
     assert alive_is_asked(server.server_port)
