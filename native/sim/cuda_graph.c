@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cuda_graph_memory.h"
 #include "cuda_memory.h"
 
 enum { NODES = 4096 };
@@ -13,17 +14,18 @@ struct CUgraphNode_st {
     sim_done *done;
     void *argument;
     int type;
-    CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node */
+    CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node; a freeing one has its address */
     CUgraph child;
-    bool freed, again; /* by a later node; and at the address of an earlier one that was freed before */
+    bool freed; /* by a later node, */
+    bool lent;  /* and its address given to another, */
+    bool again; /* which has it */
 };
 struct CUgraph_st {
     size_t count;
     struct CUgraphNode_st node[NODES];
 };
 struct CUgraphExec_st {
-    uint64_t memory[SIM_MAX_GPUS]; /* that its nodes allocate; taken at the first launch */
-    bool launched;
+    struct cuda_graph_memory memory;
     struct CUgraph_st graph;
 };
 
@@ -87,7 +89,7 @@ static void add_memory(CUgraphExec executable, CUgraph graph) {
     for (CUgraphNode each = graph->node; each < graph->node + graph->count; each++) {
         if (each->child) add_memory(executable, each->child);
         if (each->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !each->again)
-            executable->memory[each->allocation.poolProps.location.id] +=
+            executable->memory.bytes[each->allocation.poolProps.location.id] +=
                 cuda_rounded(each->allocation.bytesize);
     }
 }
@@ -101,50 +103,11 @@ static CUresult instantiate(CUgraphExec *executable, CUgraph graph) {
     return CUDA_SUCCESS;
 }
 
-/* Memory of graphs is kept for the next one when an executable graph is destroyed, until it is trimmed. */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static CUresult take_locked(CUgraphExec executable) {
-    for (int i = 0; i < cuda.devices && !executable->launched; i++) {
-        struct cuda_device *d = &cuda.device[i];
-        uint64_t wanted = d->graph_used + executable->memory[i];
-        if (wanted > d->graph_reserved) {
-            if (cuda_take(i, wanted - d->graph_reserved) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
-            d->graph_reserved = wanted;
-        }
-        d->graph_used = wanted;
-    }
-    executable->launched = true;
-    return CUDA_SUCCESS;
-}
-static CUresult take_memory(CUgraphExec executable) {
-    pthread_mutex_lock(&mutex);
-    CUresult result = take_locked(executable);
-    pthread_mutex_unlock(&mutex);
-    return result;
-}
-CUDA_API CUresult cuDeviceGraphMemTrim(CUdevice device) {
-    CUDA_ENTER(true);
-    struct cuda_device *d = cuda_device(device);
-    if (!d) return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&mutex);
-    cuda_give(device, d->graph_reserved - d->graph_used);
-    d->graph_reserved = d->graph_used;
-    pthread_mutex_unlock(&mutex);
-    return CUDA_SUCCESS;
-}
-CUDA_API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attribute, void *value) {
-    CUDA_ENTER(value);
-    struct cuda_device *d = cuda_device(device);
-    if (!d) return CUDA_ERROR_INVALID_DEVICE;
-    *(uint64_t *)value =
-        attribute >= CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT ? d->graph_reserved : d->graph_used;
-    return CUDA_SUCCESS;
-}
-
 /* As CUDA does: what is freed within the graph lends its address to what is allocated after it. */
 static CUgraphNode freed_before(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS *params) {
     for (CUgraphNode each = graph->node; each < graph->node + graph->count; each++)
-        if (each->freed && each->allocation.poolProps.location.id == params->poolProps.location.id &&
+        if (each->freed && !each->lent &&
+            each->allocation.poolProps.location.id == params->poolProps.location.id &&
             each->allocation.bytesize >= params->bytesize)
             return each;
     return NULL;
@@ -161,7 +124,7 @@ static CUresult add_allocation(CUgraphNode *node, CUgraph graph, CUDA_MEM_ALLOC_
     if (range == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = cuda_capture(graph, 0, NULL, NULL);
     if (result != CUDA_SUCCESS) return result;
-    if (before) before->freed = false;
+    if (before) before->lent = true;
     added->again = before;
     params->dptr = (uintptr_t)range;
     added->type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
@@ -181,6 +144,7 @@ CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer) {
     CUresult result = pointer ? cuda_capture(graph, 0, NULL, NULL) : CUDA_ERROR_INVALID_VALUE;
     if (result != CUDA_SUCCESS) return result;
     added->type = CU_GRAPH_NODE_TYPE_MEM_FREE;
+    added->allocation.dptr = pointer;
     for (CUgraphNode each = added - 1; each >= graph->node; each--)
         if (each->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && each->allocation.dptr == pointer)
             return each->freed = true, CUDA_SUCCESS;
@@ -234,12 +198,20 @@ CUDA_BOTH(cuGraphInstantiateWithParams, _ptsz,
           params ? params->hUploadStream : NULL, executable, graph, params)
 CUDA_API CUresult cuGraphExecDestroy(CUgraphExec executable) {
     CUDA_ENTER(executable);
-    pthread_mutex_lock(&mutex);
-    for (int i = 0; i < cuda.devices && executable->launched; i++)
-        cuda.device[i].graph_used -= executable->memory[i];
-    pthread_mutex_unlock(&mutex);
+    cuda_graph_end(&executable->memory);
     free(executable);
     return CUDA_SUCCESS;
+}
+
+/* What a launch leaves allocated, and what it frees of others. */
+static void note(const struct CUgraph_st *graph, struct cuda_graph_memory *memory) {
+    for (const struct CUgraphNode_st *each = graph->node; each < graph->node + graph->count; each++) {
+        const CUDA_MEM_ALLOC_NODE_PARAMS *what = &each->allocation;
+        if (each->child) note(each->child, memory);
+        if (each->type == CU_GRAPH_NODE_TYPE_MEM_FREE) cuda_graph_free(what->dptr);
+        if (each->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !each->freed)
+            cuda_graph_lives(memory, what->poolProps.location.id, what->dptr, cuda_rounded(what->bytesize));
+    }
 }
 
 static void submit(const struct CUgraph_st *graph, CUstream stream) {
@@ -251,9 +223,11 @@ static void submit(const struct CUgraph_st *graph, CUstream stream) {
 }
 static CUresult on_cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     if (!executable) return CUDA_ERROR_INVALID_HANDLE;
-    CUresult taken = take_memory(executable);
-    if (taken == CUDA_SUCCESS) submit(&executable->graph, stream);
-    return taken;
+    CUresult taken = cuda_graph_take(&executable->memory);
+    if (taken != CUDA_SUCCESS) return taken;
+    note(&executable->graph, &executable->memory);
+    submit(&executable->graph, stream);
+    return CUDA_SUCCESS;
 }
 static CUresult on_cuGraphUpload(CUgraphExec executable, CUstream stream) {
     (void)stream;

@@ -1,3 +1,4 @@
+#include "cuda_graph_memory.h"
 #include "cuda_pool.h"
 
 #include <search.h>
@@ -193,6 +194,7 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
         }
         if (a.context && cuda_fault(a.context) != CUDA_SUCCESS) return cuda_fault(a.context);
     }
+    if (cuda_graph_free(pointer)) return CUDA_SUCCESS;
     return cuda_memory_free(pointer, 1u << CUDA_DEVICE | 1u << CUDA_MANAGED | 1u << CUDA_POOLED |
                                          1u << CUDA_ON_HOST | 1u << CUDA_OF_POOL);
 }

@@ -1,6 +1,7 @@
 /* Stream-ordered allocation. */
 #include <stdlib.h>
 
+#include "cuda_graph_memory.h"
 #include "cuda_pool.h"
 
 static CUmemoryPool pools; /* guarded by mutex */
@@ -133,6 +134,7 @@ static CUresult on_cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     bool known = cuda_memory_find(pointer, &a); /* what a graph allocates is not */
     if (stream->capture)
         return known ? CUDA_ERROR_INVALID_VALUE : cuda_capture_free(stream->capture, pointer);
+    if (!known && cuda_graph_free(pointer)) return CUDA_SUCCESS;
     if (!known || a.start != pointer ||
         (a.kind != CUDA_POOLED && a.kind != CUDA_OF_POOL && a.kind != CUDA_DEVICE))
         return CUDA_ERROR_INVALID_VALUE;

@@ -1,6 +1,7 @@
 /*
  * The driver keeps the memory of a graph for the card when the executable graph is destroyed, until it is
- * trimmed. So its charge goes on, as one of the card's.
+ * trimmed; and what the graph has allocated without freeing it lives on. So its charge goes on, as one of the
+ * card's.
  */
 #include "graph_memory.h"
 
@@ -21,13 +22,22 @@ void graphs_unlock(void) { pthread_mutex_unlock(&mutex); }
 void graphs_began(CUdevice device, uint64_t bytes) { cards[device].live += bytes; }
 uint64_t graphs_live(CUdevice device) { return cards[device].live; }
 
+/* False without the driver's word. */
+static bool ask_driver(CUdevice device, CUgraphMem_attribute what, uint64_t *bytes) {
+    CUresult (*get)(CUdevice, CUgraphMem_attribute, void *) = driver_function("cuDeviceGetGraphMemAttribute");
+    return get && get(device, what, bytes) == CUDA_SUCCESS;
+}
+
+/* What is reserved beyond what executable graphs use: these may yet take all that they are charged for. */
 void graphs_settle(CUdevice device) {
-    CUresult (*get)(CUdevice, int, void *) = driver_function("cuDeviceGetGraphMemAttribute");
     if (device < 0 || device >= MOST_DEVICES || !cards[device].known) return;
-    uint64_t reserved = 0, live = cards[device].live;
-    if (!get || get(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS) return;
+    uint64_t reserved, used, live = cards[device].live;
+    if (!ask_driver(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) ||
+        !ask_driver(device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &used))
+        return;
+    uint64_t theirs = least(used, live);
     budget_shrink(cards[device].kept.own.card, &cards[device].kept.own.taken,
-                  reserved > live ? reserved - live : 0);
+                  reserved > theirs ? reserved - theirs : 0);
 }
 
 void graphs_ended(CUdevice device, const charge *taken) {

@@ -2,7 +2,7 @@
  * Allocation nodes of graphs, added by hand or captured from stream-ordered allocations. The driver takes
  * their memory at the latest when the executable graph is launched. So all nodes of a graph are charged when
  * it is made executable. Graphs that share memory because they never run at once are charged as if they did
- * not.
+ * not: the driver changes what they share at any time of a launch.
  */
 #include <stdlib.h>
 

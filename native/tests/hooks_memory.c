@@ -151,6 +151,7 @@ TAKES(cuImportExternalMemory, SIZE, CALL(cuImportExternalMemory)(&external, &for
       CALL(cuDestroyExternalMemory)(external))
 SEE(cuDestroyExternalMemory, cuImportExternalMemory)
 
+static CUdeviceptr allocated;
 static CUgraph allocating(void) {
     CUresult (*create)(CUgraph *, unsigned) = found("cuGraphCreate");
     CUresult (*add)(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *) =
@@ -159,6 +160,7 @@ static CUgraph allocating(void) {
                                              .poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
     CUgraphNode node;
     CHECK(create(&graph, 0) == CUDA_SUCCESS && add(&node, graph, NULL, 0, &parameters) == CUDA_SUCCESS);
+    allocated = parameters.dptr;
     return graph;
 }
 static CUresult destroyed(void) { return CALL(cuGraphExecDestroy)(executable); }
@@ -177,6 +179,7 @@ SEE(cuGraphExecDestroy, cuGraphInstantiate)
 static CUresult launched_and_destroyed(void) { /* the driver keeps its memory */
     CUresult result = CALL(cuGraphInstantiateWithFlags)(&executable, allocating(), 0);
     if (!result) result = CALL(cuGraphLaunch)(executable, stream);
+    if (!result) result = CALL(cuMemFree_v2)(allocated);
     return result ? result : destroyed();
 }
 TAKES(cuDeviceGraphMemTrim, SIZE, launched_and_destroyed(), CALL(cuDeviceGraphMemTrim)(0))

@@ -146,11 +146,13 @@ static void external(struct held *h) {
 static void free_graph(struct held *h) {
     well(cuGraphExecDestroy((CUgraphExec)h->a));
     well(cuGraphDestroy((CUgraph)h->b));
+    if (h->c) well(cuMemFree(h->c)); /* it outlives its graph */
     if (random_below(2)) well(cuDeviceGraphMemTrim(0));
 }
 static void graph(struct held *h) {
     CUgraph made;
     CUgraphNode node;
+    CUdeviceptr left = 0;
     if (random_below(2)) { /* captured from stream-ordered allocations */
         CUdeviceptr pointer;
         well(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
@@ -162,6 +164,7 @@ static void graph(struct held *h) {
                                              .poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
         well(cuGraphCreate(&made, 0));
         well(cuGraphAddMemAllocNode(&node, made, NULL, 0, &params));
+        left = params.dptr;
     }
     h->b = (uintptr_t)made;
     if (!granted(cuGraphInstantiate((CUgraphExec *)&h->a, made, 0))) {
@@ -169,7 +172,7 @@ static void graph(struct held *h) {
         return;
     }
     h->free = free_graph;
-    if (random_below(4)) granted(cuGraphLaunch((CUgraphExec)h->a, stream));
+    h->c = random_below(4) && granted(cuGraphLaunch((CUgraphExec)h->a, stream)) ? left : 0;
 }
 
 /* A context ends with everything that was allocated in it. */

@@ -93,7 +93,7 @@ FUNCTIONS
 /* One allocation of some kind, and how to free it again. */
 struct held {
     void (*free)(struct held *);
-    unsigned long long a, b;
+    unsigned long long a, b, c;
 };
 
 unsigned random_below(unsigned most);

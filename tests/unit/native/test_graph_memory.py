@@ -1,4 +1,4 @@
-"""Memory of graphs whose nodes allocate on several cards."""
+"""Memory of graphs whose nodes allocate."""
 
 import sys
 
@@ -105,3 +105,36 @@ def test_what_a_graph_frees_before_it_allocates_again_is_counted_once(tmp_path, 
     """As PyTorch captures a model with its asynchronous allocator."""
     shares = add_share(tmp_path / "shares", "one", 10 * GIB)
     assert ends(limited(shares, sys.executable, "-c", CAPTURE, PYTHONPATH=".")) == (0, "3\n0\n", "")
+
+
+OUTLIVED = """
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card
+GIB = 1 << 30
+
+card = Card()
+before, stream = card.free_and_total()[0], card.stream()
+
+def executable():
+    at, graph, made = c_uint64(), c_void_p(), c_void_p()
+    card.call("cuStreamBeginCapture_v2", stream, 0)
+    card.call("cuMemAllocAsync", byref(at), c_size_t(3 * GIB), stream)
+    card.call("cuStreamEndCapture", stream, byref(graph))
+    card.call("cuGraphInstantiateWithFlags", byref(made), graph, c_uint64(0))
+    return made, at
+
+first, second = executable(), executable()
+card.call("cuGraphLaunch", first[0], stream)
+card.call("cuGraphExecDestroy", first[0])
+card.call("cuDeviceGraphMemTrim", 0)
+print((before - card.free_and_total()[0]) // GIB)
+card.call("cuMemFree_v2", first[1])
+card.call("cuDeviceGraphMemTrim", 0)
+print((before - card.free_and_total()[0]) // GIB)
+card.call("cuGraphExecDestroy", second[0])
+print(before - card.free_and_total()[0])
+"""
+
+
+def test_what_a_graph_allocated_and_did_not_free_outlives_it_beside_one_that_has_yet_to_run(share, limited):
+    assert ends(limited(share, sys.executable, "-c", OUTLIVED, PYTHONPATH=".")) == (0, "6\n3\n0\n", "")

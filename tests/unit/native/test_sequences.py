@@ -20,12 +20,13 @@ STEPS = 300
 CONTEXTS = "context destroy_context attach detach retain release reset green destroy_green switch limit"
 POOLS = "pool from_pool from_current free_pooled destroy_pool set_pool trim wait"
 PHYSICAL = "physical map_it retain_handle export import_it release_handle unmap close"
-WORK = "work graph launch destroy_graph trim_graphs"
+WORK = "work graph launch free_of_graph destroy_graph trim_graphs"
 CALLS = {
     "all": (1, ""),
     "pools": (1, f"context switch work {POOLS}"),
     "destroyed pools": (1, "context switch work pool from_pool free_pooled destroy_pool wait"),
     "contexts": (1, f"{CONTEXTS} allocate free"),
+    "graphs": (1, f"context switch {WORK} allocate free"),
     "physical": (1, PHYSICAL),
     "sparse arrays": (
         1,

@@ -28,6 +28,9 @@ IMAGE = b"\177ELF".ljust(40, b"\0") + (2 * MIB).to_bytes(24, "little")
 """Its sections are told to begin at 2 MiB, which is how large it is."""
 
 graphs = []
+"""Graph, executable, and the addresses that it allocates and does not free."""
+living = set()
+"""Such addresses, once launched; they outlive their graph."""
 
 
 def work():
@@ -50,22 +53,31 @@ def graph():
     if len(graphs) > 3 or not contexts.current:
         return
     new = c_void_p(made("cuGraphCreate", 0))
+    left = set()
     for _ in range(chance.randint(1, 4)):
         wanted = Node(pool=PoolProperties(1, 0, on_a_card()), bytes=size())
         made("cuGraphAddMemAllocNode", new, None, c_size_t(0), byref(wanted))
+        left.add(wanted.pointer)
         if chance.randint(0, 1):  # the next may have its place
+            left.discard(wanted.pointer)
             made("cuGraphAddMemFreeNode", new, None, c_size_t(0), c_uint64(wanted.pointer))
     executable = made("cuGraphInstantiateWithFlags", new, c_uint64(0))
     if executable:
-        graphs.append((new, c_void_p(executable)))
+        graphs.append((new, c_void_p(executable), left))
     else:
         call("cuGraphDestroy", new)
 
 
 def launch():
     each = some(graphs)
-    if each and contexts.current:
-        call("cuGraphLaunch", each[1], None)
+    if each and contexts.current and call("cuGraphLaunch", each[1], None):
+        living.update(each[2])
+
+
+def free_of_graph():
+    if living and contexts.current:
+        how = chance.choice([["cuMemFree_v2"], ["cuMemFreeAsync", None]])
+        call(how[0], c_uint64(living.pop()), *how[1:])
 
 
 def destroy_graph():
@@ -83,9 +95,11 @@ def trim_graphs():
 def end():
     while graphs:
         destroy_graph()
+    while living:
+        call("cuMemFree_v2", c_uint64(living.pop()))
     trim_graphs()
 
 
 OPENS = [work, work, graph, launch]
-CLOSES = [destroy_graph, trim_graphs]
+CLOSES = [destroy_graph, free_of_graph, trim_graphs]
 SELDOM = []
