@@ -5,7 +5,17 @@ import pytest
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
 from hami_dra.model import errors
-from tests.control_plane.conftest import NAMESPACES, Space, asked, end_pods, eventually, owners, pod, uids
+from tests.control_plane.conftest import (
+    NAMESPACES,
+    Space,
+    asked,
+    end_pods,
+    eventually,
+    owners,
+    pod,
+    results,
+    uids,
+)
 from tests.support import webhook_process
 
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets", "StatefulSet")
@@ -94,6 +104,23 @@ def test_a_suspended_job_holds_nothing_until_it_is_resumed_and_nothing_when_susp
     )
     end_pods(space)
     eventually(lambda: space.claims() == [], "the claims to go")
+
+
+def test_a_pod_that_a_queue_gates_holds_no_card_until_its_turn_and_nothing_once_it_is_evicted(space):
+    """As Kueue does with Pods: gates first, in the end a node selector in their place, or deletion."""
+    gates = [{"name": "kueue.x-k8s.io/admission"}, {"name": "kueue.x-k8s.io/topology"}]
+    for name in ("queued", "evicted"):
+        space.create(kinds.PODS, pod(SHARE, name=name, schedulingGates=gates))
+    space.create(kinds.PODS, pod(SHARE, name="first"))
+    settled(space, 3)
+    (claim,) = space.allocated(1)
+    assert claim["metadata"]["name"] == f"{space.name}-first-cuda"
+    space.delete_pod("evicted")
+    turn = {"spec": {"schedulingGates": None, "nodeSelector": {"kubernetes.io/hostname": "large"}}}
+    space.client.patch(kinds.PODS, "queued", turn, space.name)
+    held = {item["metadata"]["name"]: results(item) for item in space.allocated(2)}
+    assert [each["pool"] for each in held[f"{space.name}-queued-cuda"]] == ["large"]
+    settled(space, 2)
 
 
 def test_each_retry_of_a_job_has_a_claim_and_a_failed_pod_holds_no_card(space):

@@ -1,8 +1,8 @@
 """Pod -> the Pod as it is admitted, and the claims or templates that the controller makes for it. Pure.
 
 A bare Pod gets a claim named after it (`<namespace>-<pod>-<container>`). A Pod that a controller made, that
-has only a generateName, or whose claim name is taken gets a template, shared by all Pods of its namespace
-with the same shape; Kubernetes then makes, owns and removes each claim.
+has only a generateName, that belongs to a group, or whose claim name is taken gets a template, shared by all
+Pods of its namespace with the same shape; Kubernetes then makes, owns and removes each claim.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ Find = Callable[[str, str], Object | None]
 
 LONGEST_NAME = 63
 """Names of Pod claims and of claims used in status fields are DNS labels."""
+
+POD_GROUP = "kueue.x-k8s.io/pod-group-name"
+"""Label of Pods that Kueue admits together: at most 8 kinds, and names of claims tell kinds apart."""
 
 TRADITIONAL_SCHEDULER = "hami-scheduler"
 """Manifests of HAMi's traditional mode may name it; it does not run here."""
@@ -151,14 +154,15 @@ def is_plain(pod: Object, families: Sequence[Family]) -> bool:
 
 
 def claim_name(namespace: str, pod: Object, container: str) -> str | None:
-    """The guide's claim name for a bare Pod; None for a Pod that a controller made.
+    """The guide's claim name for a bare Pod; None for a Pod that a controller made, or one of a group.
 
     Dots stay, and the hash of a name that is cut is of all three parts: Pods `a.b` and `a-b` may be made at
     the same moment.
     """
     given = pod.get("metadata") or {}
     owned = any(owner.get("controller") for owner in given.get("ownerReferences") or [])
-    if owned or not given.get("name") or given.get("generateName"):
+    grouped = POD_GROUP in (given.get("labels") or {})
+    if owned or grouped or not given.get("name") or given.get("generateName"):
         return None
     name = f"{namespace}-{given['name']}-{container}"
     if len(name) <= LONGEST_NAME:

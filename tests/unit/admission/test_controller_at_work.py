@@ -68,6 +68,13 @@ def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, 
     eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
 
 
+def test_a_claim_that_is_taken_away_while_its_pod_needs_it_is_made_again(kube, running):
+    store(kube)
+    (claim,) = eventually(lambda: claims(kube))
+    kube.delete(kinds.RESOURCE_CLAIMS, claim["metadata"]["name"], "ml")
+    eventually(lambda: claims(kube))
+
+
 def test_news_of_a_pod_that_come_before_those_of_its_claim_cost_no_call(kube):
     """As the scheduler's, while the watch of claims is late."""
     watched, stopping = Cluster(kube).watched, threading.Event()

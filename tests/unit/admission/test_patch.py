@@ -69,6 +69,19 @@ def test_the_guides_pod_gets_the_guides_claim():
     assert made.templates == {}
 
 
+def test_pods_of_a_group_differ_in_nothing_by_which_a_queue_would_tell_them_apart():
+    """Kueue admits a group of at most 8 kinds of Pods; the names of their claims count, too."""
+    group = {"kueue.x-k8s.io/pod-group-name": "training"}
+    made = []
+    for name in ("worker-0", "worker-1"):
+        source = pod(gpu(gpumem=1024), name=name)
+        source["metadata"]["labels"] = group
+        made.append(converted(source))
+    first, second = (each.pod["spec"] for each in made)
+    assert first == second
+    assert first["resourceClaims"][0]["resourceClaimTemplateName"] in made[0].templates
+
+
 def test_pods_of_one_shape_share_a_template_and_others_do_not():
     one = converted(pod(gpu(gpu=1, gpumem=1024), name="")).templates
     same = converted(pod(gpu(gpumem=1024), name="")).templates
