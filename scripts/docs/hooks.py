@@ -72,17 +72,14 @@ COPIED = {REPO / "SECURITY.md": "security.md", REPO / "CHANGELOG.md": "changelog
 
 
 def on_config(config: Any) -> Any:
-    """Order the navigation; pages that no section knows go to the last one."""
+    """Order the navigation. The build stops at a page that no section has."""
     made = generated()
     known = sorted({*made, *(str(path.relative_to(REPO / "docs")) for path in (REPO / "docs").rglob("*.md"))})
     placed = {page for _, _, first in SECTIONS for page in first}
-    nav = []
+    config.nav = []
     for title, folder, first in SECTIONS:
         rest = [page for page in known if folder and page.startswith(folder) and page not in placed]
-        placed |= set(rest)
-        nav.append({title: [page for page in (*first, *rest) if page in known]})
-    nav[-1]["About"] += [page for page in known if page not in placed]
-    config.nav = nav
+        config.nav.append({title: [*first, *rest]})
     return config
 
 
@@ -108,6 +105,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"]({config.repo_url}/blob/main/{target.relative_to(REPO)}"
 
     return re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """In tables a long name may break behind its dots and slashes, and a number keeps its unit beside it."""
+
+    def cell(found: re.Match[str]) -> str:
+        text = re.sub(r"(?<=\+-) |(?<=\d) (?=(?:%|[nmu]?s|[GM]iB)(?!\w))", "\N{NO-BREAK SPACE}", found[0])
+        return re.sub(r"(?<=<code>)[^<]{30,}", lambda name: re.sub(r"([./])", r"\1<wbr>", name[0]), text)
+
+    return re.sub(r"<td.*?</td>", cell, html, flags=re.DOTALL)
 
 
 def on_post_page(output: str, **_: Any) -> str:

@@ -90,7 +90,7 @@ def _values() -> str:
     ]
     for title, rows in groupby(_leaves(text), key=lambda leaf: _values_section(leaf[0])):
         lines += ["", f"## {title}", "", "| value | default | meaning |", "|---|---|---|"]
-        lines += [f"| {_breakable(path)} | {_shown(default)} | {about} |" for path, default, about in rows]
+        lines += [f"| `{path}` | {_shown(default)} | {about} |" for path, default, about in rows]
     return "\n".join([*lines, ""])
 
 
@@ -100,11 +100,6 @@ def _values_section(path: str) -> str:
     if first == "drivers":
         return f"{first}.{rest.partition('.')[0]}"
     return first if rest and first not in ("global", "image") else "All components"
-
-
-def _breakable(path: str) -> str:
-    """A long name may be broken behind a dot, so that the table fits the page."""
-    return f"`{path}`" if len(path) < 36 else f"<code>{path.replace('.', '.<wbr>')}</code>"
 
 
 def _leaves(text: str) -> Iterator[tuple[str, Any, str]]:

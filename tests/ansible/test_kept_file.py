@@ -140,7 +140,10 @@ def test_check_mode_only_says_what_would_change(path, keep):
     assert not keep.exists()
     write(path, keep, b"new")
     assert restore(path, keep, check=True) == (True, True)
-    assert path.read_bytes() == b"new"
+    write(path, keep, b"newer")
+    assert kept.undo(path, keep, True) == (True, True, b"new")
+    assert path.read_bytes() == b"newer"
+    assert kept.undo(path, keep, False) == (True, True, b"new")
 
 
 def test_a_full_disk_leaves_the_file_and_no_rubbish(path, keep, monkeypatch):

@@ -7,11 +7,13 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
 from hami_dra.ops.checks import CHECKS
 from tests.cluster.versions import REPO
+from tests.docs import blocks
 from tests.support.browser import Browser
 
 pytestmark = pytest.mark.native
@@ -82,8 +84,35 @@ def test_no_page_loads_anything_from_elsewhere(site):
     assert [each for each in browser.requests if not each.startswith((address, "data:"))] == []
 
 
+def test_on_a_laptop_no_table_has_to_be_scrolled(site):
+    wide = (
+        "[...document.querySelectorAll('.md-typeset__scrollwrap')].filter(e => e.scrollWidth > e.clientWidth)"
+    )
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server,
+        Browser(1280) as browser,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        for page in ("interfaces/", "benchmarks/", "metrics/", "reference/values/"):
+            browser.open(address + page, drawn="document.querySelector('.md-typeset__scrollwrap')")
+            assert browser.script(f"{wide}.map(e => e.innerText.slice(0, 80))") == [], page
+        server.shutdown()
+
+
+def test_a_link_to_a_file_that_is_not_there_is_left_for_the_build_to_refuse(site):
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="node.md"))
+    config = SimpleNamespace(repo_url="https://example.com")
+    blocks.pages()  # makes the hooks importable
+    import hooks
+
+    links = "[gone](../no/such.py) [here](../Makefile)"
+    shown = hooks.on_page_markdown(links, page, config)
+    assert shown == "[gone](../no/such.py) [here](https://example.com/blob/main/Makefile)"
+
+
 def test_the_reference_tells_every_value_and_command(site):
-    values = (site / "reference/values/index.html").read_text()
+    values = (site / "reference/values/index.html").read_text().replace("<wbr>", "")
     for name in ("webhook.replicas", "certs.mode", "drivers.nvidia.containerDriver"):
         assert name in values
     commands = (site / "reference/cli/index.html").read_text()
@@ -91,14 +120,16 @@ def test_the_reference_tells_every_value_and_command(site):
     assert "HAMI_STATE_DIR" in commands
 
 
-def test_a_link_that_leads_nowhere_stops_the_build(tmp_path):
-    """The check of the links is itself checked: mkdocs' own severities are easy to lose."""
+def test_a_link_that_leads_nowhere_and_a_page_that_nobody_finds_stop_the_build(tmp_path):
+    """The checks are themselves checked: mkdocs' own severities are easy to lose."""
     (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/lost.md").write_text("Nobody finds me.\n")
     (tmp_path / "docs/index.md").write_text("[gone](nowhere.md) and [here](#no-such-part)\n")
     settings = (REPO / "mkdocs.yml").read_text().replace("hooks: [scripts/docs/hooks.py]\n", "")
     config = tmp_path / "mkdocs.yml"
-    config.write_text(settings)
+    config.write_text(f"{settings}\nnav: [index.md]\n")
     done = build(tmp_path / "site", str(config))
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr
+    assert "lost.md" in done.stderr
     assert "no-such-part" in done.stderr
