@@ -121,7 +121,7 @@ def test_an_answer_that_is_not_the_api_servers_is_told_in_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     """A proxy in between, or a load balancer that has no API server yet, says 200 to everything."""
-    monkeypatch.setattr("hami_dra.kube.client.RETRY_FOR_S", 0.1)
+    monkeypatch.setattr("hami_dra.kube.client.ATTEMPTS", 2)
     server.body = body
     told = rf"127\.0\.0\.1:{server.server_port} .GET /api/v1/nodes.*no answer of an API server"
     with pytest.raises(errors.Unavailable, match=told) as caught:
