@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hami_dra.kube.client import Object, PatchType, WatchEvent
 from hami_dra.kube.kinds import Kind
+from hami_dra.kube.protocol import Object, PatchType, WatchEvent
 from hami_dra.model import errors
 
 Key = tuple[str, str, str]

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from hami_dra.admission import metadata
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 
 MOST = 10_000
 """Names that are remembered: more than are admitted between a review and the Pod's first event."""

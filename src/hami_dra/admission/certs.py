@@ -18,7 +18,7 @@ import structlog
 from hami_dra.admission import authority
 from hami_dra.admission.authority import Bundle, Pair
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient
+from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors
 
 log = structlog.get_logger(__name__)

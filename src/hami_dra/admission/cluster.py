@@ -17,8 +17,8 @@ from hami_dra.admission.patch import Surroundings
 from hami_dra.admission.validate import Stored
 from hami_dra.kube import kinds, version
 from hami_dra.kube.cache import Cache, Change
-from hami_dra.kube.client import KubeClient, Object
 from hami_dra.kube.kinds import Kind
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors, names, published
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from hami_dra.admission import metadata
 from hami_dra.admission.claim_objects import is_ours
 from hami_dra.kube.cache import key_of
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 
 UNUSED_FOR = datetime.timedelta(hours=1)
 

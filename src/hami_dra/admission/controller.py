@@ -19,7 +19,7 @@ from hami_dra.admission import claim_objects, collector, metadata
 from hami_dra.admission.work_queue import WorkQueue
 from hami_dra.kube import events, kinds
 from hami_dra.kube.cache import Cache, Change, Key, key_of
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors
 
 log = structlog.get_logger(__name__)

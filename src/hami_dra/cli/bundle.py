@@ -46,7 +46,7 @@ def bundle(
       hami bundle -f /tmp/bundle.tar.gz --kubeconfig prod.yaml
     """
     from hami_dra.cli.connect import connect
-    from hami_dra.kube.client import KubeClient
+    from hami_dra.kube.protocol import KubeClient
     from hami_dra.model import errors
     from hami_dra.ops import bundle as collected
     from hami_dra.ops.node_facts import Places

@@ -1,6 +1,6 @@
 """One small client over the official `kubernetes` package: plain dicts, typed errors, retries, watches."""
 
-from hami_dra.kube.client import Client, KubeClient, WatchEvent
+from hami_dra.kube.client import Client
 from hami_dra.kube.kinds import (
     CLUSTER_KINDS,
     DAEMON_SETS,
@@ -16,6 +16,7 @@ from hami_dra.kube.kinds import (
     SECRETS,
     Kind,
 )
+from hami_dra.kube.protocol import KubeClient, WatchEvent
 
 __all__ = [
     "CLUSTER_KINDS",

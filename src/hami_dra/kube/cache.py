@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 import structlog
 
-from hami_dra.kube.client import KubeClient, Object, WatchEvent
 from hami_dra.kube.kinds import Kind
+from hami_dra.kube.protocol import KubeClient, Object, WatchEvent
 from hami_dra.model import errors
 
 log = structlog.get_logger(__name__)

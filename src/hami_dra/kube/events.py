@@ -8,7 +8,7 @@ from typing import Literal
 import structlog
 
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors
 
 log = structlog.get_logger(__name__)

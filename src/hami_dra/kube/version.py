@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hami_dra.kube.client import KubeClient
+from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hami_dra.kube import PODS, RESOURCE_CLAIMS, KubeClient
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model import errors
 from hami_dra.observe.holders import Grant
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from hami_dra import __version__
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient
+from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors, names
 from hami_dra.ops import checks, node_facts, redact
 from hami_dra.ops.facts import OURS, Facts, gather

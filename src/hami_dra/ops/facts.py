@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors, names
 from hami_dra.ops.node_facts import NodeFacts, merged
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.model.claim import allocated
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hami_dra.admission.families import NVIDIA, ResourceNames
 from hami_dra.admission.settings import Settings, chosen
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors, names
 from hami_dra.ops.facts import OURS, component
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.observe import allocation
 from hami_dra.ops.facts import PLUGINS, Facts, component

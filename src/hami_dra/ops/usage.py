@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors
 from hami_dra.observe import shares as node_shares
 from hami_dra.observe.shares import NodeShare

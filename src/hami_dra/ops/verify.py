@@ -12,7 +12,7 @@ from http.client import HTTPException
 
 from hami_dra.admission.families import NVIDIA
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient
+from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors
 from hami_dra.ops import checks, installed
 from hami_dra.ops.facts import component, gather

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from hami_dra.kube import kinds
-from hami_dra.kube.client import KubeClient, Object
+from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors, names
 from hami_dra.model.claim import names_of
 from hami_dra.model.explanation import View

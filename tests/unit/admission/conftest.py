@@ -9,7 +9,7 @@ from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache
-from hami_dra.kube.client import WatchEvent
+from hami_dra.kube.protocol import WatchEvent
 from hami_dra.model import names
 from tests.support.fake_kube import FakeKube
 from tests.unit.admission.pods import gpu, pod

@@ -12,7 +12,7 @@ from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import key_of
-from hami_dra.kube.client import WatchEvent
+from hami_dra.kube.protocol import WatchEvent
 from hami_dra.model import errors, names
 from hami_dra.model.parameters import API_VERSION, KIND
 from tests.unit.admission.converted import claims

@@ -7,7 +7,7 @@ import pytest
 from hami_dra.kube import cache as caches
 from hami_dra.kube import kinds
 from hami_dra.kube.cache import Cache
-from hami_dra.kube.client import WatchEvent
+from hami_dra.kube.protocol import WatchEvent
 from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until

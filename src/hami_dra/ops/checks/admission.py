@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.ops.checks.base import Check, Verdict, bad, command, doubtful, fine, logs, upgrade
 from hami_dra.ops.facts import Facts, component
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model.names import GATE
 from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, node_count, some
 from hami_dra.ops.facts import Facts

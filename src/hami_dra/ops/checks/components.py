@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.ops.checks.base import (
     CHART,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from hami_dra.kube.client import Object
+from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.ops.checks.base import Check, Verdict, command, doubtful, fine, logs, some
 from hami_dra.ops.facts import Facts
