@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hami_dra.model import ledger
 from hami_dra.model.share import Share
-from hami_dra.node.files import ensure_whole, named
+from hami_dra.node.files import created, ensure_whole
 
 
 class ShareFolders:
@@ -55,8 +55,6 @@ def _make_ledger(path: Path) -> None:
     if path.is_file() and path.stat().st_size == ledger.SIZE:
         return
     temporary = path.with_name(".ledger.tmp")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-    with named(temporary), open(descriptor, "wb"):
-        os.fchmod(descriptor, 0o666)
+    with created(temporary, 0o666) as descriptor:
         os.posix_fallocate(descriptor, 0, ledger.SIZE)  # a full disk shows here, not as SIGBUS in a program
     os.rename(temporary, path)
