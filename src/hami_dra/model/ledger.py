@@ -183,11 +183,11 @@ def _amounts(ring: tuple[int, ...], bins: range, units: int) -> list[float]:
     """What the words of a RING say of BINS, which are in a row and no more than it has; UNITS fill a bin."""
     if not any(ring):
         return [0.0] * len(bins)
-    begin = bins.start % len(ring)
+    begin, beyond = bins.start % len(ring), 1 << _TAG_SHIFT
     in_order = (ring + ring)[begin : begin + len(bins)]
-    empty = range(bins.start << _TAG_SHIFT, bins.stop << _TAG_SHIFT, 1 << _TAG_SHIFT)
+    empty = range(bins.start << _TAG_SHIFT, bins.stop << _TAG_SHIFT, beyond)
     amounts = map(sub, in_order, empty)  # of another round of the ring: far below zero, or above
-    return [each / units if 0 <= each < 1 << _TAG_SHIFT else 0.0 for each in amounts]
+    return [each / units if 0 <= each < beyond else 0.0 for each in amounts]
 
 
 def slots(data: bytes) -> list[Slot]:

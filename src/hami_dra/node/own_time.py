@@ -105,9 +105,10 @@ def _turns(measured: Presence, crowd: Sequence[float]) -> dict[str, list[float]]
     gained = _together(gains.values())
     for name, presence in measured.items() if gained else ():
         own = gains.get(name) or [0.0] * len(gained)
-        others = [max(0.0, each) or inf for each in map(sub, crowd, presence)]
+        others = [each if each > 0 else inf for each in map(sub, crowd, presence)]
         losses = map(truediv, map(mul, map(sub, gained, own), presence), others)
-        turns[name] = [max(0.0, each) for each in map(sub, map(add, turns[name], own), losses)]
+        left = map(sub, map(add, turns[name], own), losses)
+        turns[name] = [each if each > 0 else 0.0 for each in left]
     return turns
 
 
@@ -154,8 +155,9 @@ def _fitting(left: float, wanted: float) -> float:
 
 def _takers(processes: float) -> float:
     """Among how many a card is divided, if switching takes its part as they do."""
-    several = min(1.0, max(0.0, processes - 1))
-    return max(1.0, processes) / (1 - several * SWITCHING / WHOLE)
+    if processes <= 1:
+        return 1.0
+    return processes / (1 - min(1.0, processes - 1) * SWITCHING / WHOLE)
 
 
 def _coarser(bins: Sequence[float]) -> list[float]:
