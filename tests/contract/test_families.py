@@ -206,7 +206,7 @@ def test_a_late_family_that_cannot_serve_ends_the_process_for_another_to_come(
     (config.plugins / GPU).write_text("no folder")
     one = start_all(SlowDriver(A10), trees.backend("ascend"))
     with pytest.raises(StateError, match="families"):
-        ThreadPoolExecutor(1).submit(one.wait).result(timeout=30)
+        ThreadPoolExecutor(1).submit(one.wait).result(timeout=60)
 
 
 def test_prepared_claims_are_counted_by_family(start_all: StartAll, kubelet_of: KubeletOf, add: Add) -> None:

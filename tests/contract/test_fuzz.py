@@ -105,10 +105,10 @@ def test_any_bytes_as_a_request_are_answered_or_refused_and_the_next_call_works(
     with grpc.insecure_channel(f"unix:{plugin.sockets.service}") as channel:
         call = channel.unary_unary(SERVICE, request_serializer=bytes, response_deserializer=bytes)
         try:
-            answer = dra_v1_pb2.NodePrepareResourcesResponse.FromString(call(data, timeout=10))
+            answer = dra_v1_pb2.NodePrepareResourcesResponse.FromString(call(data, timeout=60))
         except grpc.RpcError as refused:
             assert refused.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)  # noqa: PT017
         else:
             assert all(each.error and not each.devices for each in answer.claims.values())
-        assert call(b"", timeout=10) == b""
+        assert call(b"", timeout=60) == b""
     assert plugin.driver.checkpoint.load() == {}

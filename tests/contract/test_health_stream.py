@@ -45,7 +45,7 @@ def watch(channel: grpc.Channel, messages: Any) -> Any:
         request_serializer=messages.NodeWatchResourcesRequest.SerializeToString,
         response_deserializer=messages.NodeWatchResourcesResponse.FromString,
     )
-    return call(messages.NodeWatchResourcesRequest(), wait_for_ready=True, timeout=20)
+    return call(messages.NodeWatchResourcesRequest(), wait_for_ready=True, timeout=60)
 
 
 def said(answer: Any) -> dict[str, tuple[int, str]]:

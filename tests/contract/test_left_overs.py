@@ -206,7 +206,7 @@ def check(port: int, service: str) -> str:
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        answer = call(health_pb2.HealthCheckRequest(service=service), timeout=10, wait_for_ready=True)
+        answer = call(health_pb2.HealthCheckRequest(service=service), timeout=60, wait_for_ready=True)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 

@@ -65,7 +65,7 @@ def monitor(kube: FakeKube, folder: Path) -> Iterator[tuple[int, int]]:
             yield metrics, health
         finally:
             process.terminate()
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
 
 
 def waiting(port: int) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def test_an_api_server_that_comes_back_with_our_slices_as_they_were_is_no_proble
         kube.fail_on = ("list", "resourceslices", 1)
         kube.end_watches()
         until(failures)  # the problem itself may be over before one looks
-    until(lambda: running.problem is None, "the plugin to be ready again", 10)
+    until(lambda: running.problem is None, "the plugin to be ready again")
     assert slices(kube)[0]["spec"]["pool"]["generation"] == 1
 
 
