@@ -4,6 +4,9 @@ The programs that it asks (systemctl, containerd, crio) are simulated: scripts w
 run in the molecule scenario container_runtime.
 """
 
+import gzip
+import json
+
 import pytest
 
 from tests.ansible.stand_ins import Machine
@@ -87,3 +90,49 @@ def test_a_registrys_password_beside_the_change_is_in_no_output_however_much_is_
     output = node.check("-vvv")
     assert "+ enable_cdi = true" in output
     assert PASSWORD not in output
+
+
+IMAGE = "registry.example.com/hami-dra:1.0"
+
+
+@pytest.fixture
+def store(node):
+    """What a containerd has, one image a line; `import` adds the lines of an archive that is text here."""
+    node.runs("containerd")
+    config = node.folder / "config.toml"
+    config.write_text(CONTAINERD)
+    node.program("containerd", f'[ "$1" = --version ] && echo v2.1.0 || cat {config}')
+    images = node.folder / "images"
+    images.write_text(f"{IMAGE}-other\n")
+    node.program("ctr", f"case $* in *list*) cat {images} ;; *import*) cat >>{images} ;; esac")
+    return images
+
+
+def load(node, archive: bytes, fails: bool = False) -> str:
+    """The output of the tasks that load an image from an ARCHIVE; what they carry over is gone afterwards."""
+    book, source, copy = node.folder / "play.yml", node.folder / "archive", node.folder / "state/copy"
+    tasks = "[include_role: {name: container_runtime, tasks_from: load_image}]"
+    book.write_text(f"- hosts: all\n  gather_facts: false\n  tasks: {tasks}\n")
+    source.write_bytes(archive)
+    settings = {
+        "container_runtime_config": str(node.folder / "config.toml"),
+        "container_runtime_archive": str(source),
+        "container_runtime_archive_copy": str(copy),
+        "hami_image": {"registry": "registry.example.com", "repository": "hami-dra", "tag": "1.0"},
+    }
+    output = node.play(book, "-e", json.dumps(settings), inventory="all: {hosts: {node: }}", fails=fails)
+    assert not copy.exists()
+    return output
+
+
+def test_an_image_is_loaded_where_it_is_missing_and_only_there(node, store):
+    load(node, gzip.compress(f"{IMAGE}\n".encode()))
+    assert store.read_text().splitlines() == [f"{IMAGE}-other", IMAGE]
+    assert "changed=0" in load(node, b"never read")
+    assert store.read_text().splitlines() == [f"{IMAGE}-other", IMAGE]
+
+
+def test_an_archive_without_the_image_is_named(node, store):
+    output = load(node, b"another\n", fails=True)
+    assert f"was loaded, but has no image {IMAGE}; let hami_image say what is in it" in output
+    assert store.read_text().splitlines()[-1] == "another", "an archive need not be compressed"
