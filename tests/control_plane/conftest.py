@@ -29,6 +29,7 @@ from tests.support import control_plane, webhook_process
 
 SYSTEM = "hami-system"
 WEBHOOK = "hami-hami-dra-webhook"
+PATIENCE_S = 60.0
 RBAC = [
     Kind("", "v1", "serviceaccounts", "ServiceAccount"),
     *(
@@ -241,10 +242,10 @@ def hami(plane, *arguments, stdin=""):
     return subprocess.run(command, input=stdin, capture_output=True, text=True)
 
 
-def eventually(check, what="", patience_s=20.0):
-    deadline = time.monotonic() + patience_s
+def eventually(check, what=""):
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := check()):
-        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
         time.sleep(0.05)
     return found
 

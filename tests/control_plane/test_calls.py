@@ -49,12 +49,12 @@ def test_a_pod_costs_one_call_for_its_claim_and_a_workload_one_for_its_template(
     ):
         for at in range(PODS):
             fresh.create(kinds.PODS, pod(SHARE, name=f"train-{at}"))
-        eventually(lambda: owners(fresh) == uids(fresh), "the claims", 60)
-        eventually(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes", 60)
+        eventually(lambda: owners(fresh) == uids(fresh), "the claims")
+        eventually(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes")
         assert calls() == [("POST", kinds.RESOURCE_CLAIMS.path("ml"))] * PODS
         for at in range(PODS):
             fresh.finish(f"train-{at}", "Running")
         fresh.create(kinds.DEPLOYMENTS, workload(kinds.DEPLOYMENTS, "web", SHARE, replicas=PODS))
-        eventually(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment", 60)
+        eventually(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment")
         assert calls()[PODS:] == [("POST", kinds.RESOURCE_CLAIM_TEMPLATES.path("ml"))]
         assert calls_of_the_other() == []

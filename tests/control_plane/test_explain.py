@@ -19,7 +19,7 @@ def explained(space, words, name="train", namespace=None):
         sentence, *following = done.stdout.splitlines()
         return (sentence, " ".join(following), done.returncode) if words in sentence else None
 
-    return eventually(said, words, 60)
+    return eventually(said, words)
 
 
 @pytest.mark.parametrize(

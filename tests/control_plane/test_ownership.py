@@ -128,7 +128,7 @@ def test_each_retry_of_a_job_has_a_claim_and_a_failed_pod_holds_no_card(space):
     (first,) = eventually(lambda: space.list(kinds.PODS), "the first try")
     space.allocated(1)
     space.finish(first["metadata"]["name"], "Failed")
-    eventually(lambda: len(space.list(kinds.PODS)) == 2, "the second try", 40)
+    eventually(lambda: len(space.list(kinds.PODS)) == 2, "the second try")
 
     def one_card_is_held():
         held = [item for item in space.claims() if item.get("status", {}).get("allocation")]
@@ -229,7 +229,7 @@ def test_a_claim_beyond_the_quota_is_an_event_on_the_pod_and_is_made_when_there_
     eventually(lambda: "ClaimRefused: " in space.events("second"), "the refusal")
     assert "exceeded quota: gpus" in space.events("second")
     space.delete_pod("first")
-    eventually(lambda: owners(space) == uids(space), "the second Pod's claim", 60)
+    eventually(lambda: owners(space) == uids(space), "the second Pod's claim")
 
 
 def test_a_template_beyond_the_quota_is_an_event_on_the_pod_too(space):
@@ -257,7 +257,7 @@ def test_a_namespace_goes_with_its_claims_and_templates(cluster):
             return True
         return False
 
-    eventually(gone, "the namespace to go", 60)
+    eventually(gone, "the namespace to go")
 
 
 def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):

@@ -55,7 +55,7 @@ class Flow:
     def goes_on(self, pods=50):
         """Wait until so many more have been answered."""
         enough = self.answered + pods
-        eventually(lambda: self.answered >= enough or self.failures, "Pods to be answered", 60)
+        eventually(lambda: self.answered >= enough or self.failures, "Pods to be answered")
         assert self.failures == []
 
     def end(self):

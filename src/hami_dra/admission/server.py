@@ -102,12 +102,10 @@ class AdmissionServer:
         if kind == "Pod":
             namespace = request.get("namespace") or "default"
             verdict = validate.pod(item, namespace, families, self._stored)
-        elif kind == "ResourceClaimTemplate":
-            verdict = validate.claim(
-                item["spec"]["spec"], "spec.spec", families, around.cards, around.kubernetes
-            )
         else:
-            verdict = validate.claim(item["spec"], "spec", families, around.cards, around.kubernetes)
+            template = kind == "ResourceClaimTemplate"
+            spec, where = (item["spec"]["spec"], "spec.spec") if template else (item["spec"], "spec")
+            verdict = validate.claim(spec, where, families, around.cards, around.kubernetes)
         if verdict.problems:
             return _denied(request, "; ".join(map(str, verdict.problems)))
         return _allowed(request, "valid", verdict.warnings)

@@ -17,6 +17,7 @@ from hami_dra.kube import kinds
 from tests.support import kube_server
 from tests.support.fake_kube import FakeKube
 from tests.support.webhook_process import running, write
+from tests.unit.admission.converted import eventually
 from tests.unit.admission.pods import gpu, pod
 
 pytestmark = pytest.mark.slow
@@ -79,20 +80,20 @@ def test_bytes_that_are_no_tls_and_no_http_hurt_nobody(webhook):
 
 
 def test_slow_clients_hold_up_nobody(webhook):
+    # Some do not even finish the handshake.
+    silent = [socket.create_connection(("localhost", webhook.port)) for _ in range(50)]
     slow = []
     for _ in range(50):
         raw = socket.create_connection(("localhost", webhook.port))
         tls = webhook.context().wrap_socket(raw, server_hostname="localhost")
         tls.sendall(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         slow.append(tls)
-    # Some do not even finish the handshake.
-    silent = [socket.create_connection(("localhost", webhook.port)) for _ in range(50)]
     assert allowed(webhook)
-    # The slow ones are answered only when the server has lost its patience with them.
-    for tls in slow:
-        tls.settimeout(0)
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.recv(1)
+    # The slow ones are answered only when the server has lost its patience with them; on a busy machine the
+    # first of them may have been.
+    slow[-1].settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        slow[-1].recv(1)
     assert all(allowed(webhook) for _ in range(20))
     for each in [*slow, *silent]:
         each.close()
@@ -139,22 +140,19 @@ def test_a_renewed_certificate_is_taken_up_and_no_request_is_dropped(webhook):
                 failures.append(problem)
         connection.close()
 
-    threads = [threading.Thread(target=hammer, args=[keep]) for keep in (False, True)]
+    threads = [threading.Thread(target=hammer, args=[keep], daemon=True) for keep in (False, True)]
     for thread in threads:
         thread.start()
     before = serving(webhook)
     renewed = authority.renew(webhook.bundle, ["localhost", "other"], datetime.datetime.now(datetime.UTC))
     write(renewed.serving, webhook.certificates)
-    deadline = time.monotonic() + 20
-    while serving(webhook) == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(0.3)
+    eventually(lambda: serving(webhook) != before)
+    since = list(counts)
+    eventually(lambda: all(now > then + 3 for now, then in zip(counts, since, strict=True)))
     stop.set()
     for thread in threads:
         thread.join(10)
     assert failures == []
-    assert min(counts) > 10
 
 
 def serving(webhook):
