@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import tarfile
 
 import pytest
@@ -147,11 +148,13 @@ def test_a_part_that_breaks_costs_only_itself(kube, tmp_path):
     assert "objects/nodes.json" in files
 
 
-def test_with_no_cluster_at_all_there_is_still_a_bundle_with_the_node_in_it(tmp_path):
+def test_with_no_cluster_at_all_there_is_still_a_bundle_with_the_node_in_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("HAMI_NODE_NAME", raising=False)
     (tmp_path / "state/shares/s").mkdir(parents=True)
     (tmp_path / "state/shares/s/limits").write_text("version=1\n")
     made, files = collect(None, tmp_path, "connection refused")
     assert "connection refused" in files["versions.json"]
+    assert json.loads(files["this-node/facts.json"])["node"] == os.uname().nodename
     assert files["this-node/shares/s/limits"] == "version=1\n"
     assert "no registration" not in made.problems
     assert (tmp_path / "hami.tar.gz").stat().st_mode & 0o777 == 0o600
