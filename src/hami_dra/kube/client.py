@@ -66,7 +66,10 @@ class Client:
                 official_config.load_incluster_config(settings)
                 return cls(official.ApiClient(settings))
         except (official_config.ConfigException, OSError) as problem:
-            raise errors.Unavailable(f"no usable cluster configuration: {problem}") from problem
+            why = str(problem).removeprefix("Invalid kube-config file. ").rstrip(".")
+            raise errors.Unavailable(
+                f"no usable cluster configuration: {why}; name a kubeconfig with --kubeconfig or $KUBECONFIG"
+            ) from problem
         except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:
             # The official client takes every file for a good one.
             file = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"

@@ -77,6 +77,7 @@ def test_without_a_cluster_one_line_says_so_and_the_code_is_2(command, tmp_path)
     done = run(*HAMI, *command, KUBECONFIG=str(nowhere))
     assert done.returncode == 2
     assert done.stderr.startswith("hami: no usable cluster configuration")
+    assert "--kubeconfig or $KUBECONFIG" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
