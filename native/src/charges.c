@@ -52,7 +52,7 @@ static bool grow(shard *self) {
 
 int charges_put(charge_kind kind, uint64_t key, const charged *what) {
     shard *self = shard_of(hash(kind, key));
-    charged before = {0};
+    charged now = *what, before = {0};
     int problem = 0;
     pthread_mutex_lock(&self->mutex);
     if (2 * (self->count + 1) > self->capacity && !grow(self)) {
@@ -61,9 +61,11 @@ int charges_put(charge_kind kind, uint64_t key, const charged *what) {
         size_t at = place(self->entries, self->capacity, kind, key);
         if (!self->entries[at].kind)
             self->count++;
-        else if (kind != CHARGE_CODE) /* whose key is our own */
+        else if (kind == CHARGE_CODE)
+            charge_add(&now.taken, &self->entries[at].what.taken);
+        else
             before = self->entries[at].what;
-        self->entries[at] = (entry){kind, key, *what};
+        self->entries[at] = (entry){kind, key, now};
     }
     pthread_mutex_unlock(&self->mutex);
     if (before.card) budget_refund(before.card, &before.taken);

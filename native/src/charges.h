@@ -24,7 +24,8 @@ typedef struct {
 } charged;
 
 /* Remember a charge; 0 or -ENOMEM. What was known under a key that the driver gives out again has ended with
- * its context in another thread, which has not yet told us: it is given back. */
+ * its context in another thread, which has not yet told us: it is given back. Code has keys of our own: what
+ * threads have loaded of it at once adds up. */
 int charges_put(charge_kind kind, uint64_t key, const charged *what);
 
 /* Forget a charge and return it; false when there is none. */

@@ -59,6 +59,9 @@ static CUresult end(loading *self, CUresult result) {
     if (self->held.found) charge_add(&own->taken, &self->held.what.taken);
     if (charge_bytes(&own->taken) == 0) return result;
     self->key = key_of(self->of.image, own->owner);
+    held_charge others = hold(CHARGE_CODE, self->key); /* who have loaded of it at the same moment, too */
+    if (others.found) charge_add(&own->taken, &others.what.taken);
+    budget_shrink(own->card, &own->taken, in_pages(self->of.bytes));
     code_add(self->key, &self->of);
     settle(&self->asked, CUDA_SUCCESS, CHARGE_CODE, self->key);
     return result;

@@ -82,7 +82,17 @@ static void what_was_at_an_address_that_the_driver_gives_out_again_is_given_back
     CHECK(charges_take(CHARGE_POINTER, 512, &got) && got.owner == 2);
 }
 
+static void code_that_threads_load_at_once_adds_up(void) {
+    budget card = {.count = 1};
+    charged got;
+    for (uint64_t bytes = 1; bytes <= 2; bytes++)
+        CHECK(charges_put(CHARGE_CODE, 512, &(charged){.card = &card, .taken = {{bytes}}}) == 0);
+    CHECK(charges_take(CHARGE_CODE, 512, &got) && got.taken.bytes[0] == 3);
+    CHECK(!charges_take(CHARGE_CODE, 512, &got));
+}
+
 void test_charges(void) {
+    code_that_threads_load_at_once_adds_up();
     charges_come_back_once_and_as_they_were_put();
     alone(what_was_at_an_address_that_the_driver_gives_out_again_is_given_back);
     alone(mapped_memory_is_charged_until_its_last_handle_and_mapping);
