@@ -49,15 +49,9 @@ bool context_measured(opening *self) {
 }
 
 bool context_call_succeeded(CUresult result) {
-    switch (result) {
-    case CUDA_SUCCESS:
-    case CUDA_ERROR_ECC_UNCORRECTABLE:
-    case CUDA_ERROR_UNKNOWN:
-        return true;
-    default:
-        return result >= CUDA_ERROR_ILLEGAL_ADDRESS && result <= CUDA_ERROR_LAUNCH_FAILED &&
-               result != CUDA_ERROR_CONTEXT_IS_DESTROYED;
-    }
+    bool of_work = result >= CUDA_ERROR_ILLEGAL_ADDRESS && result <= CUDA_ERROR_LAUNCH_FAILED;
+    return result == CUDA_SUCCESS || of_work || result == CUDA_ERROR_ECC_UNCORRECTABLE ||
+           result == CUDA_ERROR_UNKNOWN;
 }
 
 void context_ended(uint64_t owner) {

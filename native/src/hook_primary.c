@@ -92,7 +92,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
 /* After a call that may have ended the primary context: its memory goes back when its last user has let go.
  */
 static CUresult left_primary(CUresult result, CUdevice device) {
-    bool ended = context_call_succeeded(result) && primary_is(device, false);
+    bool ended = primary_is(device, false);
     device_time_closed(NULL, device, ended);
     if (ended) primary_ended(device);
     return result;

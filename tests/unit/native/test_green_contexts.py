@@ -111,3 +111,14 @@ call("cuDevicePrimaryCtxGetState", 0, byref(flags), byref(active))
 assert active.value == 0
 """
     assert booked(shares, program, HAMI_SIM_FILE=str(cards)) == [0]
+
+
+def test_a_primary_context_that_is_open_is_had_again_where_nothing_more_fits(tmp_path, booked):
+    shares = add_share(tmp_path / "shares", "one", CONTEXT_MIB << 20)
+    program = """
+first, again = [made("cuDevicePrimaryCtxRetain", 0) for _ in range(2)]
+assert first.value == again.value
+made("cuGreenCtxCreate", None, 0, 1)
+tell()
+"""
+    assert booked(shares, program) == [CONTEXT_MIB]

@@ -10,7 +10,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model import ledger, quantity
 from hami_dra.observe import ledgers
-from tests.unit.native.in_share import CONTEXT_MIB, FOREVER, GIB, UUID, add_share, ends
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, FOREVER, GIB, UUID, add_share, ends
 
 pytestmark = pytest.mark.native
 
@@ -348,3 +348,34 @@ def test_the_ledger_says_what_a_process_holds(share, limited):
     waits_for(holder, "OK")
     held = ledger.used((share / "one" / "ledger").read_bytes())
     assert held == 2 * GIB + CONTEXT_MIB * 1024**2, quantity.format_bytes(held)
+
+
+LOADED_AT_ONCE = f"""
+{CALLS}
+import threading
+
+def launch(function):
+    call("cuCtxSetCurrent", context)
+    both.wait()
+    call("cuLaunchKernel", function, *[c_uint(1)] * 6, c_uint(0), None, None, None)
+
+call("cuInit", 0)
+context, both = made("cuCtxCreate_v2", 0, 0), threading.Barrier(2)
+for _ in range(200):
+    module = made("cuModuleLoadData", b"\\177ELF".ljust(40, b"\\0") + (64 << 20).to_bytes(24, "little"))
+    functions = [made("cuModuleGetFunction", module, name) for name in (b"busy_ns_1", b"busy_ns_2")]
+    threads = [threading.Thread(target=launch, args=[each]) for each in functions]
+    for step in threading.Thread.start, threading.Thread.join:
+        for each in threads:
+            step(each)
+    call("cuModuleUnload", module)
+tell()
+"""
+
+
+def test_code_that_two_threads_load_at_once_is_given_back_when_it_is_unloaded(share, limited):
+    program = limited(share, sys.executable, "-c", LOADED_AT_ONCE)
+    waits_for(program, "told")
+    assert ledger.used((share / "one" / "ledger").read_bytes()) == CONTEXT_MIB << 20
+    program.stdin.write("\n")
+    assert ends(program) == (0, "", "")
