@@ -6,7 +6,6 @@ A running container keeps the file that it has mapped; nothing is ever written o
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +46,15 @@ def install(limiter: Path, folder: Path) -> LimiterFiles:
 def executable(folder: Path) -> bool:
     """Whether a library may be mapped from FOLDER. Some node images mount /var noexec; a runtime lifts that
     from its mount of the library, but not for a Pod in a user namespace.
+
+    It also lifts it from our own mount of FOLDER. The host's mounts are those of process 1, if the plugin is
+    in the host's PID namespace, as the audit wants it.
     """
     try:
-        return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+        mounts = [line.split()[4:6] for line in Path("/proc/1/mountinfo").read_text().splitlines()]
     except OSError:
         return True
+    # The innermost counts, and of several on one folder the last.
+    around = [mount for mount in mounts if folder.absolute().is_relative_to(mount[0])]
+    around.sort(key=lambda mount: len(mount[0]))
+    return not around or "noexec" not in around[-1][1].split(",")

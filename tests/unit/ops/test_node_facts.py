@@ -92,13 +92,12 @@ def test_a_socket_that_was_removed_and_one_whose_owner_died_are_told_apart(place
 
 @pytest.mark.parametrize("option", ["exec", "noexec"])
 def test_a_folder_that_no_library_can_be_mapped_from_is_named(option):
-    """In a mount namespace of its own."""
+    """In a mount namespace of its own, whose process 1 it is: the host's, as the plugin sees it."""
     script = f'mount -t tmpfs -o {option} none /mnt && exec "$@"'
-    facts = [sys.executable, "-m", "hami_dra.cli.main", "node-facts", "--limiter-dir", "/mnt"]
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *facts], capture_output=True, check=True
-    )
-    assert json.loads(done.stdout)["unmappable"] == ("/mnt" if option == "noexec" else "")
+    facts = [sys.executable, "-m", "hami_dra.cli.main", "node-facts", "--limiter-dir", "/mnt/hami"]
+    own = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
+    done = subprocess.run([*own, "sh", "-c", script, "sh", *facts], capture_output=True, check=True)
+    assert json.loads(done.stdout)["unmappable"] == ("/mnt/hami" if option == "noexec" else "")
 
 
 def test_a_library_that_is_gone_changed_or_of_another_version_is_named(places, limiter):
