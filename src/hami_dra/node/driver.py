@@ -1,7 +1,7 @@
 """Prepares and unprepares claims on this node: reads the API, asks `prepare` for a plan, writes what it says.
 
-Order of writing: checkpoint, share folders, CDI file. Each prepare writes all three again, so
-a crash anywhere, a reboot or a lost folder is mended by kubelet's next call. Unprepare goes backwards.
+Order of writing: checkpoint, share folders, CDI file. Each prepare makes sure of all three, so a crash
+anywhere, a reboot or a lost folder is mended by kubelet's next call. Unprepare goes backwards.
 """
 
 from __future__ import annotations

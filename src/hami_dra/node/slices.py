@@ -10,10 +10,8 @@ from hami_dra.devices.backend import Problem
 from hami_dra.model.device import Attribute, Capacity, Device, Parts, Version
 from hami_dra.model.quantity import format_bytes
 
-MOST_DEVICES = 128
-"""In one slice; with a taint among them MOST_TAINTED (ResourceSliceMaxDevices of resource.k8s.io)."""
-MOST_TAINTED = 64
-"""The same where devices consume counters."""
+MOST_DEVICES, MOST_TAINTED = 128, 64
+"""In one slice; the second where a device has a taint or consumes counters (as resource.k8s.io validates)."""
 MOST_COUNTER_SETS = 8
 MOST_TAINTS = 16
 MOST_CHARACTERS = 64

@@ -20,7 +20,7 @@ PATIENCE_S = 1.0
 
 
 def run(driver: NodeDriver, kube: KubeClient, stop: threading.Event) -> None:
-    """Sweep now and then every ten minutes until STOP is set."""
+    """Sweep at once, and every ten minutes after that, until STOP is set."""
     while not stop.is_set():
         try:
             sweep(driver, kube)

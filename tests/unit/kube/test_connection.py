@@ -101,3 +101,12 @@ def test_an_answer_that_is_not_whole_is_none(serve: Serve, parts: list[bytes]) -
     kube, _ = serve(*parts)
     with pytest.raises(errors.Unavailable, match="no answer from http://127"):
         kube.get(NODES, "n", patience_s=NOT_MORE_S)
+
+
+def test_an_api_server_that_is_not_there_is_told_in_the_systems_words() -> None:
+    configuration = official.Configuration()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        configuration.host = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    told = rf"^no answer from {configuration.host} \(GET /api/v1/nodes/n\): Connection refused$"
+    with pytest.raises(errors.Unavailable, match=told):
+        Client(official.ApiClient(configuration)).get(NODES, "n", patience_s=NOT_MORE_S)
