@@ -47,12 +47,13 @@ void cost_learn(cost *self, uint64_t sample_ns) {
     uint64_t before = atomic_load_explicit(&self->ns, memory_order_relaxed);
     uint64_t longest = atomic_load_explicit(&self->longest, memory_order_relaxed);
     uint32_t samples = atomic_load_explicit(&self->samples, memory_order_relaxed);
-    if (samples < MEMORY) samples++;
+    if (samples < COST_SETTLED) samples++;
+    int64_t weight = samples < MEMORY ? samples : MEMORY;
     uint64_t after;
     if (samples <= FIRST_SAMPLES) {
         after = longest = samples == 1 || sample_ns < before ? sample_ns : before;
     } else {
-        after = (uint64_t)((int64_t)before + ((int64_t)sample_ns - (int64_t)before) / (int64_t)samples);
+        after = (uint64_t)((int64_t)before + ((int64_t)sample_ns - (int64_t)before) / weight);
         longest -= longest / LONGEST_MEMORY;
         if (longest < sample_ns) longest = sample_ns;
     }

@@ -4,11 +4,15 @@
 
 #include <stdint.h>
 
+/* Measurements until now and then is enough. One of fewer may hide that the work is long at times, and all
+ * but a few launches in a hundred would be charged too little until chance finds one of those. */
+enum { COST_SETTLED = 128 };
+
 typedef struct {
     _Atomic uint64_t key;
-    _Atomic uint64_t ns;      /* the mean; 0: never measured */
-    _Atomic uint64_t longest; /* measured lately */
-    _Atomic uint32_t samples;
+    _Atomic uint64_t ns;       /* the mean; 0: never measured */
+    _Atomic uint64_t longest;  /* measured lately */
+    _Atomic uint32_t samples;  /* up to COST_SETTLED */
     _Atomic uint32_t outliers; /* how improbable it is that no measurement in a row was to be believed */
 } cost;
 

@@ -134,7 +134,9 @@ static inline void begin(launch *self, const void *function, uint64_t shape, CUs
     self->what = cost_of(function, shape);
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
     bool counted = known && atomic_load_explicit(&self->what->longest, memory_order_relaxed) < LONG_NS;
-    if (!counted || meter_count(self->meter, known)) measure(self, known, counted);
+    bool due = !counted || meter_count(self->meter, known);
+    bool settled = atomic_load_explicit(&self->what->samples, memory_order_relaxed) >= COST_SETTLED;
+    if (due || !settled) measure(self, known, counted);
 }
 
 static void end(launch *self, CUresult result) {

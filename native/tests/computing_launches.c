@@ -33,21 +33,26 @@ static void long_kernels_get_their_cores(void) { gets_its_cores(&lengthy, 1); }
 
 static void work_that_is_waited_for_each_time_gets_its_cores(void) { gets_its_cores(&brief, 1); }
 
-/* One kernel whose work depends on its data: short, but for one in so many. */
-static void work_that_varies_gets_its_cores(uint64_t usual_ns, uint64_t rare_ns, unsigned one_in) {
-    struct CUfunc_st varying;
-    uint64_t begin = gpu.now, used = 0, due = only.limit.cores * 10;
-    uint32_t random = 1;
-    while (gpu.now < begin + 20000 * MS) {
-        for (uint64_t step = 0; step < 10 * MS; step += varying.ns) {
+/* What a kernel whose work depends on its data got in so many ms: it is short, but for one launch in so many.
+ */
+static uint64_t part_of_varying(CUfunction varying, uint64_t usual_ns, uint64_t rare_ns, unsigned one_in,
+                                uint64_t duration_ms) {
+    uint64_t begin = gpu.now, used = 0;
+    static uint32_t random = 1;
+    while (gpu.now < begin + duration_ms * MS) {
+        for (uint64_t step = 0; step < 10 * MS; step += varying->ns) {
             random = random * 1664525 + 1013904223;
-            varying.ns = (random >> 16) % one_in ? usual_ns : rare_ns;
-            CHECK(launch(&varying, &stream) == CUDA_SUCCESS);
-            used += varying.ns;
+            varying->ns = (random >> 16) % one_in ? usual_ns : rare_ns;
+            CHECK(launch(varying, &stream) == CUDA_SUCCESS);
+            used += varying->ns;
         }
         synchronize(&stream);
     }
-    uint64_t got = used * 1000 / (gpu.now - begin);
+    return used * 1000 / (gpu.now - begin);
+}
+static void work_that_varies_gets_its_cores(uint64_t usual_ns, uint64_t rare_ns, unsigned one_in) {
+    struct CUfunc_st varying;
+    uint64_t due = only.limit.cores * 10, got = part_of_varying(&varying, usual_ns, rare_ns, one_in, 20000);
     CHECK(got >= due - due / 20 && got <= due + due / 20);
 }
 static void work_that_is_seldom_long_gets_its_cores(void) {
@@ -55,6 +60,16 @@ static void work_that_is_seldom_long_gets_its_cores(void) {
     work_that_varies_gets_its_cores(50000, 800000, 5);
     work_that_varies_gets_its_cores(20000, 200000, 2);
     work_that_varies_gets_its_cores(100000, 5000000, 2);
+}
+/* Of which chance might find only short launches for long. */
+static void new_work_that_is_seldom_long_gets_its_cores_soon(void) {
+    static struct CUfunc_st kernels[50];
+    uint64_t due = only.limit.cores * 10, most = 0;
+    for (CUfunction each = kernels; each < kernels + 50; each++) {
+        uint64_t got = part_of_varying(each, 20000, 2000000, 20, 1000);
+        if (got > most) most = got;
+    }
+    CHECK(most <= due + due / 10);
 }
 static void more_kernels_than_are_remembered_get_their_cores(void) {
     static struct CUfunc_st kernels[9000];
@@ -315,6 +330,7 @@ void test_launches(void) {
         with_cores(cores[i], long_kernels_get_their_cores);
         if (cores[i] < 90) with_cores(cores[i], work_that_is_waited_for_each_time_gets_its_cores);
         with_cores(cores[i], work_that_is_seldom_long_gets_its_cores);
+        with_cores(cores[i], new_work_that_is_seldom_long_gets_its_cores_soon);
         with_cores(cores[i], more_kernels_than_are_remembered_get_their_cores);
         if (cores[i] <= 50) with_cores(cores[i], work_on_several_streams_gets_its_cores);
         if (cores[i] <= 50) with_cores(cores[i], work_on_several_streams_runs_beside_each_other);
