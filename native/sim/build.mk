@@ -1,7 +1,7 @@
 # The simulated driver: two libraries, nvidia-smi and two sample workloads.
 SIM_OUT    := $(OUT)/sim
 SIM_COMMON := config fields paths state exported node error
-SIM_CUDA   := $(SIM_COMMON) engine shared $(patsubst sim/%.c,%,$(wildcard sim/cuda_*.c))
+SIM_CUDA   := $(SIM_COMMON) engine engine_run shared $(patsubst sim/%.c,%,$(wildcard sim/cuda_*.c))
 SIM_NVML   := $(SIM_COMMON) $(patsubst sim/%.c,%,$(wildcard sim/nvml_*.c sim/mig_*.c))
 SIM_SMI    := $(patsubst sim/%.c,%,$(wildcard sim/smi_*.c))
 SIM_WORK   := work_driver

@@ -1,20 +1,62 @@
-/* Streams in capture: what is queued there becomes a graph, or part of one. */
+/* Streams in capture: what is queued there becomes a graph, or part of one, in the order of submission. */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "cuda_core.h"
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static CUstream captured; /* all streams that are in a capture */
+static uint64_t captures; /* that were ever begun */
+
+static void add(CUstream stream, CUgraph graph, uint64_t number, bool joined) {
+    stream->capture = graph, stream->capture_number = number, stream->joined = joined;
+    stream->captures = captured, captured = stream;
+}
+
+uint64_t cuda_capture_number(CUstream stream) { return stream->capture ? stream->capture_number : 0; }
+
+bool cuda_capture_wait(CUstream stream, uint64_t number) {
+    pthread_mutex_lock(&mutex);
+    CUstream in = captured;
+    while (in && in->capture_number != number) in = in->captures;
+    if (in && !stream->capture) add(stream, in->capture, number, true);
+    pthread_mutex_unlock(&mutex);
+    return in;
+}
+
+static void remove_where(CUstream stream, uint64_t number) {
+    pthread_mutex_lock(&mutex);
+    for (CUstream *link = &captured; *link;)
+        if (*link == stream || (*link)->capture_number == number)
+            (*link)->capture = NULL, *link = (*link)->captures;
+        else
+            link = &(*link)->captures;
+    pthread_mutex_unlock(&mutex);
+}
+
+void cuda_capture_forget(CUstream stream) { remove_where(stream, 0); }
+
+static CUresult begin(CUstream stream, CUgraph graph) {
+    pthread_mutex_lock(&mutex);
+    add(stream, graph, ++captures, false);
+    pthread_mutex_unlock(&mutex);
+    return CUDA_SUCCESS;
+}
+
 static CUresult on_cuStreamBeginCapture_v2(CUstreamCaptureMode mode, CUstream stream) {
     (void)mode;
     if (stream == &stream->context->legacy) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
-    return cuGraphCreate(&stream->capture, 0);
+    CUgraph graph;
+    CUresult result = cuGraphCreate(&graph, 0);
+    return result == CUDA_SUCCESS ? begin(stream, graph) : result;
 }
 static CUresult on_cuStreamEndCapture(CUgraph *graph, CUstream stream) {
     if (!graph) return CUDA_ERROR_INVALID_VALUE;
     if (!stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
+    if (stream->joined) return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
     *graph = stream->capture;
-    stream->capture = NULL;
+    remove_where(stream, stream->capture_number);
     return CUDA_SUCCESS;
 }
 static CUresult on_cuStreamIsCapturing(CUstreamCaptureStatus *status, CUstream stream) {
@@ -49,8 +91,7 @@ static CUresult on_cuStreamBeginCaptureToGraph(CUgraph graph, const CUgraphNode 
     (void)before, (void)edges, (void)count, (void)mode;
     if (!graph) return CUDA_ERROR_INVALID_VALUE;
     if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
-    stream->capture = graph;
-    return CUDA_SUCCESS;
+    return begin(stream, graph);
 }
 CUDA_API CUresult cuStreamBeginCapture(CUstream stream) {
     CUDA_ENTER(true);

@@ -20,6 +20,11 @@ CUresult cuda_fault(CUcontext context) { return cuda_owner(context)->fault; }
 static _Atomic(CUcontext)
     spare; /* the last that has ended: the next one has its handle, as a driver may do */
 
+static void begin_default_streams(CUcontext context) {
+    cuda_stream_begin(&context->legacy, context, SIM_DEFAULT);
+    cuda_stream_begin(&context->per_thread, context, SIM_BLOCKING);
+}
+
 static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcontext *out) {
     CUresult result = cuda_take(device, cuda.device[device].gpu->context);
     if (result != CUDA_SUCCESS) return result;
@@ -30,7 +35,7 @@ static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcon
     }
     memset(c, 0, sizeof *c);
     c->device = device, c->flags = flags, c->primary = primary;
-    c->legacy.context = c->per_thread.context = c;
+    begin_default_streams(c);
     memcpy(c->limit, usual_limit, sizeof usual_limit);
     *out = c;
     return CUDA_SUCCESS;
@@ -38,8 +43,7 @@ static CUresult context_new(CUdevice device, unsigned flags, bool primary, CUcon
 
 /* Everything that the context holds goes with it. Tells what its last work ended with. */
 static CUresult context_free(CUcontext context) {
-    struct sim_engine *engine = cuda.device[context->device].engine;
-    sim_engine_wait(engine, sim_engine_last(engine));
+    sim_engine_wait_for_all(cuda.device[context->device].engine);
     CUresult fault = context->fault;
     cuda_memory_free_all(context);
     cuda_sparse_context_end(context);
@@ -148,8 +152,7 @@ CUDA_API CUresult cuCtxGetApiVersion(CUcontext context, unsigned *version) {
 }
 CUDA_API CUresult cuCtxSynchronize_v2(CUcontext context) {
     CUDA_ENTER(context);
-    struct sim_engine *engine = cuda.device[context->device].engine;
-    sim_engine_wait(engine, sim_engine_last(engine));
+    sim_engine_wait_for_all(cuda.device[context->device].engine);
     cuda_pools_shrink(context->device);
     return cuda_fault(context);
 }
@@ -182,7 +185,7 @@ CUDA_API CUresult cuCtxDisablePeerAccess(CUcontext peer) {
 
 /* What the settings take beyond what is in the context's own memory. */
 static uint64_t bytes_of_limits(const struct CUctx_st *c) {
-    uint64_t threads = (uint64_t)cuda.device[c->device].gpu->multiprocessors * 1536, bytes = 0;
+    uint64_t threads = (uint64_t)cuda.device[c->device].gpu->multiprocessors * SIM_THREADS, bytes = 0;
     for (int i = 0; i < 3; i++)
         if (c->limit[i] > usual_limit[i])
             bytes += cuda_rounded((c->limit[i] - usual_limit[i]) * (i == CU_LIMIT_STACK_SIZE ? threads : 1));
@@ -250,14 +253,15 @@ CUDA_API CUresult cuGreenCtxCreate(CUgreenCtx *green, CUdevResourceDesc resource
     CUgreenCtx made = calloc(1, sizeof *made);
     if (!made) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = cuDevicePrimaryCtxRetain(&primary, device);
+    if (result != CUDA_SUCCESS) {
+        free(made);
+        return result;
+    }
     made->device = made->context.device = device;
     made->context.of = primary;
-    made->context.legacy.context = made->context.per_thread.context = &made->context;
-    if (result == CUDA_SUCCESS)
-        *green = made;
-    else
-        free(made);
-    return result;
+    begin_default_streams(&made->context);
+    *green = made;
+    return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuCtxFromGreenCtx(CUcontext *context, CUgreenCtx green) {
     CUDA_ENTER(context && green);

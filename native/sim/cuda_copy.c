@@ -44,8 +44,10 @@ static CUresult queue(struct copy copy, CUstream stream, bool wait) {
     struct copy *c = malloc(sizeof *c);
     if (!c) return CUDA_ERROR_OUT_OF_MEMORY;
     *c = copy;
-    uint64_t cost = copy.size / 12; /* 12 GB/s, about PCIe 3 x16 */
-    CUresult result = cuda_submit(stream, cost, stream->capture ? run : run_once, c);
+    struct sim_work work = {.cost = copy.size / 12, /* 12 GB/s, about PCIe 3 x16, beside what computes */
+                            .done = stream->capture ? run : run_once,
+                            .argument = c};
+    CUresult result = cuda_submit(stream, work);
     if (!wait || stream->capture) return result;
     cuda_stream_wait(stream);
     return cuda_fault(stream->context);

@@ -9,6 +9,8 @@
 
 #define CUDA_API __attribute__((visibility("default")))
 
+enum { SIM_THREADS = 1536, SIM_BLOCKS = 16 }; /* that run on a multiprocessor at once, at most */
+
 /* A card as this process sees it; CUdevice is the index. */
 struct cuda_device {
     struct sim_gpu *gpu;
@@ -32,8 +34,11 @@ struct CUstream_st {
     CUcontext context;
     unsigned flags;
     int priority;
-    uint64_t last;   /* number of its last operation */
+    struct sim_stream queue;
     CUgraph capture; /* not NULL between BeginCapture and EndCapture */
+    uint64_t capture_number;
+    bool joined;       /* the capture, which another stream began */
+    CUstream captures; /* the next in any capture */
 };
 
 struct CUctx_st {
@@ -71,20 +76,28 @@ CUresult cuda_fault(CUcontext context);  /* CUDA_SUCCESS as long as no kernel ha
 CUstream cuda_stream(CUstream stream, bool per_thread);
 
 /* Queues work on a stream, or adds it to the graph that the stream captures. */
-CUresult cuda_submit(CUstream stream, uint64_t cost, sim_done *done, void *argument);
+CUresult cuda_submit(CUstream stream, struct sim_work work);
 void cuda_stream_wait(CUstream stream);
+void cuda_stream_begin(CUstream stream, CUcontext context, enum sim_order order);
 
 CUDA_API CUresult cuGraphCreate(CUgraph *graph, unsigned flags);
 
 /* Adds an operation to a graph, where it may run any number of times: `done` must not free its argument. */
-CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument);
+CUresult cuda_capture(CUgraph graph, struct sim_work work);
+
+/* The number of the capture that the stream is in, 0: none; work that waits for an event of it joins it,
+ * which is told. */
+uint64_t cuda_capture_number(CUstream stream);
+bool cuda_capture_wait(CUstream stream, uint64_t number);
+void cuda_capture_forget(CUstream stream);
 
 /* Stream-ordered memory in a capture becomes nodes of the graph. */
 CUresult cuda_capture_allocation(CUgraph graph, CUdevice device, size_t size, CUdeviceptr *pointer);
 CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer);
 
-/* What a launch costs, in ns. */
-uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra);
+/* What a launch takes of the card. */
+struct sim_work cuda_kernel_work(CUdevice device, CUfunction function, uint64_t blocks, uint64_t threads,
+                                 void **parameters, void **extra);
 
 /* Begins a function: returns from it unless CUDA is usable. */
 #define CUDA_ENTER(condition)                                                                                \

@@ -108,7 +108,7 @@ static int attribute(const struct sim_gpu *gpu, CUdevice_attribute which) {
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
         return (int)gpu->multiprocessors;
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:
-        return 1536;
+        return SIM_THREADS;
     case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:
         return 16;
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:

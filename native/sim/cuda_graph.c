@@ -10,9 +10,7 @@
 enum { NODES = 4096 };
 
 struct CUgraphNode_st {
-    uint64_t cost;
-    sim_done *done;
-    void *argument;
+    struct sim_work work;
     int type;
     CUDA_MEM_ALLOC_NODE_PARAMS allocation; /* of an allocating node; a freeing one has its address */
     CUgraph child;
@@ -29,9 +27,9 @@ struct CUgraphExec_st {
     struct CUgraph_st graph;
 };
 
-CUresult cuda_capture(CUgraph graph, uint64_t cost, sim_done *done, void *argument) {
+CUresult cuda_capture(CUgraph graph, struct sim_work work) {
     if (graph->count == NODES) return CUDA_ERROR_OUT_OF_MEMORY;
-    graph->node[graph->count++] = (struct CUgraphNode_st){.cost = cost, .done = done, .argument = argument};
+    graph->node[graph->count++] = (struct CUgraphNode_st){.work = work};
     return CUDA_SUCCESS;
 }
 
@@ -46,21 +44,26 @@ CUDA_API CUresult cuGraphDestroy(CUgraph graph) {
     return CUDA_SUCCESS;
 }
 
-static CUresult add_kernel(CUgraphNode *node, CUgraph graph, CUfunction function, void **parameters,
-                           void **extra) {
-    CUDA_ENTER(node && graph && function);
+static CUresult add_kernel(CUgraphNode *node, CUgraph graph, CUfunction function, uint64_t blocks,
+                           uint64_t threads, void **parameters, void **extra) {
+    CUDA_ENTER_CONTEXT(context, node && graph && function);
     *node = &graph->node[graph->count];
-    return cuda_capture(graph, cuda_kernel_cost(function, parameters, extra), NULL, NULL);
+    return cuda_capture(graph,
+                        cuda_kernel_work(context->device, function, blocks, threads, parameters, extra));
 }
 CUDA_API CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
                                        size_t count, const CUDA_KERNEL_NODE_PARAMS_v1 *p) {
     (void)before, (void)count;
-    return p ? add_kernel(node, graph, p->func, p->kernelParams, p->extra) : CUDA_ERROR_INVALID_VALUE;
+    if (!p) return CUDA_ERROR_INVALID_VALUE;
+    return add_kernel(node, graph, p->func, (uint64_t)p->gridDimX * p->gridDimY * p->gridDimZ,
+                      (uint64_t)p->blockDimX * p->blockDimY * p->blockDimZ, p->kernelParams, p->extra);
 }
 CUDA_API CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *before,
                                           size_t count, const CUDA_KERNEL_NODE_PARAMS *p) {
     (void)before, (void)count;
-    return p ? add_kernel(node, graph, p->func, p->kernelParams, p->extra) : CUDA_ERROR_INVALID_VALUE;
+    if (!p) return CUDA_ERROR_INVALID_VALUE;
+    return add_kernel(node, graph, p->func, (uint64_t)p->gridDimX * p->gridDimY * p->gridDimZ,
+                      (uint64_t)p->blockDimX * p->blockDimY * p->blockDimZ, p->kernelParams, p->extra);
 }
 CUDA_API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count) {
     CUDA_ENTER(graph && count);
@@ -75,7 +78,7 @@ CUDA_API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph graph, con
     (void)before, (void)count;
     CUDA_ENTER(node && graph && child);
     *node = &graph->node[graph->count];
-    CUresult result = cuda_capture(graph, 0, NULL, NULL);
+    CUresult result = cuda_capture(graph, (struct sim_work){0});
     if (result == CUDA_SUCCESS) (*node)->type = CU_GRAPH_NODE_TYPE_GRAPH, (*node)->child = child;
     return result;
 }
@@ -122,7 +125,7 @@ static CUresult add_allocation(CUgraphNode *node, CUgraph graph, CUDA_MEM_ALLOC_
                          : mmap(NULL, cuda_rounded(params->bytesize), PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = cuda_capture(graph, 0, NULL, NULL);
+    CUresult result = cuda_capture(graph, (struct sim_work){0});
     if (result != CUDA_SUCCESS) return result;
     if (before) before->lent = true;
     added->again = before;
@@ -141,7 +144,7 @@ CUresult cuda_capture_allocation(CUgraph graph, CUdevice device, size_t size, CU
 }
 CUresult cuda_capture_free(CUgraph graph, CUdeviceptr pointer) {
     CUgraphNode added = &graph->node[graph->count];
-    CUresult result = pointer ? cuda_capture(graph, 0, NULL, NULL) : CUDA_ERROR_INVALID_VALUE;
+    CUresult result = pointer ? cuda_capture(graph, (struct sim_work){0}) : CUDA_ERROR_INVALID_VALUE;
     if (result != CUDA_SUCCESS) return result;
     added->type = CU_GRAPH_NODE_TYPE_MEM_FREE;
     added->allocation.dptr = pointer;
@@ -219,7 +222,7 @@ static void submit(const struct CUgraph_st *graph, CUstream stream) {
         if (each->child)
             submit(each->child, stream);
         else
-            cuda_submit(stream, each->cost, each->done, each->argument);
+            cuda_submit(stream, each->work);
 }
 static CUresult on_cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     if (!executable) return CUDA_ERROR_INVALID_HANDLE;

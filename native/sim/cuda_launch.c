@@ -19,12 +19,27 @@ static uint64_t first_parameter(void **parameters, void **extra) {
     return value;
 }
 
-uint64_t cuda_kernel_cost(CUfunction function, void **parameters, void **extra) {
+static uint64_t cost(CUfunction function, void **parameters, void **extra) {
     bool us = strncmp(function->name, "busy_us", 7) == 0;
     if (!us && strncmp(function->name, "busy_ns", 7) != 0) return DEFAULT_COST_NS;
     uint64_t number = function->name[7] == '_' ? strtoull(function->name + 8, NULL, 10)
                                                : first_parameter(parameters, extra);
     return us ? number * 1000 : number;
+}
+
+/* Blocks that are more than the card has room for run one after the other: that is in the kernel's time. */
+static unsigned part_of_card(CUdevice device, uint64_t blocks, uint64_t threads) {
+    uint64_t processors = cuda.device[device].gpu->multiprocessors;
+    uint64_t by_threads = SIM_WHOLE_CARD * blocks * threads / (processors * SIM_THREADS);
+    uint64_t by_blocks = SIM_WHOLE_CARD * blocks / (processors * SIM_BLOCKS);
+    uint64_t part = 1 + (by_threads > by_blocks ? by_threads : by_blocks);
+    return part < SIM_WHOLE_CARD ? (unsigned)part : SIM_WHOLE_CARD;
+}
+
+struct sim_work cuda_kernel_work(CUdevice device, CUfunction function, uint64_t blocks, uint64_t threads,
+                                 void **parameters, void **extra) {
+    return (struct sim_work){.cost = cost(function, parameters, extra),
+                             .part = part_of_card(device, blocks, threads)};
 }
 
 static void fault(void *context, uint64_t time) {
@@ -39,9 +54,10 @@ static CUresult launch(CUfunction function, const unsigned grid[3], const unsign
     if (!grid[0] || !grid[1] || !grid[2] || !threads || threads > 1024) return CUDA_ERROR_INVALID_VALUE;
     CUresult result = cuda_code_use(function);
     if (result != CUDA_SUCCESS) return result;
-    sim_done *done = strcmp(function->name, "fault") == 0 ? fault : NULL;
-    return cuda_submit(stream, cuda_kernel_cost(function, parameters, extra), done,
-                       cuda_owner(stream->context));
+    struct sim_work work = cuda_kernel_work(
+        stream->context->device, function, (uint64_t)grid[0] * grid[1] * grid[2], threads, parameters, extra);
+    if (strcmp(function->name, "fault") == 0) work.done = fault, work.argument = cuda_owner(stream->context);
+    return cuda_submit(stream, work);
 }
 
 static CUresult on_cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,

@@ -188,10 +188,9 @@ CUDA_API CUresult cuMemFree_v2(CUdeviceptr pointer) {
     if (!pointer) return CUDA_SUCCESS;
     struct cuda_allocation a;
     if (cuda_memory_find(pointer, &a)) { /* the real one waits for work that may use the memory */
-        for (CUdevice device = 0; device < cuda.devices; device++) {
-            struct sim_engine *engine = cuda.device[device].engine;
-            if (!a.context || a.context->device == device) sim_engine_wait(engine, sim_engine_last(engine));
-        }
+        for (CUdevice device = 0; device < cuda.devices; device++)
+            if (!a.context || a.context->device == device)
+                sim_engine_wait_for_all(cuda.device[device].engine);
         if (a.context && cuda_fault(a.context) != CUDA_SUCCESS) return cuda_fault(a.context);
     }
     if (cuda_graph_free(pointer)) return CUDA_SUCCESS;

@@ -238,6 +238,8 @@ CUDA_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfun
                                                               size_t shared) {
     (void)shared;
     CUDA_ENTER(blocks && function && threads > 0);
-    *blocks = threads > 1536 ? 0 : 1536 / threads > 16 ? 16 : 1536 / threads;
+    *blocks = threads > SIM_THREADS                ? 0
+              : SIM_THREADS / threads > SIM_BLOCKS ? SIM_BLOCKS
+                                                   : SIM_THREADS / threads;
     return CUDA_SUCCESS;
 }

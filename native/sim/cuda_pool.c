@@ -138,7 +138,7 @@ static CUresult on_cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     if (!known || a.start != pointer ||
         (a.kind != CUDA_POOLED && a.kind != CUDA_OF_POOL && a.kind != CUDA_DEVICE))
         return CUDA_ERROR_INVALID_VALUE;
-    return cuda_submit(stream, 0, free_later, (void *)(uintptr_t)pointer);
+    return cuda_submit(stream, (struct sim_work){.done = free_later, .argument = (void *)(uintptr_t)pointer});
 }
 
 CUDA_BOTH(cuMemAllocAsync, _ptsz, (CUdeviceptr * pointer, size_t size, CUstream stream), stream, pointer,

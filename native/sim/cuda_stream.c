@@ -1,4 +1,4 @@
-/* Streams and events. All operations of a process on a card run in the order of submission: see engine.h. */
+/* Streams and events. */
 #include <stdlib.h>
 
 #include "cuda_core.h"
@@ -7,6 +7,7 @@
 struct CUevent_st {
     CUcontext context;
     unsigned flags;
+    uint64_t capture;      /* number of the capture that it was recorded in, 0: none */
     uint64_t number;       /* of its operation, 0 before the first record */
     _Atomic uint64_t time; /* device time of the record */
 };
@@ -21,19 +22,25 @@ CUstream cuda_stream(CUstream stream, bool per_thread) {
 
 static struct sim_engine *engine_of(CUcontext context) { return cuda.device[context->device].engine; }
 
-CUresult cuda_submit(CUstream stream, uint64_t cost, sim_done *done, void *argument) {
-    if (stream->capture) return cuda_capture(stream->capture, cost, done, argument);
-    stream->last = sim_engine_submit(engine_of(stream->context), cost, done, argument);
+void cuda_stream_begin(CUstream stream, CUcontext context, enum sim_order order) {
+    stream->context = context;
+    stream->queue = (struct sim_stream){.engine = engine_of(context), .context = context, .order = order};
+}
+
+CUresult cuda_submit(CUstream stream, struct sim_work work) {
+    if (stream->capture) return cuda_capture(stream->capture, work);
+    sim_engine_submit(&stream->queue, work, 0);
     return CUDA_SUCCESS;
 }
 
-void cuda_stream_wait(CUstream stream) { sim_engine_wait(engine_of(stream->context), stream->last); }
+void cuda_stream_wait(CUstream stream) { sim_engine_wait(stream->queue.engine, stream->queue.last); }
 
 CUDA_API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority) {
     CUDA_ENTER_CONTEXT(context, stream && flags <= 1);
     *stream = calloc(1, sizeof **stream);
     if (!*stream) return CUDA_ERROR_OUT_OF_MEMORY;
-    (*stream)->context = context, (*stream)->flags = flags, (*stream)->priority = priority;
+    cuda_stream_begin(*stream, context, flags ? SIM_INDEPENDENT : SIM_BLOCKING);
+    (*stream)->flags = flags, (*stream)->priority = priority;
     return CUDA_SUCCESS;
 }
 CUDA_API CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
@@ -43,6 +50,7 @@ CUDA_API CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
 CUDA_API CUresult cuStreamDestroy_v2(CUstream stream) {
     CUDA_ENTER(stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD);
     cuda_stream_wait(stream);
+    cuda_capture_forget(stream);
     free(stream);
     return CUDA_SUCCESS;
 }
@@ -67,8 +75,7 @@ static CUresult on_cuStreamSynchronize(CUstream stream) {
 }
 static CUresult on_cuStreamQuery(CUstream stream) {
     if (stream->capture) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    return sim_engine_finished(engine_of(stream->context), stream->last) ? CUDA_SUCCESS
-                                                                         : CUDA_ERROR_NOT_READY;
+    return sim_engine_ended(stream->queue.engine, stream->queue.last) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 static CUresult on_cuStreamGetFlags(CUstream stream, unsigned *flags) {
     *flags = stream->flags;
@@ -86,10 +93,17 @@ static CUresult on_cuStreamGetCtx(CUstream stream, CUcontext *context) {
     *context = stream->context;
     return CUDA_SUCCESS;
 }
-/* Nothing to do: what the event marks was submitted before, so it also runs before. */
+/* For what happens on another card the caller waits, here. */
 static CUresult on_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
-    (void)stream, (void)flags;
-    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    (void)flags;
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    if (cuda_capture_wait(stream, event->capture) || stream->capture) return CUDA_SUCCESS;
+    struct sim_engine *engine = engine_of(event->context);
+    if (engine != stream->queue.engine)
+        sim_engine_wait(engine, event->number);
+    else if (!sim_engine_ended(engine, event->number))
+        sim_engine_submit(&stream->queue, (struct sim_work){0}, event->number);
+    return CUDA_SUCCESS;
 }
 OF_STREAM(cuStreamSynchronize, (CUstream stream), stream)
 OF_STREAM(cuStreamQuery, (CUstream stream), stream)
@@ -116,7 +130,8 @@ static CUresult on_cuLaunchHostFunc(CUstream stream, CUhostFn function, void *ar
     struct host_call *call = function ? malloc(sizeof *call) : NULL;
     if (!call) return function ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
     *call = (struct host_call){function, argument};
-    return cuda_submit(stream, SIM_HOST_TIME, stream->capture ? call_host : call_host_once, call);
+    sim_done *done = stream->capture ? call_host : call_host_once;
+    return cuda_submit(stream, (struct sim_work){.cost = SIM_HOST_TIME, .done = done, .argument = call});
 }
 OF_STREAM(cuLaunchHostFunc, (CUstream stream, CUhostFn function, void *argument), stream, function, argument)
 
@@ -138,12 +153,13 @@ CUDA_API CUresult cuEventDestroy(CUevent event) { return cuEventDestroy_v2(event
 static void stamp(void *event, uint64_t time) { atomic_store(&((CUevent)event)->time, time); }
 static CUresult on_cuEventRecord(CUevent event, CUstream stream) {
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    if (!stream->capture && (event->number = sim_engine_pass(engine_of(stream->context), stamp, event)))
-        return CUDA_SUCCESS;
-    uint64_t cost = stream->capture || event->flags & CU_EVENT_DISABLE_TIMING ? 0 : SIM_EVENT_NS;
-    CUresult result = cuda_submit(stream, cost, stamp, event);
-    if (!stream->capture) event->number = stream->last;
-    return result;
+    struct sim_work note = {.done = stamp, .argument = event};
+    event->capture = cuda_capture_number(stream);
+    if (stream->capture) return cuda_capture(stream->capture, note);
+    if ((event->number = sim_engine_pass(&stream->queue, stamp, event))) return CUDA_SUCCESS;
+    if (!(event->flags & CU_EVENT_DISABLE_TIMING)) note.cost = SIM_EVENT_NS;
+    event->number = sim_engine_submit(&stream->queue, note, 0);
+    return CUDA_SUCCESS;
 }
 static CUresult on_cuEventRecordWithFlags(CUevent event, unsigned flags, CUstream stream) {
     (void)flags;
@@ -156,8 +172,7 @@ CUDA_BOTH(cuEventRecordWithFlags, _ptsz, (CUevent event, CUstream stream, unsign
 CUDA_API CUresult cuEventQuery(CUevent event) {
     CUDA_ENTER(event);
     if (cuda_fault(event->context) != CUDA_SUCCESS) return cuda_fault(event->context);
-    return sim_engine_finished(engine_of(event->context), event->number) ? CUDA_SUCCESS
-                                                                         : CUDA_ERROR_NOT_READY;
+    return sim_engine_ended(engine_of(event->context), event->number) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 CUDA_API CUresult cuEventSynchronize(CUevent event) {
     CUDA_ENTER(event);

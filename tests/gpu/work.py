@@ -40,7 +40,7 @@ def prepare(card: Card, kind: str) -> tuple[Callable[[], None], float]:
         return card.graph_launcher(50, nodes=20), 1000
     if kind == "streams":
         launchers = [card.launcher(60, card.stream()) for _ in range(4)]  # beside each other, on a real card
-        return lambda: [launch() for launch in launchers] and None, 240
+        return lambda: [launch() for launch in launchers] and None, 60
     if kind == "varying":  # by its data alone: the same kernel and shape
         launchers = [card.launcher(20)] * 19 + [card.launcher(2_000)]
         return lambda: [launch() for launch in random.sample(launchers, 20)] and None, 2380

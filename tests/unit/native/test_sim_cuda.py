@@ -31,8 +31,26 @@ def kernel(name):
     module, function = c_void_p(), c_void_p()
     ok(cu.cuModuleLoadData(byref(module), b"any")); ok(cu.cuModuleGetFunction(byref(function), module, name))
     return function
-def launch(function, stream=None):
-    ok(cu.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, None, None))
+def launch(function, stream=None, blocks=1):
+    ok(cu.cuLaunchKernel(function, blocks, 1, 1, 1024, 1, 1, 0, stream, None, None))
+def stream(flags=1):  # 1: it does not wait for the default stream
+    made = c_void_p()
+    ok(cu.cuStreamCreate(byref(made), flags))
+    return made
+def event():
+    made = c_void_p()
+    ok(cu.cuEventCreate(byref(made), 0))
+    return made
+def record(stream):
+    made = event()
+    ok(cu.cuEventRecord(made, stream))
+    return made
+def after(stream, event):
+    ok(cu.cuStreamWaitEvent(stream, event, 0))
+def passed(begin, end):
+    ms = c_float()
+    ok(cu.cuEventSynchronize(end)); ok(cu.cuEventElapsedTime(byref(ms), begin, end))
+    return ms.value
 gate = threading.Event()
 @ctypes.CFUNCTYPE(None, c_void_p)
 def until_open(_):
@@ -141,14 +159,99 @@ def test_events_measure_what_kernels_took_on_the_simulated_clock(node: Simulated
     passes(
         node,
         """
-start(); a, b, ms, f = c_void_p(), c_void_p(), c_float(), kernel(b"busy_us_700")
-ok(cu.cuEventCreate(byref(a), 0)); ok(cu.cuEventCreate(byref(b), 0))
-hold()
-ok(cu.cuEventRecord(a, None))
+start(); f = kernel(b"busy_us_700")
+hold(); begin = record(None)
 for _ in range(10): launch(f)
-ok(cu.cuEventRecord(b, None)); assert cu.cuEventQuery(b) == 600  # CUDA_ERROR_NOT_READY
-gate.set(); ok(cu.cuEventSynchronize(b)); ok(cu.cuEventElapsedTime(byref(ms), a, b))
-assert abs(ms.value - 7) < 0.01, ms.value
+end = record(None); assert cu.cuEventQuery(end) == 600  # CUDA_ERROR_NOT_READY
+gate.set(); assert abs(passed(begin, end) - 7) < 0.01, passed(begin, end)
+""",
+    )
+
+
+FORK = """
+start(); f, one, two = kernel(b"busy_us_7000"), stream(), stream()
+hold(one); begin = record(one); after(two, begin)
+"""
+
+
+def test_kernels_of_two_streams_run_beside_each_other_on_the_simulated_card(node: SimulatedNode) -> None:
+    passes(
+        node,
+        FORK
+        + """
+for each in one, two, one, two: launch(f, each)
+ends = record(one), record(two)
+gate.set(); took = [passed(begin, end) for end in ends]
+assert all(abs(each - 14) < 0.1 for each in took), took
+""",
+    )
+
+
+def test_kernels_that_fill_the_simulated_card_wait_for_each_other(node: SimulatedNode) -> None:
+    passes(
+        node,
+        FORK
+        + """
+launch(f, one, 60); launch(f, two, 60)  # of 72 multiprocessors
+ends = record(one), record(two)
+gate.set(); took = sorted(passed(begin, end) for end in ends)
+assert abs(took[0] - 7) < 0.1 and abs(took[1] - 14) < 0.1, took
+""",
+    )
+
+
+def test_a_stream_waits_for_an_event_of_another_one_on_the_simulated_card(node: SimulatedNode) -> None:
+    passes(
+        node,
+        FORK
+        + """
+launch(f, one); after(two, record(one)); launch(f, two); end = record(two)
+gate.set(); assert abs(passed(begin, end) - 14) < 0.1, passed(begin, end)
+""",
+    )
+
+
+def test_the_default_stream_waits_for_the_others_and_they_for_it_on_the_simulated_card(
+    node: SimulatedNode,
+) -> None:
+    passes(
+        node,
+        FORK
+        + """
+waits = stream(0)
+after(waits, begin); launch(f, waits); launch(f); launch(f, waits); end = record(waits)
+launch(f, two); beside = record(two)  # is not held up by the default stream
+gate.set(); took = passed(begin, end), passed(begin, beside)
+assert abs(took[0] - 21) < 0.1 and abs(took[1] - 7) < 0.1, took
+""",
+    )
+
+
+def test_a_function_of_the_host_holds_its_own_stream_only(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); f, held, other = kernel(b"busy_us_100"), stream(), stream()
+hold(held); launch(f, held); launch(f, other)
+ok(cu.cuStreamSynchronize(other)); assert cu.cuStreamQuery(held) == 600  # CUDA_ERROR_NOT_READY
+gate.set(); ok(cu.cuStreamSynchronize(held))
+""",
+    )
+
+
+def test_a_stream_that_waits_for_a_captured_event_is_captured_as_well(node: SimulatedNode) -> None:
+    passes(
+        node,
+        """
+start(); f, one, two, graph, count = kernel(b"any"), stream(), stream(), c_void_p(), c_size_t()
+def captures(stream):
+    status = c_int(); ok(cu.cuStreamIsCapturing(stream, byref(status))); return status.value
+ok(cu.cuStreamBeginCapture_v2(one, 0)); assert captures(one) and not captures(two)
+launch(f, one); after(two, record(one)); assert captures(two)
+launch(f, two); after(one, record(two))
+assert cu.cuStreamEndCapture(two, byref(graph)) == 903  # CUDA_ERROR_STREAM_CAPTURE_UNMATCHED
+ok(cu.cuStreamEndCapture(one, byref(graph))); assert not captures(one) and not captures(two)
+ok(cu.cuGraphGetNodes(graph, None, byref(count))); assert count.value == 4, count  # two of them events
 """,
     )
 
