@@ -64,6 +64,9 @@ void cost_learn(cost *self, uint64_t sample_ns) {
 }
 
 void cost_doubt(cost *self, uint64_t sample_ns) {
+    uint32_t samples = atomic_load_explicit(&self->samples, memory_order_relaxed);
+    if (samples > COST_SETTLED - COST_DOUBTED)
+        atomic_store_explicit(&self->samples, COST_SETTLED - COST_DOUBTED, memory_order_relaxed);
     uint64_t mean = atomic_load_explicit(&self->ns, memory_order_relaxed);
     uint64_t times = mean ? sample_ns / mean : 0; /* 0: other work took its place meanwhile */
     uint32_t digits = times < 4 ? 1 : 63 - (uint32_t)__builtin_clzll(times);

@@ -4,9 +4,10 @@
 
 #include <stdint.h>
 
-/* Measurements until now and then is enough. One of fewer may hide that the work is long at times, and all
- * but a few launches in a hundred would be charged too little until chance finds one of those. */
-enum { COST_SETTLED = 128 };
+/* Measurements until now and then is enough, and how many more after one that is doubted. Fewer may hide that
+ * the work is long at times, and all but a few launches in a hundred would be charged too little until chance
+ * finds one of those. */
+enum { COST_SETTLED = 128, COST_DOUBTED = 16 };
 
 typedef struct {
     _Atomic uint64_t key;

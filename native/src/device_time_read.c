@@ -69,8 +69,13 @@ static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     uint64_t known = atomic_load_explicit(&self->what->ns, memory_order_relaxed);
     uint64_t longest = atomic_load_explicit(&self->what->longest, memory_order_relaxed);
     unsigned part = meter_part(in->meter);
-    throttle_verdict verdict = throttle_judge(self->length, self->idle_ns, known, longest, part);
-    uint64_t end_at = self->start_at + self->length, own = verdict.own_ns;
+    uint64_t end_at = self->start_at + self->length;
+    turns_saw(&in->turns, self->stream);
+    if (throttle_may_be_turn(self->length, known, part))
+        turns_learn(&in->turns, self->start_at, end_at, known, self->holds);
+    throttle_verdict verdict =
+        throttle_judge(self->length, self->idle_ns, known, longest, part, turns_believed(&in->turns));
+    uint64_t own = verdict.own_ns;
     if (verdict.learn) cost_learn(self->what, own);
     if (verdict.doubt) cost_doubt(self->what, self->length);
     compare_clocks(in, end_at, now);

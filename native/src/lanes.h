@@ -12,6 +12,7 @@
 #include "costs.h"
 #include "meter.h"
 #include "overlap.h"
+#include "turns.h"
 
 enum { MOST_LANES = 32, MOST_BRACKETS = 64, LANE_SOMEWHERE_NS = 1000000000 };
 
@@ -43,6 +44,7 @@ typedef struct lane {
     uint64_t base_at;
     uint64_t covered; /* device time up to which work is accounted for */
     uint64_t told;    /* the same, of what the ledger knows of presence on the card */
+    turns turns;      /* of others, that may lie in what was measured */
     overlap streams;  /* how their work overlaps */
     int64_t ahead;    /* of host time before device time, as far as seen */
     bracket brackets[MOST_BRACKETS];

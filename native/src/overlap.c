@@ -7,8 +7,10 @@ enum {
     WINDOW_NS = 8000000, /* of time and charges between two corrections */
     SMOOTHING = 4,       /* corrections that count in the estimate */
     LEAST = 10,
-    MOST = 2000,        /* so that chance errs to both sides ... */
-    NEARLY_WHOLE = 930, /* ... of the whole, from here on */
+    TURN_LEAST_NS = 300000, /* of another process: two switches */
+    TURNS_MOST = 8,         /* so many in a row are no chance: the work takes longer */
+    MOST = 2000,            /* so that chance errs to both sides ... */
+    NEARLY_WHOLE = 930,     /* ... of the whole, from here on */
 };
 
 static void correct(overlap *self) {
@@ -35,13 +37,16 @@ unsigned overlap_learn(overlap *self, const overlap_sample *sample, bool alone) 
     self->before = *sample;
     if (!self->mixed) return LEDGER_WHOLE_CARD;
     int64_t passed = (int64_t)(sample->end - from.end), charged = (int64_t)(sample->place - from.place);
-    if (sample->holds != from.holds) {
+    bool held = sample->holds != from.holds;
+    if (held) {
         /* The first of a burst is nearly always among the first that run beside each other, the last is
          * anywhere among the last: on average half of the time in which they run would be missing. */
         passed = (int64_t)(sample->length / 2), charged = (int64_t)(sample->cost / 2);
-    } else if (sample->others != from.others || (!alone && passed > charged + SLICE_WORK_NS)) {
-        passed = charged = 0; /* other work lies between, or another process's slice */
     }
+    bool others = !held && sample->others != from.others;
+    bool interrupted = !alone && passed > charged + TURN_LEAST_NS;
+    self->interrupted = interrupted ? self->interrupted + 1 : 0;
+    if (others || (interrupted && self->interrupted < TURNS_MOST)) passed = charged = 0;
     self->passed += passed, self->charged += charged;
     if (self->passed + self->charged > WINDOW_NS) correct(self);
     return self->estimate < NEARLY_WHOLE ? (unsigned)self->estimate : LEDGER_WHOLE_CARD;

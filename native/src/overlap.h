@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
     overlap_sample before;
     unsigned mixed;          /* samples until only one stream was seen for long; 0: so it is */
+    unsigned interrupted;    /* samples in a row that seem to be */
     int64_t passed, charged; /* since the estimate was last corrected */
     uint64_t estimate;       /* thousandths */
 } overlap;

@@ -56,22 +56,30 @@ static uint64_t others_turn(unsigned part) {
     return part * 2 > LEDGER_WHOLE_CARD ? turn : turn * (LEDGER_WHOLE_CARD - part) / part;
 }
 
+static uint64_t usual_of(uint64_t known) { return known + known / 4 + LONG_NS / 2; }
+
+bool throttle_may_be_turn(uint64_t measured, uint64_t known, unsigned part) {
+    return part < LEDGER_WHOLE_CARD && known && known < SLICE_WORK_NS && measured > usual_of(known);
+}
+
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, uint64_t longest,
-                                unsigned part) {
+                                unsigned part, bool believed) {
     uint64_t beside = idle_ns + EVENTS_NS;
     uint64_t net = measured > beside ? measured - beside : measured / 2;
     /* The device may have begun before the host was done: what is known and possible is not doubted. */
     if (known > net && known + EVENTS_NS <= measured) net = known;
     if (part == LEDGER_WHOLE_CARD)
         return (throttle_verdict){.own_ns = net, .part = part, .learn = true, .shared = net >= LONG_NS};
-    uint64_t usual = known + known / 4 + LONG_NS / 2;
-    if (usual < longest + longest / 16) usual = longest + longest / 16;
+    uint64_t usual = usual_of(known);
+    bool found_out = believed && longest <= usual; /* only now that it is long at times */
+    if (believed && usual < longest + longest / 16) usual = longest + longest / 16;
     bool too_long = known && known < SLICE_WORK_NS && net > usual;
-    bool interrupted = too_long && net < usual + others_turn(part);
-    if (longest >= SLICE_WORK_NS || (!known && net >= SLICE_WORK_NS) || (too_long && !interrupted))
+    bool long_at_times = believed && longest >= SLICE_WORK_NS;
+    if (too_long && !found_out && !long_at_times && net < usual + others_turn(part))
+        return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
+    if (long_at_times || (known && !too_long ? known : net) >= SLICE_WORK_NS)
         return (throttle_verdict){
-            .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = !interrupted, .shared = true};
-    if (interrupted) return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
+            .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = true, .shared = true};
     return (throttle_verdict){.own_ns = net, .part = LEDGER_WHOLE_CARD, .learn = true};
 }
 

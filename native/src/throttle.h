@@ -57,10 +57,13 @@ typedef struct {
  * Judge MEASURED ns between the events around one piece of work that is known to cost KNOWN ns (0: unknown),
  * and lately LONGEST at most. IDLE_NS of it the device waited for the host. PART: see throttle_part. Other
  * processes' slices lie between the events too: of work that is longer than a slice a part, of shorter work
- * all or nothing, so that an outlier says nothing about it.
+ * all or nothing, so that an outlier says nothing about it, unless it is BELIEVED (turns.h).
  */
 throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t known, uint64_t longest,
-                                unsigned part);
+                                unsigned part, bool believed);
+
+/* Whether a measurement of work that mostly fits in a slice may have another process's turn in it. */
+bool throttle_may_be_turn(uint64_t measured, uint64_t known, unsigned part);
 
 /* Whether work that is known to cost KNOWN ns will be judged as shared. */
 bool throttle_is_shared(uint64_t known, unsigned part);

@@ -83,41 +83,74 @@ static void a_hint_holds_a_share_back_and_lifts_only_a_soft_one(void) {
 }
 
 static void what_is_measured_is_judged_by_its_length(void) {
-    throttle_verdict v = throttle_judge(6000, 2000, 0, 0, 1000);
+    throttle_verdict v = throttle_judge(6000, 2000, 0, 0, 1000, false);
     CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn && !v.shared);
-    v = throttle_judge(5000, 7000, 0, 0, 1000); /* the host cannot have waited longer than it took */
+    v = throttle_judge(5000, 7000, 0, 0, 1000, false); /* the host cannot have waited longer than it took */
     CHECK(v.own_ns == 2500 && v.learn);
-    v = throttle_judge(6000, 2000, 4500, 4500, 1000); /* but perhaps for less than that */
+    v = throttle_judge(6000, 2000, 4500, 4500, 1000, false); /* but perhaps for less than that */
     CHECK(v.own_ns == 4500 && v.learn);
-    v = throttle_judge(6000, 2000, 5500, 5500, 1000);
+    v = throttle_judge(6000, 2000, 5500, 5500, 1000, false);
     CHECK(v.own_ns == 4000 - EVENTS_NS && v.learn);
-    v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 10 * MS, 500);
+    v = throttle_judge(10 * MS + EVENTS_NS, 0, 10 * MS, 10 * MS, 500, false);
     CHECK(v.own_ns == 5 * MS && v.learn && v.shared && v.part == 500);
-    v = throttle_judge(2 * MS, 0, 10000, 10000, 500); /* another's slice fell into a short kernel */
+    v = throttle_judge(2 * MS, 0, 10000, 10000, 500, false); /* another's slice fell into a short kernel */
     CHECK(v.own_ns == 10000 && !v.learn && v.doubt && !v.shared);
-    v = throttle_judge(2 * MS + EVENTS_NS, 0, 10000, 10000, 1000); /* alone, it really took that long */
+    v = throttle_judge(2 * MS + EVENTS_NS, 0, 10000, 10000, 1000,
+                       false); /* alone, it really took that long */
     CHECK(v.own_ns == 2 * MS && v.learn);
 }
 
 static void work_that_fits_in_a_slice_is_all_its_own_or_interrupted(void) {
-    throttle_verdict v = throttle_judge(MS + EVENTS_NS, 0, MS, MS, 500);
+    throttle_verdict v = throttle_judge(MS + EVENTS_NS, 0, MS, MS, 500, false);
     CHECK(v.own_ns == MS && v.part == 1000 && v.learn && !v.shared);
-    v = throttle_judge(4 * MS, 0, MS, MS, 500);
+    v = throttle_judge(4 * MS, 0, MS, MS, 500, false);
     CHECK(v.own_ns == MS && v.doubt && !v.learn && !v.shared);
-    v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 0, 500); /* not known yet: as long work */
+    v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 0, 500, false); /* not known yet: as long work */
     CHECK(v.own_ns == 2 * MS && v.learn && v.shared);
-    v = throttle_judge(100 * MS + EVENTS_NS, 0, MS, MS, 500); /* longer than anything else has the card */
+    v = throttle_judge(100 * MS + EVENTS_NS, 0, MS, MS, 500,
+                       false); /* longer than anything else has the card */
     CHECK(v.own_ns == 50 * MS && v.learn && v.shared);
 }
 
-/* So that nobody can tell by its length whether it was interrupted: all of it is charged in proportion. */
-static void work_that_is_short_or_longer_than_a_slice_is_charged_as_long_work(void) {
-    throttle_verdict v = throttle_judge(20000 + EVENTS_NS, 0, 20000, 5 * MS, 500);
+static void work_that_is_long_at_times_is_charged_as_long_work_when_that_is_believed(void) {
+    throttle_verdict v = throttle_judge(2 * MS + EVENTS_NS, 0, 20000, 5 * MS, 500, true);
+    CHECK(v.own_ns == MS && v.learn && v.shared);
+    v = throttle_judge(20000 + EVENTS_NS, 0, 20000, 5 * MS, 500, true);
     CHECK(v.own_ns == 10000 && v.learn && v.shared);
-    v = throttle_judge(6 * MS + EVENTS_NS, 0, 20000, 5 * MS, 500);
-    CHECK(v.own_ns == 3 * MS && !v.learn && !v.doubt && v.shared);
-    v = throttle_judge(800000 + EVENTS_NS, 0, 20000, 800000, 500); /* but not if it always fits */
+    v = throttle_judge(800000 + EVENTS_NS, 0, 20000, 800000, 500, true); /* but not if it always fits */
     CHECK(v.own_ns == 800000 && v.learn && !v.shared);
+    v = throttle_judge(800000 + EVENTS_NS, 0, 20000, 20000, 500, true); /* and not when that is news */
+    CHECK(v.own_ns == 800000 && v.learn && !v.shared);
+    v = throttle_judge(3 * MS + EVENTS_NS, 0, 20000, 800000, 500, true); /* of which one was interrupted */
+    CHECK(v.own_ns == 20000 && v.doubt && !v.learn);
+    v = throttle_judge(8 * MS + EVENTS_NS, 0, 20000, 5 * MS, 500, true);
+    CHECK(v.own_ns == 4 * MS && v.learn && v.shared);
+    v = throttle_judge(2 * MS + EVENTS_NS, 0, 20000, 20000, 500, true);
+    CHECK(v.own_ns == MS && v.learn && v.shared);
+    v = throttle_judge(2 * MS + EVENTS_NS, 0, 20000, 5 * MS, 500, false); /* not believed any more */
+    CHECK(v.own_ns == 20000 && v.doubt && !v.learn);
+}
+
+/* Two measurements that are too long, so far from each other; whether such are believed. */
+static bool seen(turns *self, uint64_t apart, unsigned holds) {
+    static uint64_t at = LATER;
+    turns_saw(self, "one stream");
+    turns_learn(self, at + apart, at + apart + 2 * MS, 20000, holds);
+    at += apart + 2 * MS;
+    return turns_believed(self);
+}
+static void what_seems_too_long_twice_within_a_slice_is_not_interrupted(void) {
+    turns self = {0};
+    for (int i = 0; i < 100; i++) CHECK(!seen(&self, 2 * MS, 0)); /* a slice lies between others' turns */
+    for (int i = 0; i < 3; i++) CHECK(seen(&self, MS / 2, 0) == (i == 2));
+    for (int i = 0; i < 100; i++) CHECK(seen(&self, MS / 2, 0));
+    for (int i = 0; i < 10; i++) seen(&self, 2 * MS, 0);
+    CHECK(!turns_believed(&self));                                     /* now they are interrupted */
+    for (unsigned i = 1; i < 100; i++) CHECK(!seen(&self, MS / 2, i)); /* it had no work meanwhile */
+    for (int i = 0; i < 100; i++) {
+        turns_saw(&self, "another stream"); /* one turn interrupts the work of both */
+        CHECK(!seen(&self, MS / 2, 100));
+    }
 }
 
 static void work_that_overlaps_is_charged_once(void) {
@@ -198,7 +231,10 @@ static void costs_are_learnt_and_follow_a_change(void) {
     CHECK(one->ns < 150);
     cost_doubt(one, 200);
     CHECK(one->ns == 200); /* never anything else: it is what such work takes now */
+    for (int i = 0; i < COST_SETTLED; i++) cost_learn(one, 200);
+    CHECK(one->samples == COST_SETTLED);
     for (int i = 0; i < 3; i++) cost_doubt(one, 4000);
+    CHECK(one->samples < COST_SETTLED); /* the next are measured as well */
     CHECK(one->ns == 200);
     cost_doubt(one, 4000); /* which interrupts so short work so often by no chance */
     CHECK(one->ns == 4000);
@@ -241,7 +277,7 @@ static const void *const STREAMS = "streams";
  * then. */
 static unsigned learnt(overlap *self, unsigned streams, uint64_t passed, bool alone, unsigned count) {
     static overlap_sample next = {.end = LATER, .length = 10000, .cost = 10000};
-    unsigned part = 0;
+    unsigned part = self->mixed ? (unsigned)self->estimate : 0;
     for (unsigned i = 0; i < count; i++) {
         next.stream = (const char *)STREAMS + i % streams;
         next.end += passed, next.place += part && part < 1000 ? MS * part / 1000 : MS;
@@ -259,7 +295,13 @@ static void work_that_overlaps_is_counted_by_what_it_takes_together(void) {
     CHECK(learnt(&self, 4, 10 * MS, true, 20) == 1000); /* the device had nothing to do */
     part = learnt(&self, 4, MS / 2, true, 200);
     CHECK(part >= 480 && part <= 520);
-    CHECK(learnt(&self, 4, 3 * MS, false, 50) == part); /* another process's slices say nothing */
+    for (int i = 0; i < 50; i++) { /* another process's turns say nothing */
+        CHECK(learnt(&self, 4, 3 * MS, false, 1) == part);
+        part = learnt(&self, 4, MS / 2, false, 10);
+        CHECK(part >= 480 && part <= 520);
+    }
+    part = learnt(&self, 4, MS, false, 200); /* so many in a row are none */
+    CHECK(part == 1000);
     CHECK(learnt(&self, 1, MS / 2, true, 100) == 1000);
     CHECK(learnt(&self, 2, 0, true, 500) >= 10);
 }
@@ -272,7 +314,8 @@ int main(void) {
     a_hint_holds_a_share_back_and_lifts_only_a_soft_one();
     what_is_measured_is_judged_by_its_length();
     work_that_fits_in_a_slice_is_all_its_own_or_interrupted();
-    work_that_is_short_or_longer_than_a_slice_is_charged_as_long_work();
+    work_that_is_long_at_times_is_charged_as_long_work_when_that_is_believed();
+    what_seems_too_long_twice_within_a_slice_is_not_interrupted();
     work_that_overlaps_is_charged_once();
     known_work_is_told_in_the_bin_in_which_it_was_counted();
     presence_fills_the_bins_that_it_touches();

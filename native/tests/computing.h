@@ -7,6 +7,7 @@
 #include "../src/hook_launch.h"
 #include "../src/hooks.h"
 #include "../src/overlap.h"
+#include "../src/turns.h"
 #include "check.h"
 
 #define MS    UINT64_C(1000000)

@@ -127,7 +127,9 @@ def test_short_work_is_charged_what_it_takes_although_its_program_waits_often(no
     assert 0.985 < got[-1] < 1.02, got
 
 
-@pytest.mark.parametrize("kinds", [("long", "graph"), ("2ms", "graph"), ("6ms", "sync")])
+@pytest.mark.parametrize(
+    "kinds", [("long", "graph"), ("2ms", "graph"), ("6ms", "sync"), ("varying", "sync"), ("streams", "tiny")]
+)
 def test_a_share_gets_no_more_beside_whatever_its_neighbour_computes(node, kinds):
     """A slice is 2 ms: work that fits in it is all its own time, of longer work a part is the others'."""
 
