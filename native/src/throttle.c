@@ -36,7 +36,9 @@ void throttle_charge(ledger_file *book, int64_t device_ns, unsigned rate, uint64
     uint64_t until = atomic_load(&book->paid_until), next;
     do {
         uint64_t oldest = now > BURST_NS ? now - BURST_NS : 0;
-        next = (wall_ns > 0 && until < oldest ? oldest : until) + (uint64_t)wall_ns;
+        uint64_t from = wall_ns > 0 && until < oldest ? oldest : until;
+        /* A ledger that was cut short does not know of what comes back. */
+        next = wall_ns < 0 && from < (uint64_t)-wall_ns ? 0 : from + (uint64_t)wall_ns;
     } while (!atomic_compare_exchange_weak(&book->paid_until, &until, next));
 }
 

@@ -42,6 +42,12 @@ static void idle_time_is_made_up_for_a_little_only(void) {
     CHECK(used >= BURST_NS / 2 && used <= BURST_NS / 2 + OVERDRAFT_NS + 100000);
 }
 
+static void what_comes_back_is_not_owed_where_nobody_knows_of_it(void) {
+    ledger_file *book = fresh_book();
+    throttle_charge(book, -(int64_t)MS, 500, LATER);
+    CHECK(throttle_wait(book, 500, LATER, true) == 0);
+}
+
 static void who_is_held_waits_for_the_whole_debt(void) {
     ledger_file *book = fresh_book();
     atomic_store(&book->paid_until, LATER + 3 * MS);
@@ -309,6 +315,7 @@ static void work_that_overlaps_is_counted_by_what_it_takes_together(void) {
 int main(void) {
     a_share_that_computes_all_the_time_gets_its_rate();
     idle_time_is_made_up_for_a_little_only();
+    what_comes_back_is_not_owed_where_nobody_knows_of_it();
     who_is_held_waits_for_the_whole_debt();
     a_debt_takes_longer_or_shorter_at_another_rate();
     a_hint_holds_a_share_back_and_lifts_only_a_soft_one();
