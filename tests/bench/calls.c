@@ -7,7 +7,6 @@
  *   storm COUNT MOST  allocates and frees COUNT times up to MOST bytes at once; prints refusals
  *   hold SIZE         holds SIZE bytes, says "held", until its input ends
  *   until SIZE        tries to take SIZE bytes until it can; prints CLOCK_MONOTONIC ns of that
- *   watch             the most bytes in use on the card that it ever saw, until its input ends
  *   ticks NS          work of NS, one by one; says "ticking", and at the end of
  *                     its input when each ended, in ns of CLOCK_MONOTONIC
  *   spawn ROUNDS      us in which /bin/true starts and ends, lower quartile
@@ -23,7 +22,6 @@
 #include <unistd.h>
 
 #include "cuda_abi.h"
-#include "nvml_abi.h"
 
 static void *library;
 
@@ -166,23 +164,6 @@ static void until(size_t size) {
     printf("%llu\n", now());
 }
 
-static void watch(void) {
-    void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW);
-    if (!nvml) exit(2);
-    nvmlReturn_t (*init)(void) = dlsym(nvml, "nvmlInit_v2");
-    nvmlReturn_t (*by_index)(unsigned, nvmlDevice_t *) = dlsym(nvml, "nvmlDeviceGetHandleByIndex_v2");
-    nvmlReturn_t (*info)(nvmlDevice_t, nvmlMemory_v2_t *) = dlsym(nvml, "nvmlDeviceGetMemoryInfo_v2");
-    nvmlDevice_t device;
-    nvmlMemory_v2_t memory = {.version = NVML_MEMORY_V2};
-    unsigned long long most = 0;
-    if (init() || by_index(0, &device)) exit(2);
-    puts("watching");
-    fflush(stdout);
-    while (!input_ended(0))
-        if (info(device, &memory) == NVML_SUCCESS && memory.used > most) most = memory.used;
-    printf("%llu\n", most);
-}
-
 static void ticks(unsigned long long ns) {
     enum { MOST = 1 << 20 };
     unsigned long long *ends = calloc(MOST, sizeof *ends);
@@ -220,7 +201,6 @@ int main(int argc, char **argv) {
     unsigned long long first = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
     unsigned long long second = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
     if (!strcmp(what, "start")) return start(first), 0;
-    if (!strcmp(what, "watch")) return watch(), 0;
     if (!strcmp(what, "spawn")) return spawn((int)first), 0;
     open_card();
     if (!strcmp(what, "ticks")) return ticks(first), 0;

@@ -81,17 +81,26 @@ class Bench:
             return common | peer_environment(self.peer, share.memory, share.cores, share.container)
         return common
 
-    def start(self, variant: str, share: Share, *command: str) -> subprocess.Popen[str]:
-        """Start a program."""
+    def start(self, variant: str, share: Share, *command: str, group: int = 0) -> subprocess.Popen[str]:
+        """Start a program; GROUP: see `most_held`."""
         return subprocess.Popen(
             command,
-            env=self.environment(variant, share),
+            env=self.environment(variant, share) | {"HAMI_SIM_GROUP": str(group)},
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
+
+    def most_held(self, group: int) -> int:
+        """The most bytes of the first card that programs of the group held at any instant of this run."""
+        program, native = "build/check/tests/oracle", ROOT / "native"
+        make = ["make", "--silent", "-C", native, "OUT=build/check", "CC=gcc", program]
+        subprocess.run(make, check=True)
+        command = [native / program, CARDS, self.folder / "state"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(said.splitlines()[group])
 
     def run(self, variant: str, share: Share, *command: str) -> str:
         """Run a program to its end; its output's last line. RuntimeError when it fails."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench.frame import OURS, PEER, PYTHON, Bench, Row, Share, finish
 from tests.support.agent import at_work
 
-KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying")
+KINDS = ("tiny", "long", "sync", "graph", "cooperative", "varying", "streams")
 PAIRS = (
     ("graph", "graph"),
     ("tiny", "long"),
@@ -24,6 +24,8 @@ PAIRS = (
     ("6ms", "tiny"),
     ("6ms", "6ms"),
     ("varying", "long"),
+    ("varying", "sync"),
+    ("streams", "graph"),
 )
 LIMIT = 50
 
