@@ -2,6 +2,9 @@
 
 import threading
 
+import pytest
+from structlog.testing import capture_logs
+
 from hami_dra.admission.cluster import Cluster
 from hami_dra.admission.controller import WORKERS, ClaimController
 from hami_dra.kube import kinds
@@ -129,7 +132,15 @@ def test_a_claim_whose_replica_is_gone_is_made_by_another(kube, watched, elsewhe
     kube.end_watches()
 
 
-def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_others(kube, running, monkeypatch):
+@pytest.fixture
+def logged():
+    with capture_logs() as lines:
+        yield lines
+
+
+def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_others(
+    kube, logged, running, monkeypatch
+):
     create = kube.create
 
     def stumble(kind, body, namespace=None):
@@ -142,3 +153,5 @@ def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_other
         store(kube, name=f"bad-{at}")
     store(kube, name="good")
     eventually(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"], 60)
+    told = [line["pod"] for line in logged if line.get("exc_info")]
+    assert ("ml", "bad-0") in told
