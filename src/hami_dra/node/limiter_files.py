@@ -33,7 +33,7 @@ def install(limiter: Path, folder: Path) -> LimiterFiles:
         log.warning(
             "Pods with hostUsers: false cannot use shares: the limiter is on a file system mounted noexec",
             folder=str(folder),
-            fix="set drivers.nvidia.limiterDirectory to a folder that is not",
+            fix="set the limiterDirectory of the driver to a folder that is not",
         )
     data = limiter.read_bytes()
     library = folder / f"libvgpu.so.{hashlib.sha256(data).hexdigest()[:12]}"
