@@ -12,7 +12,6 @@ from tests.support import sim_host
 
 NODE = "ordered"
 ANY_ORDER = "1.34"
-PATIENCE_S = 60.0
 CARDS = [
     sim_host.A10
     | {
@@ -38,7 +37,7 @@ def lands(space, name):
         claims = [item for item in space.claims() if item["metadata"]["name"].endswith(wanted)]
         return [claim for claim in claims if (claim.get("status") or {}).get("allocation")]
 
-    (claim,) = eventually(found, f"a card for {name}", PATIENCE_S)
+    (claim,) = eventually(found, f"a card for {name}")
     return int(results(claim)[0]["device"].removeprefix("hami-gpu-"))
 
 
@@ -78,5 +77,5 @@ def test_shares_land_on_the_emptiest_or_the_fullest_card(space, policy, expected
             assert lands(space, f"pod-{at}") == where
             live.prepare(f"pod-{at}")
             following = [*expected, where][at + 1]
-            eventually(lambda to=following: first_card() == to, f"card {following} to be first", PATIENCE_S)
+            eventually(lambda to=following: first_card() == to, f"card {following} to be first")
             create(space, f"pod-{at + 1}", memory)

@@ -18,7 +18,6 @@ from tests.control_plane.conftest import RELEASES, eventually, pod, results
 from tests.support import mig_host
 
 NODE = "cut"
-PATIENCE_S = 60.0
 CLASS = "hami-core-mig.project-hami.io"
 WITHOUT_PARTITIONS = "1.34"
 OFFERED = pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def cut(live):
 def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_and_back(space, live):
     for name in ("first", "second"):
         wants(space, name, "2g.12gb")
-    eventually(lambda: len(given(space)) == 2, "two halves", PATIENCE_S)
+    eventually(lambda: len(given(space)) == 2, "two halves")
     for name in ("first", "second"):
         (cdi,) = live.prepare(name)
         nodes = live.device_nodes(name)
@@ -132,11 +131,11 @@ def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_a
         assert len([node for node in nodes if node.startswith("/dev/nvidia-caps/")]) == 2
     assert cut(live) == [0, 2]
     wants(space, "whole", "4g.24gb")
-    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal", PATIENCE_S)
+    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal")
     for name in ("first", "second"):
         live.end(name)
     assert cut(live) == []
-    eventually(lambda: "whole" in given(space), "the whole card, once nobody has a half", PATIENCE_S)
+    eventually(lambda: "whole" in given(space), "the whole card, once nobody has a half")
     live.prepare("whole")
     assert cut(live) == [0]
     live.end("whole")

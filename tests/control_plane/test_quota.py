@@ -121,7 +121,6 @@ def test_the_fifth_share_waits_until_one_is_given_back(team):
     eventually(
         lambda: any(item["metadata"]["ownerReferences"][0]["name"] == waiting for item in team.allocated(4)),
         "the fifth share",
-        60,
     )
     end_pods(team)
 

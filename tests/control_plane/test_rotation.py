@@ -160,7 +160,7 @@ def test_the_webhooks_own_certificate_and_ca_are_renewed_without_a_failed_call(f
         store(fresh, third)
         eventually(lambda: set(trusted(fresh)) == {third.ca.certificate}, "both CAs to be trusted")
         flow.goes_on()
-        eventually(lambda: serves(own, third), "what the new CA signed", SETTLE_S + 20)
+        eventually(lambda: serves(own, third), "what the new CA signed")
         flow.more(5)
         flow.goes_on()
 
