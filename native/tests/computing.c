@@ -137,14 +137,16 @@ static void work_that_is_long_at_times_is_charged_as_long_work_when_that_is_beli
     CHECK(v.own_ns == 20000 && v.doubt && !v.learn);
 }
 
-/* Two measurements that are too long, so far from each other; whether such are believed. */
-static bool seen(turns *self, uint64_t apart, unsigned holds) {
+/* Another measurement that is too long, of work that is known to cost so much, APART from the one before;
+ * whether such are believed. */
+static bool seen_of(turns *self, uint64_t known, uint64_t apart, unsigned holds) {
     static uint64_t at = LATER;
     turns_saw(self, "one stream");
-    turns_learn(self, at + apart, at + apart + 2 * MS, 20000, holds);
+    turns_learn(self, at + apart, at + apart + 2 * MS, known, holds);
     at += apart + 2 * MS;
     return turns_believed(self);
 }
+static bool seen(turns *self, uint64_t apart, unsigned holds) { return seen_of(self, 20000, apart, holds); }
 static void what_seems_too_long_twice_within_a_slice_is_not_interrupted(void) {
     turns self = {0};
     for (int i = 0; i < 100; i++) CHECK(!seen(&self, 2 * MS, 0)); /* a slice lies between others' turns */
@@ -157,6 +159,11 @@ static void what_seems_too_long_twice_within_a_slice_is_not_interrupted(void) {
         turns_saw(&self, "another stream"); /* one turn interrupts the work of both */
         CHECK(!seen(&self, MS / 2, 100));
     }
+    for (int i = 0; i < 60; i++) CHECK(!seen(&self, MS / 2, 100)); /* which may go on */
+    for (int i = 0; i < 60; i++) seen(&self, MS / 2, 100);
+    CHECK(turns_believed(&self)); /* there is only one by now */
+    turns longer = {0};           /* the ends of what was interrupted belong to the slice as well */
+    for (int i = 0; i < 100; i++) CHECK(!seen_of(&longer, MS * 3 / 5, MS / 2, 0));
 }
 
 static void work_that_overlaps_is_charged_once(void) {
