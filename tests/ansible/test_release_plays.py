@@ -54,6 +54,21 @@ def test_a_removal_that_is_told_to_goes_ahead_without_the_charts_own_question(ma
     assert "--no-hooks" in told
 
 
+def test_a_reset_takes_our_files_and_no_others_out_of_folders_that_the_values_name(machine):
+    limiter, plugins = (machine.folder / name for name in ("limiter", "plugins"))
+    ours = [limiter / "libvgpu.so.0123456789ab", limiter / "ld.so.preload", plugins / "x.project-hami.io"]
+    for file in (*ours, limiter / "of-others", plugins / "of-others"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    nvidia = {"limiterDirectory": str(limiter), "kubelet": {"pluginsDirectory": str(plugins)}}
+    values = json.dumps({"hami_values": {"hami-dra": {"drivers": {"nvidia": nvidia}}}})
+    arguments = ("--tags=state", "--check", "-e", values)
+    inventory = INVENTORY.replace("DRIVER", "host")
+    output = machine.play(ROOT / "playbooks/reset.yml", *arguments, inventory=inventory)
+    assert all(f"changed: [gpu-1] => (item={file})" in output for file in ours)
+    assert "of-others" not in output
+
+
 @pytest.mark.parametrize(("driver", "installed"), [("operator", True), ("host", False)])
 def test_gpu_operator_is_installed_where_it_brings_the_driver_and_nowhere_else(machine, driver, installed):
     told, _ = run(machine, "site.yml", "--tags=operator", "--check", driver=driver)
