@@ -53,7 +53,7 @@ def new_keys(old: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield from (f"{key}.{below}" for below in new_keys(old[key] or {}, value))
 
 
-@pytest.mark.parametrize("kubernetes", ["1.34.0", "1.36.0"])
+@pytest.mark.parametrize("kubernetes", ["1.34.0", "1.37.0"])
 def test_an_upgrade_that_reuses_values_from_before_a_setting_existed_renders(
     render: Render, kubernetes: str
 ) -> None:

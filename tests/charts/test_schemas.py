@@ -1,4 +1,4 @@
-"""Every supported shape renders to objects that Kubernetes 1.34 and 1.36 accept."""
+"""Every supported shape renders to objects that Kubernetes 1.34 and 1.37 accept."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def complaint(rendered_object: str, kubernetes: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("kubernetes", ["1.34", "1.36"])
-def test_every_object_fits_the_schema_of_the_oldest_and_the_default_kubernetes(
+@pytest.mark.parametrize("kubernetes", ["1.34", "1.37"])
+def test_every_object_fits_the_schema_of_the_oldest_and_the_newest_kubernetes(
     render: Render, shape: Path, kubernetes: str
 ) -> None:
     complaints = {}
-    for item in render("--values", str(shape)):
+    for item in render("--kube-version", f"{kubernetes}.0", "--values", str(shape)):
         if item["kind"] in OF_OTHER_PROJECTS:
             continue
         if said := complaint(json.dumps(item, sort_keys=True), kubernetes):
@@ -46,13 +46,13 @@ def test_names_that_yaml_takes_for_numbers_stay_names(render: Render, name: str)
     certificate = "hami-dra.certs.mode=secret,hami-dra.networkPolicy.enabled=true"
     given = ("--set", certificate, "--set-string", f"{strings},hami-dra.certs.secret.caBundle=1234")
     for item in render(*given, line=line):
-        assert complaint(json.dumps(item, sort_keys=True), "1.36") == "", item["metadata"]["name"]
+        assert complaint(json.dumps(item, sort_keys=True), "1.37") == "", item["metadata"]["name"]
         assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == name
         assert item["metadata"].get("namespace", name) == name
 
 
 def test_helm_lint_finds_nothing(shape: Path) -> None:
-    answer = helm("lint", "--strict", "--kube-version", "1.36.0", "--values", str(shape), str(CHART))
+    answer = helm("lint", "--strict", "--kube-version", "1.37.0", "--values", str(shape), str(CHART))
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
