@@ -120,7 +120,7 @@ def _pod_security(facts: Facts) -> Verdict:
                     f"kubectl label namespace {facts.namespace} "
                     "pod-security.kubernetes.io/enforce=privileged --overwrite",
                 )
-    return fine("the plugin may run")
+    return fine("the namespace has no label that keeps the plugin out")
 
 
 def _versions(facts: Facts) -> Verdict:
@@ -213,8 +213,10 @@ CHECKS = (
         title="Pod Security refuses the plugin",
         expected="a namespace in which the plugin may run",
         why="The plugin opens `/dev/nvidia*` and mounts folders of the host, which Pod Security's levels "
-        "`baseline` and `restricted` forbid.",
+        "`baseline` and `restricted` forbid. A level for the whole cluster is in a file of the API server's "
+        "and cannot be asked for: the DaemonSet's events then say `violates PodSecurity`.",
         mend=(
+            "The namespace's label wins over a level for the whole cluster:",
             command(
                 "kubectl label namespace hami-system pod-security.kubernetes.io/enforce=privileged "
                 "--overwrite"
