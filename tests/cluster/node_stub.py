@@ -129,10 +129,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(file.read_text()) if file.is_file() else self.send_error(404)
 
     def do_PUT(self):
-        self.path = self.path.partition("?")[0]
-        file = STORE / f"{self.path.rpartition('/')[2]}.json"
-        file.write_bytes(self.body())
-        self.answer(file.read_text())
+        path, _, query = self.path.partition("?")
+        body = self.body()
+        if query != "dryRun=All":
+            (STORE / f"{path.rpartition('/')[2]}.json").write_bytes(body)
+        self.answer(body.decode())
 
     def body(self):
         """What was sent; `kubectl replace --raw` sends it in chunks."""
