@@ -25,6 +25,7 @@ from pathlib import Path
 
 import archive
 import sbom
+import yaml
 
 REPO = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -89,10 +90,14 @@ def collection(path: Path, epoch: int) -> None:
 
 
 def image(path: Path, version: str, epoch: int) -> None:
-    """Built from Containerfile over RELEASE_BASE and saved in the form that every engine reads."""
+    """Built from Containerfile over RELEASE_BASE and saved in the form that every engine reads.
+
+    Its name is the one that the chart asks for: where the archive was loaded, the chart's own values find it.
+    """
     python = {"PYTHON": str(BIN / "python")}
     _run(str(REPO / "scripts/stage-image"), env=python)
-    tag = f"localhost/hami-dra:{version}"
+    named = yaml.safe_load((REPO / "charts/hami/charts/hami-dra/values.yaml").read_text())["image"]
+    tag = f"{named['registry']}/{named['repository']}:{version}"
     over = f"BASE={os.environ.get('RELEASE_BASE') or base()}"
     build = ("podman", "build", "--quiet", "--timestamp", str(epoch), "--build-arg", over)
     _run(*build, "--tag", tag, str(REPO))

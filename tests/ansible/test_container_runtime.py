@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from hami_dra import __version__
 from tests.ansible.stand_ins import Machine
 
 pytestmark = pytest.mark.slow
@@ -108,7 +109,10 @@ def store(node):
     return images
 
 
-def load(node, archive: bytes, fails: bool = False) -> str:
+NAMED = {"registry": "registry.example.com", "repository": "hami-dra", "tag": "1.0"}
+
+
+def load(node, archive: bytes, fails: bool = False, named: dict | None = NAMED) -> str:
     """The output of the tasks that load an image from an ARCHIVE; what they carry over is gone afterwards."""
     book, source, copy = node.folder / "play.yml", node.folder / "archive", node.folder / "state/copy"
     tasks = "[include_role: {name: container_runtime, tasks_from: load_image}]"
@@ -118,8 +122,7 @@ def load(node, archive: bytes, fails: bool = False) -> str:
         "container_runtime_config": str(node.folder / "config.toml"),
         "container_runtime_archive": str(source),
         "container_runtime_archive_copy": str(copy),
-        "hami_image": {"registry": "registry.example.com", "repository": "hami-dra", "tag": "1.0"},
-    }
+    } | ({"hami_image": named} if named else {})
     output = node.play(book, "-e", json.dumps(settings), inventory="all: {hosts: {node: }}", fails=fails)
     assert not copy.exists()
     return output
@@ -130,6 +133,19 @@ def test_an_image_is_loaded_where_it_is_missing_and_only_there(node, store):
     assert store.read_text().splitlines() == [f"{IMAGE}-other", IMAGE]
     assert "changed=0" in load(node, b"never read")
     assert store.read_text().splitlines() == [f"{IMAGE}-other", IMAGE]
+
+
+@pytest.mark.parametrize(
+    ("named", "image"),
+    [
+        (None, f"ghcr.io/hami-dra/hami-dra:{__version__}"),
+        ({"registry": "mirror.example.com"}, f"mirror.example.com/hami-dra:{__version__}"),
+        ({"registry": "", "tag": "1.0"}, "docker.io/hami-dra:1.0"),
+    ],
+)
+def test_what_hami_image_leaves_out_is_as_the_chart_has_it(node, store, named, image):
+    load(node, f"{image}\n".encode(), named=named)
+    assert store.read_text().splitlines()[-1] == image
 
 
 def test_an_archive_without_the_image_is_named(node, store):
