@@ -18,7 +18,10 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "images", "down", "base"])
     parser.add_argument("--name", default=Cluster().name, help="also the variable HAMI_CLUSTER")
     parser.add_argument(
-        "--kubernetes", default=versions.DEFAULT_KUBERNETES, choices=sorted(versions.KUBERNETES)
+        "--kubernetes",
+        default=versions.DEFAULT_KUBERNETES,
+        choices=versions.KUBERNETES,
+        help="also the variable HAMI_KUBERNETES",
     )
     arguments = parser.parse_args()
     cluster = Cluster(arguments.name)

@@ -97,7 +97,7 @@ func do(ctx context.Context, client kubernetes.Interface, manager *dra.Manager, 
 		}
 	case "health":
 		status := v1.PodStatus{ContainerStatuses: []v1.ContainerStatus{{Name: pod.Spec.Containers[0].Name}}}
-		manager.UpdateAllocatedResourcesStatus(pod, &status)
+		addHealth(manager, pod, &status)
 		for _, entry := range status.ContainerStatuses[0].AllocatedResourcesStatus {
 			for _, resource := range entry.Resources {
 				said = append(said, string(resource.Health))
@@ -107,6 +107,22 @@ func do(ctx context.Context, client kubernetes.Interface, manager *dra.Manager, 
 		return nil, fmt.Errorf("do %q: unknown", asked.Do)
 	}
 	return said, nil
+}
+
+// addHealth lets kubelet write its devices' health into status. Kubernetes 1.37 wants a logger for it.
+func addHealth(manager any, pod *v1.Pod, status *v1.PodStatus) {
+	switch kubelet := manager.(type) {
+	case interface {
+		UpdateAllocatedResourcesStatus(klog.Logger, *v1.Pod, *v1.PodStatus)
+	}:
+		kubelet.UpdateAllocatedResourcesStatus(klog.Background(), pod, status)
+	case interface {
+		UpdateAllocatedResourcesStatus(*v1.Pod, *v1.PodStatus)
+	}:
+		kubelet.UpdateAllocatedResourcesStatus(pod, status)
+	default:
+		stopIf(fmt.Errorf("kubelet's UpdateAllocatedResourcesStatus has changed"))
+	}
 }
 
 func stopIf(err error) {
