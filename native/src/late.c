@@ -42,10 +42,17 @@ LATE(int, pthread_mutex_timedlock, (pthread_mutex_t * mutex, const struct timesp
      pthread_mutex_lock(mutex))
 LATE(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *before), (how, set, before),
      sigprocmask(how, set, before))
-LATE(int, pthread_atfork, (void (*prepare)(void), void (*parent)(void), void (*child)(void)),
-     (prepare, parent, child), ENOSYS)
 LATE(int, dladdr, (const void *address, Dl_info *info), (address, info), 0)
 LATE(char *, dlerror, (void), (), NULL)
 LATE(int, dlclose, (void *library), (library), 0)
+
+/* glibc links this one into each program that names it, around what all its versions export; only some on
+ * x86-64 export it as well. musl does. */
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    int (*glibcs)(void (*)(void), void (*)(void), void (*)(void), void *) = libc_symbol("__register_atfork");
+    int (*musls)(void (*)(void), void (*)(void), void (*)(void)) = libc_symbol("pthread_atfork");
+    if (glibcs) return glibcs(prepare, parent, child, NULL);
+    return musls ? musls(prepare, parent, child) : ENOSYS;
+}
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../include/cuda_abi.h"
 
@@ -61,7 +63,12 @@ int main(void) {
     printf(" %d", allocate(&first, most));
     printf(" %d", allocate(&second, most));
     printf(" %d", release(first));
-    printf(" %d\n", allocate(&second, most));
+    printf(" %d", allocate(&second, most));
+    fflush(stdout);
+    if (fork() == 0) _exit(allocate(&first, most / 2));
+    int status = 0; /* what the child takes is its own, and free when it has ended */
+    wait(&status);
+    printf(" %d %d\n", WEXITSTATUS(status), allocate(&first, most / 2));
     return 0;
 }
 #endif

@@ -56,9 +56,11 @@ def machine(file: Path) -> int:
     return int(number)
 
 
-def emulate(shares: Path | None, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program of the build; the limiter is preloaded when there are SHARES."""
-    inside = {"LD_LIBRARY_PATH": BUILD / "sim", "LIMITER": BUILD / "libvgpu.so"}
+def emulate(
+    shares: Path | None, program: str | Path, *arguments: object, driver: Path = BUILD / "sim"
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of the build, or another; the limiter is preloaded when there are SHARES."""
+    inside = {"LD_LIBRARY_PATH": driver, "LIMITER": BUILD / "libvgpu.so"}
     environment = {"PATH": os.environ["PATH"], "HAMI_SIM_FILE": str(A10)}
     if shares:
         inside["LD_PRELOAD"] = BUILD / "libvgpu.so"
@@ -82,6 +84,16 @@ def test_a_program_on_aarch64_gets_its_share_and_is_refused_more(share: Path) ->
     assert "/  10240MiB" in emulate(share, "sim/nvidia-smi").stdout
     free = emulate(share.parent / "none", "sim/hami-fill", "--total", "11Gi")
     assert "refused" not in free.stdout, free.stdout
+
+
+@emulated
+def test_what_a_child_takes_on_aarch64_is_free_when_it_has_ended(share: Path, tmp_path: Path) -> None:
+    source, program = ROOT / "native" / "tests" / "small_driver.c", tmp_path / "program"
+    compiler = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17", "-o")
+    subprocess.run([*compiler, program, source, "-ldl"], check=True)
+    subprocess.run([*compiler, tmp_path / "libcuda.so.1", "-DDRIVER", "-shared", source], check=True)
+    done = emulate(share, program, driver=tmp_path)
+    assert (done.stdout, done.stderr) == ("0 0 2 0 0 0 0\n", "")
 
 
 @emulated
