@@ -8,7 +8,7 @@
 #include "lanes.h"
 
 enum { EXIT_PATIENCE_NS = 2000000 };
-static bool thread_started;
+static _Atomic bool thread_started;
 
 bool device_time_capturing(CUstream stream) {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
@@ -72,8 +72,10 @@ static void at_exit(void) {
     atomic_store(&lanes_over, true);
 }
 
+/* Tried again at the next measurement where there is no thread to be had; who waits reads as well. */
 static void start_thread(void) {
-    atexit(at_exit);
+    static bool at_exit_is_known; /* to a child of a fork, too */
+    if (!at_exit_is_known) at_exit_is_known = atexit(at_exit) == 0;
     thread_started = background_start(lanes_poll);
 }
 
@@ -99,33 +101,44 @@ bool device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepai
     return true;
 }
 
-static bool concerns(const lane *each, CUcontext context, CUdevice device) {
-    return each->context && (context ? each->context == context : each->device == device);
+/* With lanes_mutex held; NULL: nothing was measured in it. */
+static lane *lane_of(CUcontext context) {
+    for (lane *each = lanes; context && each < lanes + MOST_LANES; each++)
+        if (each->context == context) return each;
+    return NULL;
 }
 
-void device_time_closing(CUcontext context, CUdevice device) {
-    pthread_mutex_lock(&lanes_mutex);
-    for (lane *each = lanes; each < lanes + MOST_LANES; each++)
-        if (concerns(each, context, device)) each->closing = true;
-    pthread_mutex_unlock(&lanes_mutex);
-    /* Whoever looks now has finished when we get the lock. */
+void device_time_closing(CUcontext context) {
     pthread_mutex_lock(&lanes_looking);
+    if (device_time_running()) {
+        CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
+        lanes_look();
+        lanes_relax(mode);
+    }
+    pthread_mutex_lock(&lanes_mutex);
+    lane *its = lane_of(context);
+    if (its) its->closing = true;
+    pthread_mutex_unlock(&lanes_mutex);
     pthread_mutex_unlock(&lanes_looking);
 }
 
-void device_time_closed(CUcontext context, CUdevice device, bool ended) {
-    pthread_mutex_lock(&lanes_mutex);
-    for (lane *each = lanes; each < lanes + MOST_LANES; each++) {
-        if (!concerns(each, context, device) || !each->closing) continue;
-        each->closing = false;
-        if (!ended) continue;
-        for (bracket *b = each->brackets; b < each->brackets + MOST_BRACKETS; b++) {
-            if (atomic_load(&b->state) != RUNNING) continue;
-            meter_settle(each->meter, b->prepaid, b->prepaid, true, b->place);
-            atomic_fetch_sub(&lanes_running, 1);
-        }
-        memset(each, 0, sizeof *each);
+/* What still runs is charged as it was known, and who is about to launch finds no events any more. */
+static void give_up(lane *its) {
+    for (bracket *each = its->brackets; each < its->brackets + MOST_BRACKETS; each++) {
+        int running = RUNNING;
+        each->start = each->end = NULL;
+        if (!atomic_compare_exchange_strong(&each->state, &running, FREE)) continue;
+        meter_settle(its->meter, each->prepaid, each->prepaid, true, each->place);
+        atomic_fetch_sub(&lanes_running, 1);
     }
+    its->context = NULL;
+}
+
+void device_time_closed(CUcontext context, bool ended) {
+    pthread_mutex_lock(&lanes_mutex);
+    lane *its = lane_of(context);
+    if (its) its->closing = false;
+    if (its && ended) give_up(its);
     pthread_mutex_unlock(&lanes_mutex);
 }
 

@@ -24,10 +24,10 @@ void device_time_cancel(bracket *self);
 /* Read what has ended; does nothing when another thread is at it. Never waits for the device. */
 void device_time_look(void);
 
-/* A context is about to end, or all of a device's (CONTEXT NULL): its events are not touched any more ... */
-void device_time_closing(CUcontext context, CUdevice device);
+/* A context is about to end: what has ended in it is read, and its events are not touched any more ... */
+void device_time_closing(CUcontext context);
 /* ... unless it has not ENDED after all. */
-void device_time_closed(CUcontext context, CUdevice device, bool ended);
+void device_time_closed(CUcontext context, bool ended);
 
 /* Whether work on STREAM is recorded instead of done. */
 bool device_time_capturing(CUstream stream);

@@ -84,13 +84,13 @@ static CUresult leave(int hook, CUcontext context, bool destroyed) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     contexts_lock();
     held_charge held = hold(CHARGE_CONTEXT, (uint64_t)context);
-    device_time_closing(context, 0);
+    device_time_closing(context);
     CUresult result = real(context);
     bool left = context_call_succeeded(result);
     bool ended = left && (destroyed || (held.found && held.what.attached == 0));
     if (left && !ended) held.what.attached--;
     let_go(ended ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT, &held, CHARGE_CONTEXT, (uint64_t)context);
-    device_time_closed(context, 0, ended);
+    device_time_closed(context, ended);
     if (ended) context_ended((uint64_t)context);
     contexts_unlock();
     return result;

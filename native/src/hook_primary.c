@@ -89,23 +89,45 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     return result;
 }
 
-/* After a call that may have ended the primary context: its memory goes back when its last user has let go.
- */
-static CUresult left_primary(CUresult result, CUdevice device) {
-    bool ended = primary_is(device, false);
-    device_time_closed(NULL, device, ended);
-    if (ended) primary_ended(device);
-    return result;
+/* Somebody else may have opened it. */
+static void add_primary(CUdevice device) {
+    CUresult (*retain)(CUcontext *, CUdevice) = driver_function("cuDevicePrimaryCtxRetain");
+    CUcontext context;
+    if (!retain || retain(&context, device) != CUDA_SUCCESS) return;
+    add_user(device, context, NULL);
+    release_primary(device);
 }
 
-/* The events that we measure with end with the context, so they are left alone meanwhile. */
+static void add_green(CUdevice device, CUgreenCtx green) {
+    CUresult (*from_green)(CUcontext *, CUgreenCtx) = driver_function("cuCtxFromGreenCtx");
+    CUcontext context;
+    if (from_green && from_green(&context, green) == CUDA_SUCCESS) add_user(device, context, green);
+    add_primary(device);
+}
+
+/* Before a call that may end the primary context, and with it the events that we measure with. */
+static void leaving_primary(CUdevice device) {
+    if (!*place_of(device, NULL) && primary_is(device, true)) add_primary(device);
+    for (const user *each = users; each; each = each->next)
+        if (each->device == device) device_time_closing(each->context);
+}
+
+/* After it: its memory goes back when its last user has let go. */
+static void left_primary(CUdevice device) {
+    bool ended = primary_is(device, false);
+    for (const user *each = users; each; each = each->next)
+        if (each->device == device) device_time_closed(each->context, ended);
+    if (ended) primary_ended(device);
+}
+
 #define LEAVE_PRIMARY(symbol)                                                                                \
     CUresult symbol(CUdevice device) {                                                                       \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
         contexts_lock();                                                                                     \
-        device_time_closing(NULL, device);                                                                   \
-        CUresult result = left_primary(real(device), device);                                                \
+        leaving_primary(device);                                                                             \
+        CUresult result = real(device);                                                                      \
+        left_primary(device);                                                                                \
         contexts_unlock();                                                                                   \
         return result;                                                                                       \
     }
@@ -113,16 +135,6 @@ LEAVE_PRIMARY(cuDevicePrimaryCtxRelease_v2)
 LEAVE_PRIMARY(cuDevicePrimaryCtxReset_v2)
 LEAVE_PRIMARY(cuDevicePrimaryCtxRelease)
 LEAVE_PRIMARY(cuDevicePrimaryCtxReset)
-
-static void add_green(CUdevice device, CUgreenCtx green) {
-    CUresult (*retain)(CUcontext *, CUdevice) = driver_function("cuDevicePrimaryCtxRetain");
-    CUresult (*from_green)(CUcontext *, CUgreenCtx) = driver_function("cuCtxFromGreenCtx");
-    CUcontext context;
-    if (from_green && from_green(&context, green) == CUDA_SUCCESS) add_user(device, context, green);
-    if (!retain || retain(&context, device) != CUDA_SUCCESS) return;
-    add_user(device, context, NULL);
-    release_primary(device);
-}
 
 CUresult cuGreenCtxCreate(CUgreenCtx *context, CUdevResourceDesc resources, CUdevice device,
                           unsigned int flags) {
@@ -156,6 +168,7 @@ static void green_ended(CUdevice device, CUgreenCtx green) {
     user **gone = place_of(device, green);
     const user *primary = *place_of(device, NULL);
     if (!*gone) return;
+    device_time_closed((*gone)->context, true);
     charges_hand_over((uint64_t)(*gone)->context, primary ? (uint64_t)primary->context : 0);
     forget(gone);
 }
@@ -165,9 +178,10 @@ CUresult cuGreenCtxDestroy(CUgreenCtx context) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     contexts_lock();
     CUdevice device = device_of_green(context);
-    device_time_closing(NULL, device);
-    CUresult result = left_primary(real(context), device);
+    leaving_primary(device);
+    CUresult result = real(context);
     if (context_call_succeeded(result)) green_ended(device, context);
+    left_primary(device);
     contexts_unlock();
     return result;
 }

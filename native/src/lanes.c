@@ -33,15 +33,23 @@ CUstreamCaptureMode lanes_relax(CUstreamCaptureMode mode) {
     return mode;
 }
 
-static lane *lane_of(CUcontext context, CUdevice device, meter *of) {
+/* No context's, nor anybody's who has begun to launch in one that ended meanwhile. */
+static bool is_free(const lane *self) {
+    bool begun = false;
+    for (const bracket *each = self->brackets; each < self->brackets + MOST_BRACKETS; each++)
+        begun |= atomic_load(&each->state) != FREE;
+    return !self->context && !begun;
+}
+
+static lane *lane_of(CUcontext context, meter *of) {
     lane *found = NULL;
     for (lane *each = lanes; each < lanes + MOST_LANES; each++) {
         if (each->context == context) return each;
-        if (!found && !each->context) found = each;
+        if (!found && is_free(each)) found = each;
     }
     if (!found) return NULL;
     memset(found, 0, sizeof *found);
-    found->context = context, found->device = device, found->meter = of;
+    found->context = context, found->meter = of;
     found->base_at = found->covered = LANE_SOMEWHERE_NS;
     return found;
 }
@@ -58,12 +66,9 @@ static bracket *free_bracket(lane *in) {
 
 bracket *lanes_take_bracket(meter *of) {
     CUcontext context = NULL;
-    CUdevice device;
-    if (lane_driver.cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context ||
-        lane_driver.cuCtxGetDevice(&device) != CUDA_SUCCESS)
-        return NULL;
+    if (lane_driver.cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context) return NULL;
     pthread_mutex_lock(&lanes_mutex);
-    lane *in = lane_of(context, device, of);
+    lane *in = lane_of(context, of);
     bracket *taken = in && !in->closing ? free_bracket(in) : NULL;
     pthread_mutex_unlock(&lanes_mutex);
     return taken;

@@ -37,7 +37,6 @@ typedef struct bracket {
 /* The measurements of one context, whose device times compare with each other. */
 typedef struct lane {
     CUcontext context; /* NULL: free */
-    CUdevice device;
     meter *meter;
     bool closing;
     CUevent base; /* device time `base_at` */
@@ -60,7 +59,6 @@ extern _Atomic bool lanes_over;       /* the program is at its end: nobody looks
 /* The driver's functions, looked up once. */
 #define LANE_CALLS(CALL)                                                                                     \
     CALL(cuCtxGetCurrent, (CUcontext *))                                                                     \
-    CALL(cuCtxGetDevice, (CUdevice *))                                                                       \
     CALL(cuCtxPushCurrent_v2, (CUcontext))                                                                   \
     CALL(cuCtxPopCurrent_v2, (CUcontext *))                                                                  \
     CALL(cuEventCreate, (CUevent *, unsigned int))                                                           \

@@ -106,10 +106,6 @@ static CUresult drv_cuCtxGetCurrent(CUcontext *context) {
     *context = gpu.context;
     return CUDA_SUCCESS;
 }
-static CUresult drv_cuCtxGetDevice(CUdevice *device) {
-    *device = 0;
-    return CUDA_SUCCESS;
-}
 static CUresult drv_cuCtxPushCurrent_v2(CUcontext context) {
     return context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
@@ -161,17 +157,11 @@ void *driver_function(const char *name) {
         void *function;
     } functions[] = {
 #define OF(name) {#name, (void *)drv_##name}
-        OF(cuCtxGetCurrent),
-        OF(cuCtxGetDevice),
-        OF(cuCtxPushCurrent_v2),
-        OF(cuCtxPopCurrent_v2),
-        OF(cuEventCreate),
-        OF(cuEventRecord),
-        OF(cuEventQuery),
-        OF(cuEventElapsedTime),
-        OF(cuStreamQuery),
-        OF(cuStreamIsCapturing),
-        OF(cuThreadExchangeStreamCaptureMode),
+        OF(cuCtxGetCurrent),     OF(cuCtxPushCurrent_v2),
+        OF(cuCtxPopCurrent_v2),  OF(cuEventCreate),
+        OF(cuEventRecord),       OF(cuEventQuery),
+        OF(cuEventElapsedTime),  OF(cuStreamQuery),
+        OF(cuStreamIsCapturing), OF(cuThreadExchangeStreamCaptureMode),
     };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(functions[i].name, name) == 0) return functions[i].function;

@@ -14,29 +14,55 @@ static void start(void) { CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); }
 static void a_context_that_ends_takes_its_events_along(void) {
     start();
     CHECK(atomic_load(&lanes_running) == 1);
-    device_time_closing(gpu.context, 0);
+    device_time_closing(gpu.context);
     CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); /* of another thread meanwhile: it is not measured */
     CHECK(atomic_load(&lanes_running) == 1);
     uint64_t before = charged();
     synchronize(&stream);
     CHECK(charged() == before);
-    device_time_closed(gpu.context, 0, true);
+    device_time_closed(gpu.context, true);
     CHECK(atomic_load(&lanes_running) == 0);
     start();
     synchronize(&stream);
     CHECK(charged() > before);
 }
+static void what_has_ended_in_it_is_charged_before_it_ends(void) {
+    start();
+    gpu.now = stream.free_at;
+    device_time_closing(gpu.context);
+    CHECK(charged() > lengthy.ns - 1000);
+    device_time_closed(gpu.context, true);
+    CHECK(charged() < lengthy.ns + 1000);
+}
+/* Who was about to launch in it has nothing in common with who launches in the next. */
+static void a_launch_in_a_context_that_ends_meanwhile_is_not_measured(void) {
+    int count;
+    meter *of = meter_of(budget_all(&count));
+    cost *what = cost_of("any", 1);
+    bracket *late = device_time_begin(of, &stream, false, false);
+    device_time_closing(gpu.context);
+    device_time_closed(gpu.context, true);
+    bracket *next = device_time_begin(of, &stream, false, false);
+    CHECK(late && next && next != late);
+    gpu.records = 1; /* of an event that is gone none succeeds */
+    CHECK(!late->end && device_time_end(next, &stream, what, 0, 0));
+    CHECK(!device_time_end(late, &stream, what, 0, 0));
+    synchronize(&stream);
+    CHECK(atomic_load(&lanes_running) == 0);
+}
 static void a_context_that_did_not_end_goes_on(void) {
     start();
-    device_time_closing(NULL, 0); /* all of the card */
-    device_time_closed(NULL, 0, false);
+    device_time_closing(gpu.context);
+    device_time_closed(gpu.context, false);
     synchronize(&stream);
     CHECK(charged() > 0 && atomic_load(&lanes_running) == 0);
 }
-static void contexts_of_other_cards_are_left_alone(void) {
+static void other_contexts_are_left_alone(void) {
     start();
-    device_time_closing(NULL, 1);
-    device_time_closed(NULL, 1, true);
+    device_time_closing((CUcontext) "another");
+    device_time_closed((CUcontext) "another", true);
+    device_time_closing(NULL);
+    device_time_closed(NULL, true);
     synchronize(&stream);
     CHECK(charged() > 0);
 }
@@ -123,7 +149,9 @@ static void the_exit_does_not_wait_for_who_looks(void) {
 void test_contexts(void) {
     with_cores(100, a_context_that_ends_takes_its_events_along);
     with_cores(100, a_context_that_did_not_end_goes_on);
-    with_cores(100, contexts_of_other_cards_are_left_alone);
+    with_cores(100, what_has_ended_in_it_is_charged_before_it_ends);
+    with_cores(100, a_launch_in_a_context_that_ends_meanwhile_is_not_measured);
+    with_cores(100, other_contexts_are_left_alone);
     with_cores(100, more_contexts_than_places);
     with_cores(100, more_work_at_once_than_places);
     with_cores(100, hours_of_work_are_measured_as_exactly_as_seconds);

@@ -307,7 +307,7 @@ static void known_and_then(void (*spoil)(void), int rounds) {
     for (int i = 0; i < rounds; i++) CHECK(launch(&medium, &stream) == CUDA_SUCCESS);
     CHECK(charged() - before == (uint64_t)rounds * medium.ns);
 }
-static void no_events(void) { gpu.events = 0, device_time_closing(gpu.context, 0), gpu.context = NULL; }
+static void no_events(void) { gpu.events = 0, device_time_closing(gpu.context), gpu.context = NULL; }
 static void work_without_a_context_is_billed_as_it_was_known(void) { known_and_then(no_events, 5); }
 static void no_records(void) { gpu.records = 0; }
 static void work_whose_events_fail_is_billed_as_it_was_known(void) { known_and_then(no_records, 5); }
