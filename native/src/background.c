@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 
-enum { STACK_BYTES = 256 << 10 };
-
 bool background_start(void *(*run)(void *)) {
     sigset_t all, before;
     pthread_t thread;
@@ -13,7 +11,6 @@ bool background_start(void *(*run)(void *)) {
     sigdelset(&all, SIGBUS);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = pthread_create(&thread, &attributes, run, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

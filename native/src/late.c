@@ -36,7 +36,6 @@ LATE(int, pthread_once, (pthread_once_t * control, void (*routine)(void)), (cont
 LATE(int, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attributes, void *(*routine)(void *), void *argument),
      (thread, attributes, routine, argument), EAGAIN)
-LATE(int, pthread_attr_setstacksize, (pthread_attr_t * attributes, size_t size), (attributes, size), 0)
 LATE(int, pthread_mutex_trylock, (pthread_mutex_t * mutex), (mutex), pthread_mutex_lock(mutex))
 LATE(int, pthread_mutex_timedlock, (pthread_mutex_t * mutex, const struct timespec *until), (mutex, until),
      pthread_mutex_lock(mutex))

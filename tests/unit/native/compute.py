@@ -78,10 +78,10 @@ class Node:
         assert process.stdout.readline() == "started\n", process.communicate()[1]
         return process
 
-    def python(self, share: str | None, code: str) -> subprocess.CompletedProcess[str]:
-        """Run CODE, in which `card` is the card."""
+    def python(self, share: str | None, code: str, *within: str) -> subprocess.CompletedProcess[str]:
+        """Run CODE, in which `card` is the card, by a command or directly."""
         prologue = "import os, threading\nfrom tests.gpu.cuda import *\ncard = Card()\n"
-        process = self.start(share, sys.executable, "-c", prologue + code)
+        process = self.start(share, *within, sys.executable, "-c", prologue + code)
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess((), process.returncode, out, err)
 

@@ -4,6 +4,7 @@ The machine that runs this may be busy, which makes a program get less than it m
 and always hold; lower ones are wide, and are tried again. That the mean is exact is shown by `make bench`.
 """
 
+import subprocess
 import time
 
 import pytest
@@ -269,6 +270,17 @@ def test_one_thread_begins_with_the_first_launch_and_takes_no_signals(node):
     assert plain[0] == limited[0] == "0"
     assert int(limited[1]) == int(plain[1]) + 1
     assert int(limited[2]) == int(plain[2]) + 1  # SIGTERM
+
+
+def test_the_thread_begins_in_a_program_whose_threads_have_much_memory_of_their_own(node, tmp_path):
+    """A thread has room for it on its stack, which glibc takes from what was asked for."""
+    (tmp_path / "large.c").write_text("_Thread_local char large[400000];")
+    large = tmp_path / "large.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", large, tmp_path / "large.c"], check=True)
+    more = f"LD_PRELOAD={native_files.find('libvgpu.so')}:{large}"
+    plain = node.python(None, THREADS).stdout.split()
+    limited = node.python(node.share("one", 50), THREADS, "env", more).stdout.split()
+    assert int(limited[1]) == int(plain[1]) + 1
 
 
 def test_a_capture_records_what_the_program_launched_and_nothing_of_ours(node):
