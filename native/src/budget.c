@@ -82,11 +82,14 @@ shares_state budget_load(const char *folder, char *why, size_t why_size) {
 }
 
 /* Threads read these numbers at any time; each is whole. A file that cannot be used changes nothing: what is
- * in force stays in force. */
+ * in force stays in force. It is tried again, as the program may have no descriptor left at the moment. */
 static void take_up(share *each) {
     limits fresh;
     char why[128];
-    if (limits_read(each->limits_path, &fresh, why, sizeof why) != 0) return;
+    if (limits_read(each->limits_path, &fresh, why, sizeof why) != 0) {
+        each->inode = 0;
+        return;
+    }
     if (strcmp(fresh.share, each->limit.share) != 0 || strcasecmp(fresh.device, each->limit.device) != 0)
         return;
     __atomic_store_n(&each->limit.memory, fresh.memory, __ATOMIC_RELAXED);

@@ -1,4 +1,6 @@
 /* Shares of one card as one budget. */
+#include <sys/resource.h>
+
 #include "../src/budget.h"
 #include "policy.h"
 
@@ -53,6 +55,21 @@ static void a_changed_limit_is_taken_up_and_a_broken_one_is_not(void) {
     usleep(100 * 1000);
     CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
     write_file(in_folder("changed/a/limits"), "memory=lots", 11);
+    usleep(100 * 1000);
+    CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
+}
+
+static void a_change_that_could_not_be_read_is_read_later(void) {
+    char shares[512], why[512];
+    struct rlimit usual, none = {3, 3};
+    snprintf(shares, sizeof shares, "%s", in_folder("later"));
+    add_share(shares, "a", "GPU-x", MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    add_share(shares, "a", "GPU-x", 3 * MIB, "");
+    CHECK(getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    none.rlim_max = usual.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0 && budget_limit(budget_of("GPU-x")) == MIB);
+    CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
     usleep(100 * 1000);
     CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
 }
@@ -114,6 +131,7 @@ static void a_path_that_is_too_long_is_broken(void) {
 void test_budget(void) {
     alone(two_shares_of_a_card_are_one_budget);
     alone(a_changed_limit_is_taken_up_and_a_broken_one_is_not);
+    alone(a_change_that_could_not_be_read_is_read_later);
     alone(limits_that_add_up_beyond_all_numbers_are_no_small_limit);
     alone(an_empty_folder_is_broken);
     alone(a_share_without_limits_is_broken);
