@@ -16,7 +16,7 @@
 /* When nothing can be measured. */
 static const uint64_t USUAL_CONTEXT_BYTES = UINT64_C(256) << 20;
 
-static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t one_at_a_time = CALLBACK_MUTEX;
 
 void contexts_lock(void) { pthread_mutex_lock(&one_at_a_time); }
 void contexts_unlock(void) { pthread_mutex_unlock(&one_at_a_time); }
@@ -65,4 +65,4 @@ void context_ended(uint64_t owner) {
     pools_settle();
 }
 
-void contexts_forked(void) { pthread_mutex_init(&one_at_a_time, NULL); }
+void contexts_forked(void) { one_at_a_time = (pthread_mutex_t)CALLBACK_MUTEX; }

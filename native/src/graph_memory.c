@@ -14,7 +14,7 @@ typedef struct {
 } card_memory;
 
 static card_memory cards[MOST_DEVICES];
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = CALLBACK_MUTEX;
 
 void graphs_lock(void) { pthread_mutex_lock(&mutex); }
 void graphs_unlock(void) { pthread_mutex_unlock(&mutex); }
@@ -64,6 +64,6 @@ bool graphs_trim(void) {
 }
 
 void graphs_forked(void) {
-    pthread_mutex_init(&mutex, NULL);
+    mutex = (pthread_mutex_t)CALLBACK_MUTEX;
     for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
 }

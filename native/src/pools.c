@@ -12,7 +12,7 @@
 #include "graph_memory.h"
 
 static pool_account *accounts;
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = CALLBACK_MUTEX;
 static _Atomic bool may_shrink; /* something was freed, so waiting for work may release memory */
 static _Atomic int leaving;     /* pools that are destroyed when nothing of them is out */
 
@@ -242,7 +242,7 @@ void pools_freed(void) {
 }
 
 void pools_forked(void) {
-    pthread_mutex_init(&mutex, NULL);
+    mutex = (pthread_mutex_t)CALLBACK_MUTEX;
     accounts = NULL; /* CUDA does not work in the child of a process that used it */
     may_shrink = false;
     leaving = 0;

@@ -37,6 +37,22 @@ CUresult cuMemFree_v2(CUdeviceptr pointer) {
     (void)pointer;
     return CUDA_SUCCESS;
 }
+CUresult cuStreamSynchronize(CUstream stream) {
+    (void)stream;
+    return CUDA_SUCCESS;
+}
+/* Tools that trace a program's calls make calls of their own from within them: here the same, and a wait. */
+#define TRACED(symbol, parameters, ...)                                                                      \
+    CUresult symbol parameters {                                                                             \
+        static int within;                                                                                   \
+        CUresult(*again) parameters = (CUresult(*) parameters)dlsym(RTLD_DEFAULT, #symbol);                  \
+        CUresult (*wait)(CUstream) = (CUresult (*)(CUstream))dlsym(RTLD_DEFAULT, "cuStreamSynchronize");     \
+        if (within++ == 0) return wait(NULL), again(__VA_ARGS__);                                            \
+        return CUDA_SUCCESS;                                                                                 \
+    }
+TRACED(cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice device), context, device)
+TRACED(cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep), pool, keep)
+TRACED(cuDeviceGraphMemTrim, (CUdevice device), device)
 /* Newer than all that is known; and addresses that nobody can look up. */
 CUresult cuMemAlloc_v3(void) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,

@@ -123,3 +123,18 @@ print(driver.cuInit(0), take(), take())
 """,
     )
     assert (code, out, err) == (0, "0 0 2\n", "")
+
+
+def test_a_tool_may_make_calls_from_within_those_of_the_program(share, run):
+    """As those that the driver tells of each call do when it begins or ends."""
+    code, out, err = run(
+        share,
+        """
+found = ctypes.c_void_p()
+driver.cuInit(0)
+driver.cuMemFree_v2(ctypes.c_uint64(1))  # so that waiting has a look at the pools
+print(driver.cuDevicePrimaryCtxRetain(ctypes.byref(found), 0), driver.cuMemPoolTrimTo(found, 0))
+print(driver.cuDeviceGraphMemTrim(0))
+""",
+    )
+    assert (code, out, err) == (0, "0 0\n0\n", "")
