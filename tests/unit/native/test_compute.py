@@ -402,7 +402,7 @@ def test_work_is_charged_in_each_of_many_contexts_that_end_with_it(node, each):
 
 def test_work_is_charged_although_the_primary_context_beside_its_own_ends_meanwhile(node):
     share = node.share("one", 90)
-    meanwhile = f"""
+    meanwhile = """
 own, module, kernel = made("cuCtxCreate_v2", 0, 0), c_void_p(), c_void_p()
 card.call("cuModuleLoadData", byref(module), b"any")
 card.call("cuModuleGetFunction", byref(kernel), module, b"busy_us_100000")
