@@ -76,7 +76,7 @@ def test_a_program_of_another_c_library_runs_as_without_the_limiter(share, limit
 
 @needs_musl
 def test_a_program_of_another_c_library_that_is_preloaded_is_held_to_its_share(share, limited, tmp_path):
-    """6 GiB of 10, 6 more, again after the first were freed, 3 in a child and after it; by that library's driver."""
+    """6 GiB of 10, 6 more, again after the first were freed, 3 in a child and after it."""
     source = ROOT / "native" / "tests" / "small_driver.c"
     driver, program = tmp_path / "libcuda.so.1", tmp_path / "program"
     subprocess.run(["musl-gcc", "-DDRIVER", "-shared", "-fPIC", "-o", driver, source], check=True)
