@@ -30,6 +30,8 @@ KUBERNETES = {
     "1.36": Kubernetes("1.36.3", etcd_tag="3.6.8-0", coredns_tag="v1.14.2", pause_tag="3.10.2"),
     "1.37": Kubernetes("1.37.2", etcd_tag="3.7.0-0", coredns_tag="v1.14.6", pause_tag="3.10.2"),
 }
+OLDEST_KUBERNETES = "1.34"
+"""Its feature gates are off by default."""
 DEFAULT_KUBERNETES = os.environ.get("HAMI_KUBERNETES") or "1.36"
 if DEFAULT_KUBERNETES not in KUBERNETES:
     raise SystemExit(f"HAMI_KUBERNETES={DEFAULT_KUBERNETES}: there are {', '.join(KUBERNETES)}")

@@ -23,7 +23,6 @@ from hami_dra.kube import kinds
 from hami_dra.kube.kinds import NAMESPACES, Kind
 from hami_dra.model import errors
 from tests.charts.conftest import INSTALL_LINE, template
-from tests.cluster import versions
 from tests.control_plane.cards import CARDS, publish
 from tests.support import control_plane, webhook_process
 
@@ -58,10 +57,7 @@ class Cluster:
         return self.plane.client
 
 
-RELEASES = [minor for minor in versions.KUBERNETES if control_plane.built(minor)]
-
-
-@pytest.fixture(scope="session", params=RELEASES)
+@pytest.fixture(scope="session", params=control_plane.RELEASES)
 def plane(request, tmp_path_factory):
     with control_plane.running(tmp_path_factory.mktemp("plane"), request.param) as found:
         for node, cards in CARDS.items():

@@ -7,8 +7,9 @@ from hami_dra.model import names
 from tests.cluster import versions
 from tests.control_plane import cards, live_node
 from tests.control_plane.cards import GIB
-from tests.control_plane.conftest import RELEASES, eventually, pod, results
+from tests.control_plane.conftest import eventually, pod, results
 from tests.support import sim_host
+from tests.support.control_plane import RELEASES
 
 NODE = "ordered"
 ANY_ORDER = "1.34"

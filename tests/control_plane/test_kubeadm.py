@@ -13,7 +13,7 @@ import yaml
 
 from tests.ansible.loading import plugin
 from tests.cluster import go_programs, versions
-from tests.support import control_plane
+from tests.support.control_plane import RELEASES
 
 gates = plugin("filter/gates.py")
 GATE = "DRAConsumableCapacity"
@@ -27,7 +27,6 @@ KUBELET = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="kubeadm runs as root only")
 
 
-RELEASES = [minor for minor in versions.KUBERNETES if control_plane.built(minor)]
 READ_BY = {"v1beta4": RELEASES, "v1beta3": [minor for minor in RELEASES if minor < "1.37"]}
 """Kubernetes 1.37 reads no v1beta3 any more, and sends to the kubeadm before it."""
 

@@ -14,8 +14,9 @@ from hami_dra.node import slices
 from tests.cluster import versions
 from tests.control_plane import live_node
 from tests.control_plane.cards import GIB, publish
-from tests.control_plane.conftest import RELEASES, eventually, pod, results
+from tests.control_plane.conftest import eventually, pod, results
 from tests.support import mig_host
+from tests.support.control_plane import RELEASES
 
 NODE = "cut"
 CLASS = "hami-core-mig.project-hami.io"

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from tests.cluster.demo import environment
-from tests.control_plane.conftest import RELEASES
 from tests.support import control_plane
+from tests.support.control_plane import RELEASES
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = {"gpu-operator": "gpu-operator", "cert-manager": "cert-manager", "hami-system": "hami"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -76,10 +77,15 @@ class ControlPlane:
         return found
 
 
-def built(minor: str) -> bool:
-    """Whether the binaries of a release are in the cache; the default release always is, or is built."""
-    folder = go_programs.kubernetes(versions.KUBERNETES[minor]).folder / "bin"
-    return minor == versions.DEFAULT_KUBERNETES or folder.is_dir()
+def _releases() -> list[str]:
+    """The one that HAMI_KUBERNETES names; or else the default, and the oldest where it has been compiled."""
+    oldest = versions.KUBERNETES[versions.OLDEST_KUBERNETES]
+    if os.environ.get("HAMI_KUBERNETES") or not (go_programs.kubernetes(oldest).folder / "bin").is_dir():
+        return [versions.DEFAULT_KUBERNETES]
+    return [oldest.minor, versions.DEFAULT_KUBERNETES]
+
+
+RELEASES = _releases()
 
 
 @contextlib.contextmanager
