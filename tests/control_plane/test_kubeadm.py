@@ -61,8 +61,6 @@ def phase(release, tmp_path):
     indirect=["release"],
 )
 def test_every_manifest_that_kubeadm_makes_has_the_gate(phase, release, form):
-    if form == "v1beta3" and release.minor not in ("1.34", "1.35", "1.36"):
-        pytest.skip("kubeadm reads v1beta3 up to 1.36")
     header = f"apiVersion: kubeadm.k8s.io/{form}\nkind: ClusterConfiguration\n"
     plan = gates.kubeadm_gate(
         f"{header}kubernetesVersion: v{release.version}\n{FORMS[form]}", GATE, "ConfigMap"
