@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hami_dra import native_files
-from tests.unit.native.in_share import GIB, add_share
+from tests.unit.native.in_share import GIB, add_share, oracle
 from tests.unit.native.simulated import ROOT
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -25,6 +25,17 @@ def programs() -> Path:
     built = subprocess.run(command, env=flags, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     return ROOT / "native" / "build" / "check" / "tests"
+
+
+@pytest.fixture
+def by_the_driver(programs: Path, tmp_path: Path) -> Callable[[], tuple[list[int], int]]:
+    """The most that each group of processes held at any instant, and what is held of the only card now."""
+
+    def ask() -> tuple[list[int], int]:
+        *most, held = oracle(programs, tmp_path / "state")
+        return most, held
+
+    return ask
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A share for programs of the simulated driver, and how they end."""
 
+import subprocess
+
 from hami_dra.model import ledger
 from tests.unit.native.simulated import A10
 
@@ -49,6 +51,29 @@ def two_cards(folder):
     cards = folder / "gpus.yaml"
     cards.write_text(f"{head}gpus:\n{card}{another}")
     return cards, other
+
+
+def booked(shares, name="one"):
+    """Bytes that the ledger of a share tells of the living."""
+    return ledger.used((shares / name / "ledger").read_bytes())
+
+
+def oracle(programs, state, cards=A10):
+    """What the driver kept in STATE: the most that each group of processes held at any instant, then what is
+    held of each card now."""
+    done = subprocess.run([programs / "oracle", cards, state], capture_output=True, text=True, check=True)
+    return [int(each) for each in done.stdout.split()]
+
+
+def each_time_told(process, look):
+    """What LOOK finds each time that a program of CALLS tells; it must end well, and without a word."""
+    found = []
+    while process.stdout.readline() == "told\n":
+        found.append(look())
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert ends(process) == (0, "", "")
+    return found
 
 
 def ends(process):

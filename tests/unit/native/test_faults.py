@@ -3,14 +3,11 @@
 What the context holds stays counted until it ends. All on the simulated driver.
 """
 
-import subprocess
 import sys
 
 import pytest
 
-from hami_dra.model import ledger
-from tests.unit.native.in_share import CALLS, CONTEXT_MIB, ends
-from tests.unit.native.simulated import A10
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, booked, each_time_told
 
 pytestmark = pytest.mark.native
 
@@ -39,22 +36,14 @@ call("cuInit", 0)
 
 
 @pytest.fixture
-def held(share, limited, programs, tmp_path):
+def held(share, limited, by_the_driver):
     """MiB on which ledger and driver agree, each time that the program tells; it must end well."""
 
-    def run(program):
-        process, found = limited(share, sys.executable, "-c", PROGRAM + program), []
-        while process.stdout.readline() == "told\n":
-            oracle = [programs / "oracle", A10, tmp_path / "state"]
-            said = subprocess.run(oracle, capture_output=True, text=True, check=True).stdout.split()
-            assert ledger.used((share / "one" / "ledger").read_bytes()) == int(said[-1])
-            found.append(int(said[-1]) >> 20)
-            process.stdin.write("\n")
-            process.stdin.flush()
-        assert ends(process) == (0, "", "")
-        return found
+    def look():
+        assert booked(share) == by_the_driver()[1]
+        return booked(share) >> 20
 
-    return run
+    return lambda program: each_time_told(limited(share, sys.executable, "-c", PROGRAM + program), look)
 
 
 def test_a_program_hears_of_a_fault_and_keeps_what_it_holds_until_its_context_ends(held):

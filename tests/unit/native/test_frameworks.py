@@ -3,13 +3,22 @@
 Two cards with a share of each, 4 and 2 GiB. All on the simulated driver.
 """
 
-import subprocess
 import sys
 
 import pytest
 
-from hami_dra.model import ledger
-from tests.unit.native.in_share import CALLS, CONTEXT_MIB, GIB, UUID, add_share, ends, two_cards
+from tests.unit.native.in_share import (
+    CALLS,
+    CONTEXT_MIB,
+    GIB,
+    UUID,
+    add_share,
+    booked,
+    each_time_told,
+    ends,
+    oracle,
+    two_cards,
+)
 
 pytestmark = pytest.mark.native
 
@@ -101,12 +110,9 @@ def sums(tmp_path, programs, cards):
     """MiB beyond the contexts, by card, on which the ledgers and the driver agree."""
 
     def ask(processes=1):
-        said = subprocess.run(
-            [programs / "oracle", cards, tmp_path / "state"], capture_output=True, text=True, check=True
-        )
-        by_driver = [int(each) for each in said.stdout.split()[-2:]]
-        files = sorted((tmp_path / "shares").iterdir(), reverse=True)
-        assert [ledger.used((each / "ledger").read_bytes()) for each in files] == by_driver
+        by_driver = oracle(programs, tmp_path / "state", cards)[-2:]
+        shares = sorted((tmp_path / "shares").iterdir(), reverse=True)
+        assert [booked(each.parent, each.name) for each in shares] == by_driver
         return [(each >> 20) - processes * CONTEXT_MIB for each in by_driver]
 
     return ask
@@ -116,16 +122,7 @@ def sums(tmp_path, programs, cards):
 def held(start, sums):
     """What a program holds each time that it tells."""
 
-    def run(program):
-        process, found = start(program), []
-        while process.stdout.readline() == "told\n":
-            found.append(sums())
-            process.stdin.write("\n")
-            process.stdin.flush()
-        assert ends(process) == (0, "", "")
-        return found
-
-    return run
+    return lambda program: each_time_told(start(program), sums)
 
 
 def test_pytorch_expandable_segments_grow_shrink_and_grow_again(held):

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from hami_dra.model import ledger
-from tests.unit.native.in_share import CALLS, CONTEXT_MIB, GIB, add_share, ends
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, GIB, add_share, booked, each_time_told
 from tests.unit.native.simulated import A10
 
 pytestmark = pytest.mark.native
@@ -23,26 +22,17 @@ call("cuInit", 0)
 
 
 @pytest.fixture
-def booked(limited):
-    """What the share's ledger holds, in MiB, each time that the program tells; it must end well."""
+def held(limited):
+    """MiB in the share's ledger, each time that the program tells."""
 
     def run(shares, program, **environment):
         process = limited(shares, sys.executable, "-c", PROGRAM + program, **environment)
-        found = []
-        while process.stdout.readline() == "told\n":
-            found.append(ledger.used((shares / "one" / "ledger").read_bytes()) >> 20)
-            process.stdin.write("\n")
-            process.stdin.flush()
-        code, _, err = ends(process)
-        assert code == 0, err
-        return found
+        return each_time_told(process, lambda: booked(shares) >> 20)
 
     return run
 
 
-def test_what_was_allocated_in_a_primary_context_that_a_green_one_opened_ends_with_the_green_one(
-    share, booked
-):
+def test_what_was_allocated_in_a_primary_context_that_a_green_one_opened_ends_with_the_green_one(share, held):
     program = """
 green = made("cuGreenCtxCreate", None, 0, 1)
 call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
@@ -52,10 +42,10 @@ tell()
 call("cuGreenCtxDestroy", green)
 tell()
 """
-    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+    assert held(share, program) == [1024 + CONTEXT_MIB, 0]
 
 
-def test_what_was_allocated_in_a_green_context_lives_until_the_primary_one_ends(share, booked):
+def test_what_was_allocated_in_a_green_context_lives_until_the_primary_one_ends(share, held):
     program = """
 green = made("cuGreenCtxCreate", None, 0, 1)
 made("cuDevicePrimaryCtxRetain", 0)
@@ -66,10 +56,10 @@ tell()
 call("cuDevicePrimaryCtxRelease_v2", 0)
 tell()
 """
-    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+    assert held(share, program) == [1024 + CONTEXT_MIB, 0]
 
 
-def test_the_end_of_a_green_context_gives_back_nothing_of_another_context(share, booked):
+def test_the_end_of_a_green_context_gives_back_nothing_of_another_context(share, held):
     """The driver may give a context the handle that an earlier primary one had."""
     program = """
 first = made("cuDevicePrimaryCtxRetain", 0)
@@ -83,10 +73,10 @@ tell()
 call("cuCtxDestroy_v2", other)
 tell()
 """
-    assert booked(share, program) == [1024 + CONTEXT_MIB, 0]
+    assert held(share, program) == [1024 + CONTEXT_MIB, 0]
 
 
-def test_a_green_context_that_opens_the_primary_one_is_charged_what_that_costs(tmp_path, share, booked):
+def test_a_green_context_that_opens_the_primary_one_is_charged_what_that_costs(tmp_path, share, held):
     """It is the first of its share, whose cost nobody knows yet."""
     cards = tmp_path / "gpus.yaml"
     cards.write_text(A10.read_text().rstrip() + "\n  contextMiB: 500\n")
@@ -96,10 +86,10 @@ tell()
 call("cuGreenCtxDestroy", green)
 tell()
 """
-    assert booked(share, program, HAMI_SIM_FILE=str(cards)) == [500, 0]
+    assert held(share, program, HAMI_SIM_FILE=str(cards)) == [500, 0]
 
 
-def test_a_green_context_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path, booked):
+def test_a_green_context_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path, held):
     cards = tmp_path / "gpus.yaml"
     cards.write_text(A10.read_text().rstrip() + "\n  contextMiB: 500\n")
     shares = add_share(tmp_path / "shares", "one", GIB * 2 // 5)
@@ -110,10 +100,10 @@ flags, active = c_int(), c_int(1)
 call("cuDevicePrimaryCtxGetState", 0, byref(flags), byref(active))
 assert active.value == 0
 """
-    assert booked(shares, program, HAMI_SIM_FILE=str(cards)) == [0]
+    assert held(shares, program, HAMI_SIM_FILE=str(cards)) == [0]
 
 
-def test_a_primary_context_that_is_open_is_had_again_where_nothing_more_fits(tmp_path, booked):
+def test_a_primary_context_that_is_open_is_had_again_where_nothing_more_fits(tmp_path, held):
     shares = add_share(tmp_path / "shares", "one", CONTEXT_MIB << 20)
     program = """
 first, again = [made("cuDevicePrimaryCtxRetain", 0) for _ in range(2)]
@@ -121,4 +111,4 @@ assert first.value == again.value
 made("cuGreenCtxCreate", None, 0, 1)
 tell()
 """
-    assert booked(shares, program) == [CONTEXT_MIB]
+    assert held(shares, program) == [CONTEXT_MIB]

@@ -6,9 +6,8 @@ It is counted for who made it until the last of them is gone, wherever that is. 
 import pytest
 
 from tests.unit.native.between import Partner
-from tests.unit.native.in_share import CONTEXT_MIB, GIB
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, booked
 from tests.unit.native.simulated import A10, eventually
-from tests.unit.native.test_shared_memory import booked, by_the_driver  # noqa: F401
 
 pytestmark = pytest.mark.native
 
@@ -25,7 +24,7 @@ def start(tmp_path, share, limited):
 
 
 @pytest.fixture
-def is_held(share, by_the_driver):  # noqa: F811
+def is_held(share, by_the_driver):
     """Bytes beyond contexts that the ledger and the driver agree on."""
 
     def ask(processes):
@@ -36,7 +35,7 @@ def is_held(share, by_the_driver):  # noqa: F811
 
 
 @pytest.fixture
-def is_given_back(share, by_the_driver):  # noqa: F811
+def is_given_back(share, by_the_driver):
     """Whether ledger and driver come to this many bytes beyond contexts, without a call of any process."""
 
     def ask(held, processes):

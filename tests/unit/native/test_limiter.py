@@ -10,7 +10,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model import ledger, quantity
 from hami_dra.observe import ledgers
-from tests.unit.native.in_share import CALLS, CONTEXT_MIB, FOREVER, GIB, UUID, add_share, ends
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, FOREVER, GIB, UUID, add_share, booked, ends
 
 pytestmark = pytest.mark.native
 
@@ -349,7 +349,7 @@ def test_the_log_level_of_a_share_holds_where_the_environment_says_nothing(tmp_p
 def test_the_ledger_says_what_a_process_holds(share, limited):
     holder = limited(share, "hami-fill", "--total", "2Gi", "--hold", FOREVER)
     waits_for(holder, "OK")
-    held = ledger.used((share / "one" / "ledger").read_bytes())
+    held = booked(share)
     assert held == 2 * GIB + CONTEXT_MIB * 1024**2, quantity.format_bytes(held)
 
 
@@ -379,6 +379,6 @@ tell()
 def test_code_that_two_threads_load_at_once_is_given_back_when_it_is_unloaded(share, limited):
     program = limited(share, sys.executable, "-c", LOADED_AT_ONCE)
     waits_for(program, "told")
-    assert ledger.used((share / "one" / "ledger").read_bytes()) == CONTEXT_MIB << 20
+    assert booked(share) == CONTEXT_MIB << 20
     program.stdin.write("\n")
     assert ends(program) == (0, "", "")

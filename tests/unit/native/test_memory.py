@@ -19,7 +19,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model import ledger
 from hami_dra.observe import ledgers
-from tests.unit.native.in_share import CALLS, UUID, ends
+from tests.unit.native.in_share import CALLS, UUID, booked, each_time_told, ends, oracle
 from tests.unit.native.simulated import A10, BUILD, attempts
 
 pytestmark = pytest.mark.native
@@ -117,15 +117,12 @@ def storm(programs: Path, tmp_path: Path):
             assert said.startswith("granted"), process.stderr.read()
             refused += int(said.split()[-1])
             assert process.stdout.readline() == "idle\n"
-        oracle = subprocess.run(
-            [programs / "oracle", A10, folder / "state"], capture_output=True, text=True, check=True
-        )
-        counted = ledger.used((share / "ledger").read_bytes())
+        said = oracle(programs, folder / "state")
+        counted = booked(share.parent, share.name)
         for process in started:
             _, errors = process.communicate()
             assert (process.returncode, errors) == (0, "")
-        lines = oracle.stdout.split()
-        return Outcome(int(lines[0]), int(lines[-1]), counted, refused)
+        return Outcome(said[0], said[-1], counted, refused)
 
     yield run
     for watchdog in watchdogs:
@@ -266,12 +263,7 @@ tell()
 
 def test_a_pool_that_is_destroyed_with_work_under_way_is_given_back_with_its_context(share, limited) -> None:
     program = limited(share, sys.executable, "-c", LEAVES_A_POOL)
-    held = []
-    while program.stdout.readline() == "told\n":
-        held.append(ledger.used((share / "one" / "ledger").read_bytes()) >> 20)
-        program.stdin.write("\n")
-        program.stdin.flush()
-    assert (ends(program), held) == ((0, "", ""), [1024 + (CONTEXT >> 20), 0])
+    assert each_time_told(program, lambda: booked(share) >> 20) == [1024 + (CONTEXT >> 20), 0]
 
 
 LOADS_UNSEEN_AND_FILLS = """
@@ -303,8 +295,4 @@ def test_a_limiter_that_overlooks_what_the_agent_booked_is_caught_by_the_oracle(
     assert program.stdin
     program.stdin.write("\n")
     assert ends(program) == (0, "2\n", "")
-    oracle = subprocess.run(
-        [programs / "oracle", A10, tmp_path / "state"], capture_output=True, text=True, check=True
-    )
-    most = int(oracle.stdout.split()[0])
-    assert most == (10 << 30) + (200 << 20 if wrong else 0)
+    assert oracle(programs, tmp_path / "state")[0] == (10 << 30) + (200 << 20 if wrong else 0)

@@ -3,13 +3,11 @@
 On the simulated driver, where managed memory moves by prefetches alone.
 """
 
-import subprocess
 import sys
 
 import pytest
 
-from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, ends
-from tests.unit.native.simulated import A10
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, ends, oracle
 
 pytestmark = pytest.mark.native
 
@@ -71,9 +69,7 @@ def held(tmp_path, limited, programs):
         shares = add_share(tmp_path / "shares", "one", 2 * GIB, more="oversubscribe=1\n")
         code, _, err = ends(limited(shares, sys.executable, "-c", PROGRAM + program, *arguments))
         assert code == 0, err
-        oracle = [programs / "oracle", A10, tmp_path / "state"]
-        done = subprocess.run(oracle, capture_output=True, text=True, check=True)
-        return int(done.stdout.split()[0]) >> 20
+        return oracle(programs, tmp_path / "state")[0] >> 20
 
     return run
 

@@ -5,13 +5,11 @@ the simulated driver.
 """
 
 import os
-import subprocess
 import sys
 
 import pytest
 
-from hami_dra.model import ledger
-from tests.unit.native.in_share import GIB, UUID, add_share, ends, two_cards
+from tests.unit.native.in_share import GIB, UUID, add_share, booked, ends, oracle, two_cards
 
 pytestmark = pytest.mark.native
 
@@ -55,13 +53,8 @@ def test_the_ledger_has_all_that_the_driver_holds_after_every_call(tmp_path, lim
         program.stdin.flush()
         history.append(program.stdout.readline().strip())
         assert history[-1], program.stderr.read()
-        oracle = [programs / "oracle", cards, tmp_path / "state"]
-        said = subprocess.run(oracle, capture_output=True, text=True, check=True).stdout.split()
-        held = map(int, said[-2:])
-        return [
-            (each, ledger.used((shares / uuid / "ledger").read_bytes()))
-            for each, uuid in zip(held, uuids, strict=False)
-        ]
+        held = oracle(programs, tmp_path / "state", cards)[-2:]
+        return [(each, booked(shares, uuid)) for each, uuid in zip(held, uuids, strict=False)]
 
     for _ in range(STEPS):
         for held, counted in after("next"):

@@ -9,13 +9,11 @@ import subprocess
 import pytest
 
 from hami_dra import native_files
-from hami_dra.model import ledger
 from hami_dra.observe.excess import ROUNDS
 from tests.support.audited import Audited, cluster_with_the_pod
 from tests.support.limited import SimulatedShares
 from tests.unit.native.between import Partner
-from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share
-from tests.unit.native.simulated import A10
+from tests.unit.native.in_share import CONTEXT_MIB, GIB, add_share, booked
 
 pytestmark = pytest.mark.native
 
@@ -25,24 +23,6 @@ KINDS = ["pointer", "mapping"]
 """cuMemAlloc and IPC; cuMemCreate and a file descriptor."""
 ALL = [*KINDS, "pooled"]
 """And a pool with its file descriptor; its memory always ends with its maker."""
-
-
-@pytest.fixture
-def by_the_driver(programs, tmp_path):
-    """The most that each group of processes held at any instant, and what is held of the card now."""
-
-    def ask():
-        done = subprocess.run(
-            [programs / "oracle", A10, tmp_path / "state"], capture_output=True, text=True, check=True
-        )
-        *most, held = map(int, done.stdout.split())
-        return most, held
-
-    return ask
-
-
-def booked(shares, name="one"):
-    return ledger.used((shares / name / "ledger").read_bytes())
 
 
 @pytest.mark.parametrize("kind", ALL)

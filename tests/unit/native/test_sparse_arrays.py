@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from tests.unit.native.in_share import CALLS, CONTEXT_MIB, ends
-from tests.unit.native.test_shared_memory import booked, by_the_driver  # noqa: F401
+from tests.unit.native.in_share import CALLS, CONTEXT_MIB, booked, each_time_told
 
 pytestmark = pytest.mark.native
 
@@ -51,23 +50,14 @@ call("cuCtxSetCurrent", made("cuDevicePrimaryCtxRetain", 0))
 
 
 @pytest.fixture
-def held(share, limited, by_the_driver):  # noqa: F811
+def held(share, limited, by_the_driver):
     """MiB beyond the context that ledger and driver say, each time that the program tells."""
 
-    def run(program):
-        process = limited(share, sys.executable, "-c", PROGRAM + program)
-        found = []
-        while process.stdout.readline() == "told\n":
-            sums = booked(share), by_the_driver()[1]
-            assert sums[0] == sums[1], f"after {found}"
-            found.append((sums[0] - CONTEXT) // MIB)
-            process.stdin.write("\n")
-            process.stdin.flush()
-        code, _, err = ends(process)
-        assert code == 0, err
-        return found
+    def look():
+        assert booked(share) == by_the_driver()[1]
+        return (booked(share) - CONTEXT) // MIB
 
-    return run
+    return lambda program: each_time_told(limited(share, sys.executable, "-c", PROGRAM + program), look)
 
 
 def test_an_array_holds_what_is_mapped_into_it_until_it_ends(held):
