@@ -23,9 +23,10 @@ from typing import Any
 import click
 
 from hami_dra import native_files
+from hami_dra.kube import NODES
 from tests.cluster import go_programs, versions
 from tests.contract.bench import Bench
-from tests.support import real_api
+from tests.support import control_plane
 
 NODE = "bench"
 WARM_UP = 20
@@ -53,7 +54,9 @@ def drivers() -> Iterator[dict[str, Bench]]:
         memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hami-bench-")))
         api = folder / "api"
         api.mkdir()
-        kube, kubeconfig = stack.enter_context(real_api.serving(api, NODE))
+        plane = stack.enter_context(control_plane.api_server(api))
+        kube, kubeconfig = plane.client, plane.kubeconfig
+        kube.create(NODES, {"metadata": {"name": NODE}})
         commands = {
             OURS: (folder / "ours", _ours(folder / "ours", memory)),
             PEER: (folder / "peer", _peer(folder / "peer", memory)),

@@ -18,11 +18,11 @@ from typing import Any
 
 import click
 
-from hami_dra.kube import Client
+from hami_dra.kube import NODES, Client
 from tests.contract.bench import Bench, own_api
 from tests.contract.check import Check, Skipped
 from tests.contract.checks import CHECKS
-from tests.support import real_api
+from tests.support import control_plane
 from tests.support.kubelet import DEADLINE_S
 
 _FOLDER = click.Path(path_type=Path)
@@ -84,7 +84,9 @@ def _bench(stack: ExitStack, command: tuple[str, ...], options: dict[str, Any]) 
     api = None
     if options["api"] == "real":
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="contract-api-")))
-        kube, kubeconfig = stack.enter_context(real_api.serving(folder, options["node"]))
+        plane = stack.enter_context(control_plane.api_server(folder))
+        kube, kubeconfig = plane.client, plane.kubeconfig
+        kube.create(NODES, {"metadata": {"name": options["node"]}})
     else:
         api, kubeconfig = stack.enter_context(own_api(options["node"]))
     words = [word.replace("{kubeconfig}", str(kubeconfig)) for word in command]

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hami_dra.node.driver import MOST_ASKERS
 from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add, Start
-from tests.contract.test_left_overs import check, free_port, registered
+from tests.contract.test_left_overs import check, registered
 from tests.support.cards import claim, share
 from tests.support.fake_kube import FakeKube, Gate
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 PODS = 110

@@ -16,11 +16,12 @@ from hami_dra import native_files
 from hami_dra.kube import RESOURCE_SLICES
 from hami_dra.node.plugin import Config
 from tests.contract.conftest import Add
-from tests.contract.test_left_overs import check, free_port
+from tests.contract.test_left_overs import check
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
 from tests.support.kubelet import Kubelet
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.native

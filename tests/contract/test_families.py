@@ -19,11 +19,12 @@ from hami_dra.node import process
 from hami_dra.node.plugin import Config
 from hami_dra.node.process import Process
 from tests.contract.conftest import Add, KubeletOf, StartAll, specification
-from tests.contract.test_left_overs import check, free_port
+from tests.contract.test_left_overs import check
 from tests.support import trees
 from tests.support.cards import A10, NODE, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 GPU = "hami-core-gpu.project-hami.io"

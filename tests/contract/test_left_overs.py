@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.contract.conftest import Add, Start
 from tests.support.cards import A10, CardBackend, claim, share
 from tests.support.fake_kube import FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 
@@ -191,12 +191,6 @@ def test_without_the_driver_and_without_claims_a_plugin_says_so_and_ends(
     monkeypatch.setattr(backend, "discover", away)
     with pytest.raises(errors.DriverError, match="is not below"):
         start()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def check(port: int, service: str) -> str:

@@ -18,10 +18,10 @@ import yaml
 
 from hami_dra.kube import DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.model.names import CONVERTED_LABEL, DRIVER
-from tests.contract.test_left_overs import free_port
 from tests.support.cards import NODE, claim, share
 from tests.support.fake_kube import FakeKube, Gate
 from tests.support.kube_server import serving
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 SRC = Path(__file__).parents[2] / "src"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hami_dra.kube import PODS, RESOURCE_CLAIMS, Client
+from hami_dra.kube import NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES, Client
 from hami_dra.node.cdi import kind
 from tests.contract.conftest import Spawn, held_up
-from tests.support import real_api
+from tests.support import control_plane
 from tests.support.cards import DRIVER, NODE, claim, share
 from tests.support.real_kubelet import RealKubelet
 from tests.support.waiting import until
@@ -24,12 +24,23 @@ FIRST, SECOND, THIRD = (f"{number:08}-0000-0000-0000-000000000000" for number in
 """Uids of the plugins' Pods."""
 
 
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[control_plane.ControlPlane]:
+    """A real API server that knows the Node."""
+    with control_plane.api_server(tmp_path_factory.mktemp("api")) as plane:
+        plane.client.create(NODES, {"metadata": {"name": NODE}})
+        yield plane
+
+
 @pytest.fixture
-def kube(folder: Path) -> Iterator[Client]:
-    (folder / "api").mkdir()
-    with real_api.serving(folder / "api", NODE) as (client, kubeconfig):
-        (folder / "kubeconfig").write_bytes(kubeconfig.read_bytes())
-        yield client
+def kube(api: control_plane.ControlPlane, folder: Path) -> Iterator[Client]:
+    """Its client, for as long as a plugin and a kubelet work below FOLDER; what they leave is deleted."""
+    (folder / "kubeconfig").write_bytes(api.kubeconfig.read_bytes())
+    yield api.client
+    for left in (PODS, RESOURCE_CLAIMS, RESOURCE_SLICES):
+        for item in api.client.list(left)[0]:
+            where = left.path(item["metadata"].get("namespace"), item["metadata"]["name"])
+            api.ask("DELETE", where, {"gracePeriodSeconds": 0})
 
 
 @pytest.fixture

@@ -77,17 +77,42 @@ def cluster(plane, tmp_path_factory):
         yield Cluster(plane, folder, webhook)
 
 
-@pytest.fixture
-def fresh(tmp_path):
-    """A control plane of its own without our registration, and its namespace `ml`."""
-    folders = [tmp_path / name for name in ("plane", "webhook", "second")]
-    for folder in folders:
-        folder.mkdir()
-    with control_plane.running(folders[0]) as plane:
+CRITICAL_PODS_BY_QUOTA = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchScopes:
+      - {scopeName: PriorityClass, operator: In, values: [system-node-critical, system-cluster-critical]}
+"""
+"""System-critical Pods only where a quota names them, as GKE has it."""
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """A second control plane for tests that register or install something of their own, and remove it."""
+    folder = tmp_path_factory.mktemp("bare")
+    admission = folder / "admission.yaml"
+    admission.write_text(CRITICAL_PODS_BY_QUOTA)
+    flags = [f"--admission-control-config-file={admission}"]
+    with control_plane.running(folder, flags=flags) as plane:
         for node, cards in CARDS.items():
             publish(plane.client, node, cards)
-        plane.client.create(NAMESPACES, {"metadata": {"name": "ml"}})
-        yield Space(Cluster(plane, tmp_path, None), "ml")
+        plane.client.create(NAMESPACES, {"metadata": {"name": SYSTEM}})
+        yield plane
+
+
+@pytest.fixture
+def fresh(bare, tmp_path):
+    """A namespace of the bare control plane, and empty folders for two webhooks."""
+    for name in ("webhook", "second"):
+        (tmp_path / name).mkdir()
+    yield from _space(Cluster(bare, tmp_path, None))
 
 
 @contextlib.contextmanager
@@ -225,6 +250,16 @@ class Space:
 
 @pytest.fixture
 def space(cluster):
+    yield from _space(cluster)
+
+
+@pytest.fixture(scope="session")
+def dry(cluster):
+    """A namespace for dry runs alone: they leave nothing for each other."""
+    yield from _space(cluster)
+
+
+def _space(cluster):
     found = Space(cluster, f"t-{secrets.token_hex(3)}")
     cluster.client.create(NAMESPACES, {"metadata": {"name": found.name}})
     yield found

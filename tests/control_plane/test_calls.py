@@ -28,12 +28,13 @@ SHARE = {"gpumem": 16}
 
 
 @contextlib.contextmanager
-def recorded(plane, folder):
-    """A webhook, and what it has asked for in the namespace `ml` so far."""
+def recorded(plane, folder, namespace):
+    """A webhook, and what it has asked for in NAMESPACE so far."""
     with webhook_process.running(folder, plane.kubeconfig, program=("-c", RECORDING)) as webhook:
 
         def calls():
-            return re.findall(r"^CALL (\S+) (\S+/namespaces/ml/\S+)$", log.read_text(), re.MULTILINE)
+            asked = rf"^CALL (\S+) (\S+/namespaces/{namespace}/\S+)$"
+            return re.findall(asked, log.read_text(), re.MULTILINE)
 
         log = folder / "webhook.log"
         yield webhook, calls
@@ -43,18 +44,18 @@ def test_a_pod_costs_one_call_for_its_claim_and_a_workload_one_for_its_template(
     """Of two replicas the one that admitted the Pods makes both; updates of Pods and claims cost nothing."""
     plane = fresh.cluster.plane
     with (
-        recorded(plane, tmp_path / "webhook") as (webhook, calls),
-        recorded(plane, tmp_path / "second") as (_, calls_of_the_other),
+        recorded(plane, tmp_path / "webhook", fresh.name) as (webhook, calls),
+        recorded(plane, tmp_path / "second", fresh.name) as (_, calls_of_the_other),
         registered(plane, webhook),
     ):
         for at in range(PODS):
             fresh.create(kinds.PODS, pod(SHARE, name=f"train-{at}"))
         eventually(lambda: owners(fresh) == uids(fresh), "the claims")
         eventually(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes")
-        assert calls() == [("POST", kinds.RESOURCE_CLAIMS.path("ml"))] * PODS
+        assert calls() == [("POST", kinds.RESOURCE_CLAIMS.path(fresh.name))] * PODS
         for at in range(PODS):
             fresh.finish(f"train-{at}", "Running")
         fresh.create(kinds.DEPLOYMENTS, workload(kinds.DEPLOYMENTS, "web", SHARE, replicas=PODS))
         eventually(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment")
-        assert calls()[PODS:] == [("POST", kinds.RESOURCE_CLAIM_TEMPLATES.path("ml"))]
+        assert calls()[PODS:] == [("POST", kinds.RESOURCE_CLAIM_TEMPLATES.path(fresh.name))]
         assert calls_of_the_other() == []

@@ -44,20 +44,20 @@ def convert(space, text):
     return found["items"], done.stderr
 
 
-@pytest.fixture
-def answers(space):
+@pytest.fixture(scope="module")
+def answers(dry):
     """Row -> (the stored Pod, what was said when it was refused)."""
-    found = {name: outcome(space, row) for name, row in HERE.items()}
+    found = {name: outcome(dry, row) for name, row in HERE.items()}
     # A quantity that is none is refused before any webhook is asked.
     return {name: answer for name, answer in found.items() if "pods.hami.io" in answer[1] or answer[0]}
 
 
 @pytest.mark.parametrize("form", ["documents", "list"])
-def test_the_whole_table_is_converted_as_the_api_server_stores_it(space, answers, form):
+def test_the_whole_table_is_converted_as_the_api_server_stores_it(dry, answers, form):
     sources = [source_of(HERE[name]) for name in answers]
     listed = {"apiVersion": "v1", "kind": "List", "items": sources}
     text = yaml.safe_dump_all(sources) if form == "documents" else json.dumps(listed)
-    items, said = convert(space, text)
+    items, said = convert(dry, text)
     stored = {name: answer for name, (answer, _) in answers.items() if answer}
     assert len(stored) > 100
     printed = [item for item in items if item["kind"] == "Pod"]

@@ -1,11 +1,13 @@
-"""Pod Security in the namespaces of users: what a level allows is allowed with a share, too."""
+"""Pods where a cluster limits them: users' at a level of Pod Security, ours where a quota must name them."""
 
 import json
 
 import pytest
 
+from hami_dra.kube import kinds
 from hami_dra.kube.kinds import NAMESPACES
-from tests.control_plane.conftest import hami, pod
+from tests.control_plane.conftest import SYSTEM, eventually, hami, installed, pod, refusal, rendered
+from tests.control_plane.test_ownership import QUOTAS
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 CONFINED = {
@@ -43,3 +45,21 @@ def test_verify_may_try_a_pod_in_a_namespace_with_the_strictest_level(cluster):
     finally:
         enforce(cluster.client, "default", None)
     assert [each["problem"] for each in told if each["promise"] == "admission"] == [""]
+
+
+def test_our_own_critical_pods_are_accepted_with_the_charts_quota_and_refused_without_it(bare):
+    items = rendered(bare, (kinds.DAEMON_SETS, kinds.DEPLOYMENTS, QUOTAS))
+    ((_, quota),) = quotas = [item for item in items if item[0] is QUOTAS]
+    pods = [
+        {"metadata": {"name": item["metadata"]["name"]}, "spec": item["spec"]["template"]["spec"]}
+        for _, item in items
+        if item is not quota
+    ]
+
+    def refused():
+        said = {body["metadata"]["name"]: refusal(bare, body, SYSTEM) for body in pods}
+        return {name: "insufficient quota" in why or why for name, why in said.items() if why}
+
+    assert refused() == {"hami-dra-driver-kubelet-plugin": True, "hami-hami-dra-webhook": True}
+    with installed(bare, quotas):
+        eventually(lambda: not refused(), "every Pod to be accepted")

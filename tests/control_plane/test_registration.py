@@ -1,4 +1,4 @@
-"""Other ways to be registered, and what becomes of Pods when nobody answers; a control plane for each."""
+"""Other ways to be registered, and what becomes of Pods when nobody answers."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
         fresh.create(kinds.PODS, pod(name="bystander"))
         for name in ("train", "early", "bystander"):
             change = {"metadata": {"labels": {"a": "b"}}}
-            fresh.client.patch(kinds.PODS, name, change, "ml")
+            fresh.client.patch(kinds.PODS, name, change, fresh.name)
         native = {
             "metadata": {"name": "native"},
             "spec": {
@@ -58,7 +58,7 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
             },
         }
         fresh.create(kinds.RESOURCE_CLAIMS, native)
-        fresh.client.delete(kinds.RESOURCE_CLAIMS, "native", "ml")
+        fresh.client.delete(kinds.RESOURCE_CLAIMS, "native", fresh.name)
         with webhook_process.running(tmp_path / "second", plane.kubeconfig):
             eventually(lambda: owners(fresh) == {stored["metadata"]["uid"]}, "the claim of the first Pod")
             fresh.allocated(1)
@@ -100,7 +100,7 @@ def test_resources_that_the_operator_has_renamed_are_converted_and_the_former_na
         assert name not in stored["spec"]["containers"][0]["resources"].get("limits", {})
         former = fresh.create(kinds.PODS, pod({"gpumem": 1024}, name="former"))
         assert "resourceClaims" not in former["spec"]
-        shown = hami(plane, "convert", "--live", "-n", "ml", "-f", "-", stdin=json.dumps(source))
+        shown = hami(plane, "convert", "--live", "-n", fresh.name, "-f", "-", stdin=json.dumps(source))
         converted, *_ = yaml.safe_load_all(shown.stdout)
         (entry,) = converted["spec"]["resourceClaims"]
         assert "resourceClaimTemplateName" in entry, "the name of its claim is taken by now"

@@ -19,8 +19,6 @@ import pytest
 import yaml
 
 from tests.cluster.demo import environment
-from tests.support import control_plane
-from tests.support.control_plane import RELEASES
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = {"gpu-operator": "gpu-operator", "cert-manager": "cert-manager", "hami-system": "hami"}
@@ -105,19 +103,20 @@ class Site:
 
 @pytest.fixture
 def site(plane, tmp_path):
-    made = Site(tmp_path, plane)
+    yield from _site(plane, tmp_path)
+
+
+@pytest.fixture
+def empty_site(bare, tmp_path):
+    """On a control plane with nothing of ours, which other tests leave registered."""
+    yield from _site(bare, tmp_path)
+
+
+def _site(plane, folder):
+    made = Site(folder, plane)
     yield made
     for namespace, name in NAMESPACES.items():
         made.tell("helm", "-n", namespace, "uninstall", name, "--no-hooks", "--wait", "--ignore-not-found")
-
-
-@pytest.fixture(params=RELEASES)
-def empty_site(request, tmp_path):
-    """On a control plane with nothing of ours, which other tests leave registered."""
-    folder = tmp_path / "plane"
-    folder.mkdir()
-    with control_plane.running(folder, request.param) as plane:
-        yield Site(tmp_path, plane)
 
 
 @pytest.fixture
@@ -205,7 +204,7 @@ def test_an_installation_that_was_killed_is_taken_up_again(site, certs):
     assert site.status() == "pending-install"
     stuck.unlink()
     # As long as another run is waited for, and as the chart may take.
-    site.run("cert_manager", certs | {"cert_manager_timeout": "10s"})
+    site.run("cert_manager", certs | {"cert_manager_timeout": "5s"})
     assert site.status() == "deployed"
     assert site.recorded("cert-manager") == {"crds": {"enabled": True}}
 

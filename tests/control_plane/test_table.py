@@ -19,14 +19,12 @@ OF_THE_CLUSTER = {
 
 
 @pytest.mark.parametrize("row", CONVERTED.values(), ids=CONVERTED)
-def test_the_api_server_accepts_the_claims_and_templates(space, row):
-    made = convert(cases.pod(row), space.name, cases.settings(row), cases.surroundings(row))
+def test_the_api_server_accepts_the_claims_and_templates(dry, row):
+    made = convert(cases.pod(row), dry.name, cases.settings(row), cases.surroundings(row))
     for name, spec in made.claims.items():
-        space.create(kinds.RESOURCE_CLAIMS, claim_objects.bare_claim(space.name, name, spec), dry_run=True)
+        dry.create(kinds.RESOURCE_CLAIMS, claim_objects.bare_claim(dry.name, name, spec), dry_run=True)
     for name, spec in made.templates.items():
-        space.create(
-            kinds.RESOURCE_CLAIM_TEMPLATES, claim_objects.template(space.name, name, spec), dry_run=True
-        )
+        dry.create(kinds.RESOURCE_CLAIM_TEMPLATES, claim_objects.template(dry.name, name, spec), dry_run=True)
 
 
 def source_of(row):
@@ -49,8 +47,8 @@ def outcome(space, row):
 
 
 @pytest.mark.parametrize("row", OF_THE_CLUSTER.values(), ids=OF_THE_CLUSTER)
-def test_the_api_server_admits_or_refuses_the_pod_as_the_table_says(space, row):
-    stored, refused = outcome(space, row)
+def test_the_api_server_admits_or_refuses_the_pod_as_the_table_says(dry, row):
+    stored, refused = outcome(dry, row)
     if "denied" in row:
         assert stored is None
         if "quantity" not in str(row["denied"]):

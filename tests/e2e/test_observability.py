@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.request
@@ -56,11 +55,8 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
             for each in running(cluster, component):
                 name = each["metadata"]["name"]
                 targets[name] = stack.enter_context(forwarded(cluster, name, 8080))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         rules = REPO / "charts/hami/charts/hami-dra/alerts/hami.yaml"
-        server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), port, targets, rules)
+        server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), targets, rules)
         stack.callback(server.stop)
         yield server
 

@@ -25,13 +25,14 @@ from hami_dra.kube import Client
 from hami_dra.kube.transport import JSON, Transport
 from hami_dra.model import errors
 from tests.cluster import go_programs, versions
-from tests.support.webhook_process import free_port
+from tests.support.ports import free_port
 
 Object = dict[str, Any]
 
 PATIENCE_S = 30.0
 """For one request: the machine may have much else to do."""
 
+GATES = "--feature-gates=DRAConsumableCapacity=true"
 CONTROLLERS = (
     *("deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller"),
     *("job-controller", "cronjob-controller", "garbage-collector-controller", "namespace-controller"),
@@ -89,14 +90,13 @@ RELEASES = _releases()
 
 
 @contextlib.contextmanager
-def running(
+def api_server(
     folder: Path, minor: str = versions.DEFAULT_KUBERNETES, flags: Sequence[str] = ()
 ) -> Iterator[ControlPlane]:
-    """Start everything below FOLDER, kube-apiserver with more FLAGS; it ends with the block, newest first."""
+    """etcd and kube-apiserver alone, with more FLAGS, below FOLDER until the block ends."""
     release = versions.KUBERNETES[minor]
-    binaries = go_programs.build(go_programs.kubernetes(release))
-    etcd = go_programs.build(go_programs.ETCD) / "etcd"
-    etcd_port, peer_port, port = free_port(), free_port(), free_port()
+    port = free_port()
+    etcd = f"unix://{folder}/etcd.sock"  # it would not tell which port it has chosen
     bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
     for name, data in (
         ("ca.crt", bundle.ca.certificate),
@@ -107,22 +107,17 @@ def running(
     (folder / "tokens").write_text("admin-token,admin,admin,system:masters\n")
     kubeconfig = folder / "admin.kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(_kubeconfig(port, folder / "ca.crt")))
-    gates = "--feature-gates=DRAConsumableCapacity=true"
-    with contextlib.ExitStack() as stack:
-
-        def start(*command: object) -> None:
-            stack.enter_context(_process(folder, [str(part) for part in command]))
-
-        start(
-            *(etcd, "--data-dir", folder / "etcd", "--unsafe-no-fsync", "--log-level", "error"),
-            *("--listen-client-urls", f"http://127.0.0.1:{etcd_port}"),
-            *("--advertise-client-urls", f"http://127.0.0.1:{etcd_port}"),
-            *("--listen-peer-urls", f"http://127.0.0.1:{peer_port}"),
-            *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer_port}"),
-            *("--initial-cluster", f"default=http://127.0.0.1:{peer_port}"),
-        )
-        start(
-            *(binaries / "kube-apiserver", gates, "--etcd-servers", f"http://127.0.0.1:{etcd_port}"),
+    with (
+        _process(
+            folder,
+            *(go_programs.build(go_programs.ETCD) / "etcd", "--data-dir", folder / "etcd"),
+            *("--unsafe-no-fsync", "--log-level", "error"),
+            *("--listen-client-urls", etcd, "--advertise-client-urls", "http://localhost:1"),
+            *("--listen-peer-urls", "http://127.0.0.1:0"),
+        ),
+        _process(
+            folder,
+            *(_program(release, "kube-apiserver"), GATES, "--etcd-servers", etcd),
             *("--secure-port", port, "--bind-address", "127.0.0.1", "--cert-dir", folder / "apiserver"),
             *("--tls-cert-file", folder / "tls.crt", "--tls-private-key-file", folder / "tls.key"),
             *("--token-auth-file", folder / "tokens", "--authorization-mode", "RBAC"),
@@ -133,33 +128,41 @@ def running(
             # Some clusters have it: who sets blockOwnerDeletion needs a right on the owner.
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             *flags,
-        )
+        ),
+    ):
         client = Client.from_environment(str(kubeconfig))
         _await_ready(client)
-        start(
-            *(
-                binaries / "kube-controller-manager",
-                gates,
-                "--kubeconfig",
-                kubeconfig,
-                "--leader-elect=false",
-            ),
-            *("--secure-port", "0", "--use-service-account-credentials"),
-            *("--service-account-private-key-file", folder / "tls.key"),
-            f"--controllers={','.join(CONTROLLERS)}",
-        )
-        start(
-            *(binaries / "kube-scheduler", gates, "--kubeconfig", kubeconfig),
-            *("--leader-elect=false", "--secure-port", "0"),
-        )
         transport = Transport(official_config.new_client_from_config(str(kubeconfig)))
         yield ControlPlane(release, kubeconfig, client, transport)
 
 
 @contextlib.contextmanager
-def _process(folder: Path, command: Sequence[str]) -> Iterator[None]:
-    with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+def running(
+    folder: Path, minor: str = versions.DEFAULT_KUBERNETES, flags: Sequence[str] = ()
+) -> Iterator[ControlPlane]:
+    """`api_server` with controller manager and scheduler; all end with the block, newest first."""
+    with api_server(folder, minor, flags) as plane:
+        common = (GATES, "--kubeconfig", plane.kubeconfig, "--leader-elect=false", "--secure-port", "0")
+        with (
+            _process(
+                folder,
+                *(_program(plane.release, "kube-controller-manager"), *common),
+                *("--use-service-account-credentials", f"--controllers={','.join(CONTROLLERS)}"),
+                *("--service-account-private-key-file", folder / "tls.key"),
+            ),
+            _process(folder, _program(plane.release, "kube-scheduler"), *common),
+        ):
+            yield plane
+
+
+def _program(release: versions.Kubernetes, name: str) -> Path:
+    return go_programs.build(go_programs.kubernetes(release)) / name
+
+
+@contextlib.contextmanager
+def _process(folder: Path, program: Path, *options: object) -> Iterator[None]:
+    with (folder / f"{program.name}.log").open("wb") as log:
+        process = subprocess.Popen([program, *map(str, options)], stdout=log, stderr=log)
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tests.cluster import prometheus
+from tests.support.ports import free_port
 
 PATIENCE_S = 30.0
 
@@ -20,7 +21,8 @@ PATIENCE_S = 30.0
 class PrometheusServer:
     """Scrapes TARGETS (name -> host:port) every second. Everything of it lies in FOLDER."""
 
-    def __init__(self, folder: Path, port: int, targets: dict[str, str], rules: Path) -> None:
+    def __init__(self, folder: Path, targets: dict[str, str], rules: Path) -> None:
+        port = free_port()
         self._address = f"http://127.0.0.1:{port}"
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

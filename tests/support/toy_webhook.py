@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hami_dra.admission import authority
 from tests.support import webhook_process
+from tests.support.ports import free_port
 
 
 @contextlib.contextmanager
@@ -24,7 +25,7 @@ def running(folder: Path, prefix: tuple[str, ...]) -> Iterator[tuple[int, ssl.SS
     bundle = authority.renew(None, ["localhost"], datetime.datetime.now(datetime.UTC))
     webhook_process.write(bundle.serving, folder / "certs")
     (folder / "ca.crt").write_bytes(bundle.ca.certificate)
-    port = webhook_process.free_port()
+    port = free_port()
     program = [sys.executable, "-m", "tests.support.toy_webhook"]
     command = [*prefix, *program, str(port), str(folder / "certs")]
     process = subprocess.Popen(command)

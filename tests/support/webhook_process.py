@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hami_dra.admission import authority
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,6 @@ def write(pair: authority.Pair, folder: Path) -> None:
     for name, data in (("tls.key", pair.key), ("tls.crt", pair.certificate)):
         (folder / f".{name}").write_bytes(data)
         (folder / f".{name}").rename(folder / name)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from tests.support import webhook_process
+from tests.support.ports import free_port
 
 HAMI = [sys.executable, "-m", "hami_dra.cli.main"]
 
@@ -170,7 +170,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(nowhere, command, host):
         others = [each for each in SERVICES[command] if each != option]
         with socket.create_server((host, 0)) as taken:
             port = taken.getsockname()[1]
-            free = [word for each in others for word in (each, webhook_process.free_port())]
+            free = [word for each in others for word in (each, free_port())]
             done = hami(*serving(command), option, port, *free, "--kubeconfig", nowhere)
         assert done.returncode == 2
         assert done.stderr.decode() == f"hami: cannot listen on port {port}: Address already in use\n"
