@@ -69,22 +69,21 @@ def test_a_reset_takes_our_files_and_no_others_out_of_folders_that_the_values_na
     assert "of-others" not in output
 
 
-@pytest.mark.parametrize(("driver", "installed"), [("operator", True), ("host", False)])
-def test_gpu_operator_is_installed_where_it_brings_the_driver_and_nowhere_else(machine, driver, installed):
-    told, _ = run(machine, "site.yml", "--tags=operator", "--check", driver=driver)
-    assert ("gpu-operator" in told) == installed
+@pytest.mark.parametrize(
+    ("driver", "certificates", "installed"), [("operator", "cert_manager", True), ("host", "self", False)]
+)
+def test_gpu_operator_and_cert_manager_are_installed_where_they_are_asked_for(
+    machine, driver, certificates, installed
+):
+    arguments = ("--tags=operator,certs", "--check", "-e", f"hami_certificates={certificates}")
+    told, _ = run(machine, "site.yml", *arguments, driver=driver)
+    assert [name in told for name in ("gpu-operator", "cert-manager")] == [installed] * 2
 
 
 def test_a_cluster_whose_nvidia_cards_are_left_alone_gets_no_gpu_operator(machine):
     values = json.dumps({"hami_values": {"hami-dra": {"drivers": {"nvidia": {"enabled": False}}}}})
     told, _ = run(machine, "site.yml", "--tags=operator", "--check", "-e", values, driver="operator")
     assert "gpu-operator" not in told
-
-
-@pytest.mark.parametrize(("source", "installed"), [("cert_manager", True), ("self", False)])
-def test_cert_manager_is_installed_where_it_is_asked_for(machine, source, installed):
-    told, _ = run(machine, "site.yml", "--tags=certs", "--check", "-e", f"hami_certificates={source}")
-    assert ("cert-manager" in told) == installed
 
 
 def roll_back(machine, history, *arguments, fails=False):

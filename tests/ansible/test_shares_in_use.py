@@ -1,4 +1,4 @@
-"""Pods with shares: an upgrade loses none and tells nothing of theirs, and a removal is refused.
+"""Pods with shares: an upgrade loses none and tells nothing of theirs; test_release_plays.py has the removal.
 
 kubectl is simulated.
 """
@@ -48,8 +48,10 @@ def upgrade(machine: Machine, *arguments: str, fails: bool = False) -> str:
     )
 
 
-def test_a_pod_that_kept_its_share_is_counted(machine):
-    assert "1 Pods used a share before, and all of them still do" in upgrade(machine)
+def test_a_pod_that_kept_its_share_is_counted_and_its_environment_is_in_no_output(machine):
+    output = upgrade(machine, "-vvv")
+    assert "1 Pods used a share before, and all of them still do" in output
+    assert "hunter2" not in output
 
 
 def test_a_pod_that_was_lost_is_named(machine):
@@ -59,27 +61,8 @@ def test_a_pod_that_was_lost_is_named(machine):
     )
 
 
-def test_the_environment_of_pods_is_in_no_output(machine):
-    output = upgrade(machine, "-vvv")
-    assert "1 Pods used a share before" in output
-    assert "hunter2" not in output
-
-
-def reset(machine: Machine, *arguments: str, fails: bool = False) -> str:
-    return machine.play(
-        ROOT / "playbooks/reset.yml", "--tags", "driver", *arguments, inventory=INVENTORY, fails=fails
-    )
-
-
-def test_a_release_whose_shares_are_in_use_is_removed_by_force_only(machine):
-    told = machine.helm("$*")
-    assert "1 claims are in use, the first is ml/share; delete their Pods first" in reset(machine, fails=True)
-    assert not told.exists()
-    reset(machine, "-e", "hami_reset_force=true")
-    assert "uninstall hami --wait --timeout=10m --no-hooks" in told.read_text()
-
-
 def test_where_there_is_no_release_none_is_removed(machine):
     (machine.folder / "resourceclaims").write_text('{"items": []}')
     machine.program("helm", "echo 'Error: release: not found' >&2; exit 1")
-    assert "failed=0" in reset(machine)
+    reset = ROOT / "playbooks/reset.yml"
+    assert "failed=0" in machine.play(reset, "--tags", "driver", inventory=INVENTORY)

@@ -34,8 +34,8 @@ def conformance(folder: Path, module: str, *options: str) -> tuple[int, dict[str
 
 
 def test_our_plugin_passes_every_check(folder: Path) -> None:
-    # Without the API server a claim is answered 5 s before kubelet's deadline: no need to wait for 45.
-    options = ("--node", "ecs-a10-sh", "--state-dir", str(folder / "state"), "--deadline", "15")
+    # Without the API server a claim is answered 5 s before kubelet's deadline: no need to wait for 40.
+    options = ("--node", "ecs-a10-sh", "--state-dir", str(folder / "state"), "--deadline", "10")
     code, said = conformance(folder, "tests.support.plugin_process", *options)
     assert {name: outcome for name, outcome in said.items() if outcome != "pass "} == {}
     assert code == 0

@@ -76,9 +76,9 @@ def test_killed_at_any_moment_the_next_prepare_and_unprepare_converge(
     spawn: Spawn, kubelet: Kubelet, config: Config, add: Add
 ) -> None:
     chance = random.Random(7)
+    process = spawn()
+    kubelet.register()
     for round_ in range(4):
-        process = spawn()
-        kubelet.register()
         bodies = [add(claim(f"c{round_}-{at}", share("1Gi", "5"))) for at in range(8)]
         killer = subprocess.Popen(["sh", "-c", f"sleep {chance.uniform(0, 0.03)}; kill -9 {process.pid}"])
         try:
@@ -95,8 +95,6 @@ def test_killed_at_any_moment_the_next_prepare_and_unprepare_converge(
         assert {kubelet.prepare(body)[body["metadata"]["uid"]].error for body in bodies} == {""}
         assert {kubelet.unprepare(body)[body["metadata"]["uid"]].error for body in bodies} == {""}
         assert not list((config.state / "shares").iterdir())
-        process.terminate()
-        process.wait()
 
 
 @pytest.mark.parametrize(("first", "then"), [("prepare", "unprepare"), ("unprepare", "prepare")])

@@ -15,8 +15,9 @@ def event_time(host: Host) -> Iterator[Finding]:
     length = "launch = card.launcher(200_000)\nlaunch()\nprint(card.device_time(launch))"
     code = f"card.calibrate({host.loops_of_us})\n{length}"
     alone = float(host.python(None, code))
-    rivals = [host.work(None, "long", 8), host.work(None, "long", 8)]
-    time.sleep(3)
+    seconds = min(8.0, host.seconds)
+    rivals = [host.work(None, "long", seconds), host.work(None, "long", seconds)]
+    time.sleep(seconds / 3)
     among = float(host.python(None, code))
     for rival in rivals:
         part(rival)

@@ -52,5 +52,6 @@ def outlives_a_refusal(bench: Bench) -> None:
     with grpc.insecure_channel(f"unix:{bench.kubelet.socket}") as channel, suppress(grpc.RpcError):
         bench.kubelet.notify(channel, well=False, error="conformance: refused once")
     time.sleep(0.5)
+    assert bench.process is None or bench.process.poll() is None, "the driver has ended"
     bench.kubelet.register(20)
     bench.kubelet.prepare()

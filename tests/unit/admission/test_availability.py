@@ -99,8 +99,19 @@ def test_slow_clients_hold_up_nobody(webhook):
         each.close()
 
 
-def test_a_client_that_never_ends_its_request_is_given_up(webhook):
+IMPATIENT = """
+from hami_dra.admission import server
+from hami_dra.cli.main import main
+server.BODY_TIMEOUT_S = 0.5
+main()
+"""
+"""`hami` that waits half a second for a request to end, instead of ten."""
+
+
+def test_a_client_that_never_ends_its_request_is_given_up(tmp_path):
     with (
+        kube_server.serving(FakeKube(), tmp_path) as kubeconfig,
+        running(tmp_path, kubeconfig, program=("-c", IMPATIENT)) as webhook,
         socket.create_connection(("localhost", webhook.port)) as raw,
         webhook.context().wrap_socket(raw, server_hostname="localhost") as tls,
     ):
