@@ -1,6 +1,8 @@
 """The e2e suite runs from inside real Pods of the kind cluster that `make demo` or `make e2e` made."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -24,20 +26,20 @@ def cluster() -> Cluster:
 @pytest.fixture
 def namespace(cluster):
     """A namespace of its own for a test; everything in it goes with it."""
-    kubectl = Kubectl(cluster)
-    name = f"e2e-{secrets.token_hex(3)}"
-    kubectl("create", "namespace", name)
-    yield Kubectl(cluster, name)
-    _clear(Kubectl(cluster, name))
-    kubectl("delete", "namespace", name, "--wait=false")
+    with made_namespace(cluster) as kubectl:
+        yield kubectl
 
 
-def _clear(kubectl: Kubectl) -> None:
-    """Wait until the cards are free for the next test; the rest of a namespace may take its time."""
-    controllers = "deployments,statefulsets,daemonsets,cronjobs,jobs"
+@contextmanager
+def made_namespace(cluster: Cluster) -> Iterator[Kubectl]:
+    """It ends once the cards are free for the next test; the rest of it may take its time."""
+    kubectl = Kubectl(cluster, f"e2e-{secrets.token_hex(3)}")
+    kubectl("create", "namespace", kubectl.namespace)
+    yield kubectl
+    controllers = "deployments,statefulsets,daemonsets,jobs"
     kubectl("delete", controllers, "--all", "--cascade=foreground", "--timeout=120s")
-    # `sleep` as a container's first process ignores SIGTERM: do not wait out its grace period.
     kubectl("delete", "pods,resourceclaims", "--all", "--grace-period=1", "--timeout=120s")
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
 
 
 @pytest.fixture(scope="session")

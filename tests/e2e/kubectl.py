@@ -14,6 +14,8 @@ from tests.cluster.progress import StepFailed, run
 
 Object = dict[str, Any]
 PATIENCE_S = 90.0
+SLEEP = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
+"""Ends when it is told to: `sleep` as a container's first process would be killed a second later."""
 
 
 class Kubectl:
@@ -83,7 +85,7 @@ def eventually(check: Callable[[], object], what: str, patience_s: float = PATIE
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience_s:.0f} s for {what}; last answer: {answer!r}")
-        time.sleep(0.5)
+        time.sleep(0.2)
 
 
 def on_node(node: str, *command: str) -> str:
@@ -120,7 +122,7 @@ def pod(name: str, *, claim: str = "", limits: Object | None = None, node: str =
         "name": "cuda",
         "image": product.WORKLOAD,
         "imagePullPolicy": "Never",
-        "command": ["sleep", "3600"],
+        "command": SLEEP,
         "resources": {},
     }
     spec: Object = {"containers": [container], "terminationGracePeriodSeconds": 1}

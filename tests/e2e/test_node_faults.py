@@ -1,7 +1,7 @@
 """Pods on a node where plugin, kubelet or containerd is killed, or that is rebooted, in the middle of things.
 
 `HAMI_FAULTS=200` sets the number of random faults (4 otherwise) and adds a reboot, `HAMI_PODS=100` the number
-of Pods that go through one node (8 otherwise): `make faults`.
+of Pods that go through one node (4 otherwise): `make faults`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.e2e.claimed import add, identity, phase, restarts
 from tests.e2e.kubectl import Kubectl, eventually
 
 RANDOM_FAULTS = int(os.environ.get("HAMI_FAULTS", "4"))
-PODS = int(os.environ.get("HAMI_PODS", "8"))
+PODS = int(os.environ.get("HAMI_PODS", "4"))
 PATIENCE_S = 480.0
 """Where the machine is busy; kubelet itself tries again every few seconds (tests/cluster/kind.yaml)."""
 
@@ -112,7 +112,7 @@ def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
 
 
 @reboots
-@pytest.mark.parametrize("seconds", [0.5, 1.2, 2.0], ids=["before", "in the middle", "after"])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0], ids=["before", "in the middle", "after"])
 def test_after_a_reboot_in_the_middle_of_unprepare_the_pod_is_gone_and_nothing_is_left(
     cluster: Cluster, namespace: Kubectl, gpu_node: str, stays: str, seconds: float
 ) -> None:
@@ -120,7 +120,7 @@ def test_after_a_reboot_in_the_middle_of_unprepare_the_pod_is_gone_and_nothing_i
     eventually(lambda: phase(namespace, "goes") == "Running", "the Pod that goes", PATIENCE_S)
     uids, shares = identity(namespace, "goes")
     namespace("delete", "pod", "goes", "--grace-period=1", "--wait=false")
-    time.sleep(seconds)  # its container is killed after a second, and its claim unprepared then
+    time.sleep(seconds)  # its container ends when it is told to, and its claim is unprepared then
     reboot(cluster, namespace, gpu_node, stays)
     eventually(lambda: phase(namespace, "goes") == "", "the end of the Pod", PATIENCE_S)
     eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)

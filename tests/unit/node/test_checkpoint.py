@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,6 @@ from hypothesis import strategies as st
 from hami_dra.model.errors import StateError
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node import checkpoint, files
-from tests.support.checkpoints import rewritten
 
 CONSUMED = {"cores": 50, "memory": 10 << 30}
 SHARE = Share("share", "gpu", "node", "hami-gpu-0", "GPU-1", CONSUMED, {"cores": (0, 1)})
@@ -55,6 +57,18 @@ def test_who_looks_without_the_lock_does_not_make_its_holder_load_what_was_befor
     file.save({"uid": CLAIM})
     monkeypatch.setattr(Path, "read_bytes", lambda _: Interrupted(now))
     assert file.load() == {"uid": CLAIM}
+
+
+def rewritten(text: str | bytes, change: Callable[[dict[str, Any]], Any], **more: Any) -> str:
+    """TEXT with CHANGE made to each claim, under a checksum that is right; MORE fields stand beside it."""
+    outer = json.loads(text)
+    claims = json.loads(outer["payload"])
+    for claim in claims:
+        change(claim)
+    payload = json.dumps(claims)
+    return json.dumps(
+        outer | {"payload": payload, "checksum": hashlib.sha256(payload.encode()).hexdigest()} | more
+    )
 
 
 def test_fields_of_a_later_release_do_no_harm() -> None:
@@ -110,6 +124,18 @@ def test_a_file_with_one_byte_changed_never_yields_other_claims(data: st.DataObj
         assert checkpoint.decode(bytes(whole)) == {"uid": CLAIM}
 
 
-def test_a_file_of_the_release_without_parameters_is_read() -> None:
-    before = rewritten(checkpoint.encode({"uid": CLAIM}), lambda claim: claim["shares"][0].pop("parameters"))
-    assert checkpoint.decode(before.encode()) == {"uid": CLAIM}
+@pytest.mark.parametrize("field", ["parameters", "units"])
+def test_a_file_of_the_release_without_a_field_is_read(field: str) -> None:
+    def without(claim: dict[str, Any]) -> None:
+        for share in claim["shares"]:
+            share.pop(field, None)
+
+    plain = replace(CLAIM, shares=(replace(SHARE, units={}),))
+    before = rewritten(checkpoint.encode({"uid": plain}), without)
+    assert checkpoint.decode(before.encode()) == {"uid": plain}
+
+
+def test_a_file_of_a_later_format_is_told_apart() -> None:
+    later = json.loads(checkpoint.encode({"uid": CLAIM})) | {"version": checkpoint.VERSION + 1}
+    with pytest.raises(StateError, match=f"version {checkpoint.VERSION + 1} is not known here"):
+        checkpoint.decode(json.dumps(later).encode())
