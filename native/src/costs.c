@@ -58,7 +58,7 @@ void cost_learn(cost *self, uint64_t sample_ns) {
         if (longest < sample_ns) longest = sample_ns;
     }
     atomic_store_explicit(&self->ns, after ? after : 1, memory_order_relaxed);
-    atomic_store_explicit(&self->longest, longest ? longest : 1, memory_order_relaxed);
+    atomic_store_explicit(&self->longest, longest, memory_order_relaxed);
     atomic_store_explicit(&self->samples, samples, memory_order_relaxed);
     atomic_store_explicit(&self->outliers, 0, memory_order_relaxed);
 }

@@ -79,10 +79,9 @@ static void settle(bracket *self, uint64_t earliest, uint64_t now) {
     if (verdict.learn) cost_learn(self->what, own);
     if (verdict.doubt) cost_doubt(self->what, self->length);
     compare_clocks(in, end_at, now);
-    if (!self->counted || self->length >= LONG_NS || verdict.shared) {
+    if (!self->counted) {
         uint64_t start_at = self->start_at + (self->idle_ns < self->length ? self->idle_ns : 0);
-        if (earliest > end_at) earliest = end_at;
-        if (verdict.shared) tell_presence(in, start_at < earliest ? start_at : earliest, end_at);
+        if (verdict.shared) tell_presence(in, start_at, end_at);
         /* Work that overlaps on several streams is charged once. */
         uint64_t covered =
             throttle_cover(&in->covered, start_at, end_at, earliest) * verdict.part / LEDGER_WHOLE_CARD;
@@ -110,7 +109,6 @@ static void look_at(lane *in) {
     bracket *ended[MOST_BRACKETS];
     int count = 0;
     uint64_t earliest = UINT64_MAX, present = UINT64_MAX;
-    unsigned part = meter_part(in->meter);
     CUcontext popped;
     if (lane_driver.cuCtxPushCurrent_v2(in->context) != CUDA_SUCCESS) return;
     for (bracket *each = in->brackets; each < in->brackets + MOST_BRACKETS; each++) {
@@ -121,7 +119,7 @@ static void look_at(lane *in) {
             insert(ended, count++, each);
         } else if (each->started && !each->counted) {
             if (each->start_at < earliest) earliest = each->start_at;
-            if (throttle_is_shared(atomic_load(&each->what->ns), part) && each->start_at < present)
+            if (throttle_is_shared(atomic_load(&each->what->ns)) && each->start_at < present)
                 present = each->start_at;
         }
     }

@@ -8,7 +8,6 @@ enum {
     PREPAID_MOST_NS = 250000000, /* so that nobody waits for more because of a wrong guess */
     CROWDED_MOST_NS = 50000000,  /* running work may need what its program launches next */
     CROWDED_STEP_NS = 100000,
-    PENDING_MOST = 48,      /* fewer than can be measured at once */
     WAIT_STEP_NS = 5000000, /* after which changed limits and hints are seen */
 };
 
@@ -35,8 +34,8 @@ static unsigned rate_of(share *each, uint64_t now) {
     return rate;
 }
 
-/* The share that may compute soonest, with its rate and how long it must wait; NULL when no ledger can be
- * used: then nothing can be allocated either. */
+/* The share that may compute soonest, of several the first, with its rate and how long it must wait; NULL
+ * when no ledger can be used: then nothing can be allocated either. */
 static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait) {
     share *best = NULL;
     bool held = atomic_load_explicit(&self->held, memory_order_relaxed);
@@ -46,10 +45,7 @@ static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait)
         unsigned its_rate = rate_of(each, now);
         uint64_t its_wait =
             its_rate >= LEDGER_WHOLE_CARD ? 0 : throttle_wait(each->book.file, its_rate, now, held);
-        uint64_t until = atomic_load(&each->book.file->paid_until);
-        if (best &&
-            (its_wait > *wait || (its_wait == *wait && until >= atomic_load(&best->book.file->paid_until))))
-            continue;
+        if (best && its_wait >= *wait) continue;
         best = each;
         *rate = its_rate;
         *wait = its_wait;
@@ -82,10 +78,8 @@ static void sleep_ns(uint64_t ns) {
     nanosleep(&t, NULL);
 }
 
-/* More is in the driver's queues than the bound, not counting the latest: it is ready when the others end; or
- * more than can be measured. */
+/* More is in the driver's queues than the bound, not counting the latest: it is ready when the others end. */
 static bool crowded(const meter *self) {
-    if (atomic_load(&self->pending) >= PENDING_MOST) return true;
     uint64_t waiting = atomic_load(&self->submitted) - atomic_load(&self->finished);
     return waiting > AHEAD_NS + atomic_load(&self->latest);
 }
@@ -118,7 +112,7 @@ bool meter_joins(meter *self, void (*look)(void)) {
     unsigned rate;
     look();
     uint64_t wait, flying = atomic_load(&self->flying);
-    if (!flying || atomic_load(&self->pending) >= PENDING_MOST) return false;
+    if (!flying) return false;
     if (atomic_load(&self->submitted) - atomic_load(&self->finished) > PREPAID_MOST_NS) return false;
     if (!soonest(self, meter_now(), &rate, &wait) || (!wait && !crowded(self))) return false;
     return wait <= flying * LEDGER_WHOLE_CARD / rate;
@@ -162,7 +156,6 @@ uint64_t meter_prepay(meter *self, uint64_t ns, bool joins) {
         atomic_fetch_add(&self->flying, advance(ns));
         atomic_store(&self->latest, ns);
     }
-    atomic_fetch_add(&self->pending, 1);
     return atomic_fetch_add(&self->submitted, ns) + ns;
 }
 
@@ -176,7 +169,6 @@ void meter_caught_up(meter *self) { has_finished(self, atomic_load(&self->submit
 
 void meter_settle(meter *self, uint64_t prepaid, uint64_t own, bool counted, uint64_t place) {
     uint64_t now = meter_now();
-    atomic_fetch_sub(&self->pending, 1);
     atomic_fetch_sub(&self->flying, advance(prepaid));
     bill(self, (int64_t)own - (int64_t)advance(prepaid), now);
     has_finished(self, place);

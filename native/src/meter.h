@@ -20,7 +20,6 @@ typedef struct {
     _Atomic unsigned holds;     /* how often somebody was held back */
     _Atomic unsigned others;    /* how much work was launched that is not counted */
     _Atomic uint64_t flying;    /* ns billed in advance for launches that have not been settled */
-    _Atomic unsigned pending;   /* launches that are measured and not settled */
     _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;
 } meter;

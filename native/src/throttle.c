@@ -36,8 +36,8 @@ void throttle_charge(ledger_file *book, int64_t device_ns, unsigned rate, uint64
     uint64_t until = atomic_load(&book->paid_until), next;
     do {
         uint64_t oldest = now > BURST_NS ? now - BURST_NS : 0;
-        uint64_t from = wall_ns > 0 && until < oldest ? oldest : until;
-        /* A ledger that was cut short does not know of what comes back. */
+        uint64_t from = until < oldest ? oldest : until;
+        /* What comes back may be more than the clock has run. */
         next = wall_ns < 0 && from < (uint64_t)-wall_ns ? 0 : from + (uint64_t)wall_ns;
     } while (!atomic_compare_exchange_weak(&book->paid_until, &until, next));
 }
@@ -48,16 +48,16 @@ uint64_t throttle_wait(const ledger_file *book, unsigned rate, uint64_t now, boo
     return until > now + overdraft ? until - now : 0;
 }
 
-bool throttle_is_shared(uint64_t known, unsigned part) {
-    return known >= (part == LEDGER_WHOLE_CARD ? LONG_NS : SLICE_WORK_NS);
-}
+bool throttle_is_shared(uint64_t known) { return known >= SLICE_WORK_NS; }
 
-/* How long other processes have the card before it is ours again, with a margin. */
+/* How long other processes have the card before it is ours again, with a margin: of a part below a half there
+ * are several, one after the other. */
 static uint64_t others_turn(unsigned part) {
     uint64_t turn = TURN_NS + TURN_NS / 4;
     return part * 2 > LEDGER_WHOLE_CARD ? turn : turn * (LEDGER_WHOLE_CARD - part) / part;
 }
 
+/* An interruption takes two switches at least, 0.3 ms: what is above the mean by less is no interruption. */
 static uint64_t usual_of(uint64_t known) { return known + known / 4 + LONG_NS / 2; }
 
 bool throttle_may_be_turn(uint64_t measured, uint64_t known, unsigned part) {
@@ -79,6 +79,7 @@ throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t kn
     bool long_at_times = believed && longest >= SLICE_WORK_NS;
     if (too_long && !found_out && !long_at_times && net < usual + others_turn(part))
         return (throttle_verdict){.own_ns = known, .part = LEDGER_WHOLE_CARD, .doubt = true};
+    /* By what such work takes: one length near the bound is not judged now so and now otherwise. */
     if (long_at_times || (known && !too_long ? known : net) >= SLICE_WORK_NS)
         return (throttle_verdict){
             .own_ns = net * part / LEDGER_WHOLE_CARD, .part = part, .learn = true, .shared = true};

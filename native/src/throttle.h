@@ -65,12 +65,12 @@ throttle_verdict throttle_judge(uint64_t measured, uint64_t idle_ns, uint64_t kn
 /* Whether a measurement of work that mostly fits in a slice may have another process's turn in it. */
 bool throttle_may_be_turn(uint64_t measured, uint64_t known, unsigned part);
 
-/* Whether work that is known to cost KNOWN ns will be judged as shared. */
-bool throttle_is_shared(uint64_t known, unsigned part);
+/* Whether work that is known to cost KNOWN ns will be judged as shared, even before it has ended. */
+bool throttle_is_shared(uint64_t known);
 
 /*
  * Of work on several streams, which overlaps: what [start, end] adds to the time covered so far. EARLIEST is
- * the start of the earliest work that is still running, or `end` when none is.
+ * the start of the earliest work that is still running, UINT64_MAX when none is.
  */
 uint64_t throttle_cover(uint64_t *covered, uint64_t start, uint64_t end, uint64_t earliest);
 

@@ -13,7 +13,7 @@ void turns_saw(turns *self, const void *stream) {
 }
 
 void turns_learn(turns *self, uint64_t start, uint64_t end, uint64_t known, unsigned holds) {
-    bool comparable = !self->mixed && self->end && self->holds == holds && start >= self->end;
+    bool comparable = !self->mixed && self->holds == holds;
     /* The one went on, and the other had begun, outside the turns. */
     if (comparable && start - self->end + 2 * known < SLICE_WORK_NS) {
         if (self->evidence < MOST) self->evidence++;

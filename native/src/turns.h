@@ -11,7 +11,7 @@
 enum { TURNS_BELIEVED = 3 };
 
 typedef struct {
-    uint64_t end;       /* device time of the last such measurement; 0: unknown */
+    uint64_t end;       /* device time of the last such measurement */
     unsigned holds;     /* as of the meter: between two of them the process may have had no work */
     unsigned evidence;  /* that they are no turns */
     const void *stream; /* of the last measurement of all; only to be compared */

@@ -46,6 +46,9 @@ static void what_comes_back_is_not_owed_where_nobody_knows_of_it(void) {
     ledger_file *book = fresh_book();
     throttle_charge(book, -(int64_t)MS, 500, LATER);
     CHECK(throttle_wait(book, 500, LATER, true) == 0);
+    book = fresh_book();
+    throttle_charge(book, -100 * (int64_t)MS, 500, MS); /* just after the node has started */
+    CHECK(throttle_wait(book, 500, MS, true) == 0);
 }
 
 static void who_is_held_waits_for_the_whole_debt(void) {
@@ -111,6 +114,16 @@ static void work_that_fits_in_a_slice_is_all_its_own_or_interrupted(void) {
     CHECK(v.own_ns == MS && v.part == 1000 && v.learn && !v.shared);
     v = throttle_judge(4 * MS, 0, MS, MS, 500, false);
     CHECK(v.own_ns == MS && v.doubt && !v.learn && !v.shared);
+    v = throttle_judge(6 * MS, 0, MS, MS, 250, false); /* of three others, one after the other */
+    CHECK(v.own_ns == MS && v.doubt && !v.learn && !v.shared);
+    v = throttle_judge(100000 + EVENTS_NS, 0, 10000, 10000, 500, false); /* no switch is so short */
+    CHECK(v.own_ns == 100000 && v.learn && !v.doubt);
+    v = throttle_judge(8 * MS / 5 + EVENTS_NS, 0, 7 * MS / 5, 7 * MS / 5, 500, false);
+    CHECK(v.own_ns == 8 * MS / 5 && v.learn && !v.shared); /* near the bound, which it usually is below ... */
+    v = throttle_judge(7 * MS / 5 + EVENTS_NS, 0, 8 * MS / 5, 8 * MS / 5, 500, false);
+    CHECK(v.own_ns == 7 * MS / 10 && v.learn && v.shared); /* ... or above */
+    CHECK(throttle_may_be_turn(2 * MS, MS, 500));
+    CHECK(!throttle_may_be_turn(2 * MS, MS, 1000) && !throttle_may_be_turn(5 * MS, 2 * MS, 500));
     v = throttle_judge(4 * MS + EVENTS_NS, 0, 0, 0, 500, false); /* not known yet: as long work */
     CHECK(v.own_ns == 2 * MS && v.learn && v.shared);
     v = throttle_judge(100 * MS + EVENTS_NS, 0, MS, MS, 500,
@@ -152,6 +165,13 @@ static void what_seems_too_long_twice_within_a_slice_is_not_interrupted(void) {
     for (int i = 0; i < 100; i++) CHECK(!seen(&self, 2 * MS, 0)); /* a slice lies between others' turns */
     for (int i = 0; i < 3; i++) CHECK(seen(&self, MS / 2, 0) == (i == 2));
     for (int i = 0; i < 100; i++) CHECK(seen(&self, MS / 2, 0));
+    turns_saw(&self, "another stream");
+    CHECK(!turns_believed(&self)); /* of two nobody can tell any more */
+    for (int i = 0; i < 100; i++) seen(&self, MS / 2, 0);
+    CHECK(turns_believed(&self));
+    turns close = {0}; /* where one begins as the other ends, as far as both are known */
+    for (int i = 0; i < 4; i++) seen(&close, -UINT64_C(100), 0);
+    CHECK(turns_believed(&close));
     for (int i = 0; i < 10; i++) seen(&self, 2 * MS, 0);
     CHECK(!turns_believed(&self));                                     /* now they are interrupted */
     for (unsigned i = 1; i < 100; i++) CHECK(!seen(&self, MS / 2, i)); /* it had no work meanwhile */
@@ -208,8 +228,9 @@ static void presence_fills_the_bins_that_it_touches(void) {
     CHECK(units_in(book, 1001) == 2048);
     throttle_present(book, (1001 + LEDGER_BINS) * width, (1002 + LEDGER_BINS) * width);
     CHECK(units_in(book, 1001) == 0 && units_in(book, 1001 + LEDGER_BINS) == 1024);
-    throttle_present(book, 0, 5000 * width);
-    CHECK(units_in(book, 4999) == 1024 && units_in(book, 5000 - LEDGER_BINS) == 1024);
+    const uint64_t late = UINT64_C(1) << 40; /* of which only the last bins are gone through */
+    throttle_present(book, 0, late * width);
+    CHECK(units_in(book, late - 1) == 1024 && units_in(book, late - LEDGER_BINS) == 1024);
 }
 
 static void recent_use_is_that_of_about_half_a_second(void) {
@@ -253,9 +274,9 @@ static void costs_are_learnt_and_follow_a_change(void) {
     CHECK(one->ns == 4000);
     for (int i = 0; i < 100; i++) cost_learn(one, 1000), cost_doubt(one, 4000);
     CHECK(one->ns < 1100);
-    one->ns = 1;
-    cost_learn(one, 0);
-    CHECK(one->ns > 0); /* 0 would say that it was never measured */
+    cost *nothing = cost_of("nothing", 1);
+    cost_learn(nothing, 0);
+    CHECK(nothing->ns > 0); /* 0 would say that it was never measured */
     one->ns = 0;
     cost_doubt(one, 1000);
 }
@@ -272,10 +293,17 @@ static void the_longest_is_remembered_for_some_time(void) {
     cost_learn(one, 50000);
     for (int i = 0; i < 100; i++) cost_learn(one, 1000);
     CHECK(one->longest > 25000);
+    for (int i = 0; i < 300; i++) cost_learn(one, 1000);
+    CHECK(one->longest > 30000);
     for (int i = 0; i < 6000; i++) cost_learn(one, 1000);
     CHECK(one->longest < 1500);
 }
 
+/* Where the places of some are the same. */
+static void some_hundred_kinds_of_work_are_all_known(void) {
+    for (uint64_t shape = 1; shape < 400; shape++) cost_learn(cost_of(NULL, shape), 5000);
+    for (uint64_t shape = 1; shape < 400; shape++) CHECK(cost_of(NULL, shape)->ns == 5000);
+}
 static void more_kinds_of_work_than_places_are_served_all_the_same(void) {
     for (uint64_t shape = 0; shape < 20000; shape++) {
         cost *each = cost_of("work", shape);
@@ -315,8 +343,23 @@ static void work_that_overlaps_is_counted_by_what_it_takes_together(void) {
     }
     part = learnt(&self, 4, MS, false, 200); /* so many in a row are none */
     CHECK(part == 1000);
+    for (int i = 0; i < 50; i++) { /* but alone on the card, whatever takes longer counts */
+        learnt(&self, 4, 3 * MS, true, 1);
+        part = learnt(&self, 4, MS / 2, true, 9);
+    }
+    CHECK(part >= 700 && part <= 800);
+    for (int i = 0; i < 100; i++) { /* what comes and goes is neither here nor there */
+        part = learnt(&self, 4, i % 2 ? MS / 4 : 3 * MS / 4, true, 16);
+        CHECK(i < 10 || (part > 400 && part < 650));
+    }
+    uint64_t sum = 0; /* around the whole, it errs to both sides */
+    for (int i = 0; i < 200; i++) sum += learnt(&self, 4, i % 2 ? MS * 9 / 10 : MS * 11 / 10, true, 16);
+    CHECK(sum / 200 > 980);
+    learnt(&self, 4, MS / 4, true, 100);
     CHECK(learnt(&self, 1, MS / 2, true, 100) == 1000);
-    CHECK(learnt(&self, 2, 0, true, 500) >= 10);
+    CHECK(learnt(&self, 4, MS, true, 2) == 1000); /* what was learnt before is long ago */
+    CHECK(learnt(&self, 2, 0, true, 100000) >= 10);
+    CHECK(learnt(&self, 2, MS, true, 1000) == 1000); /* it comes back from there */
 }
 
 int main(void) {
@@ -338,6 +381,7 @@ int main(void) {
     first_measurements_may_be_disturbed();
     the_longest_is_remembered_for_some_time();
     work_that_overlaps_is_counted_by_what_it_takes_together();
+    some_hundred_kinds_of_work_are_all_known();
     more_kinds_of_work_than_places_are_served_all_the_same();
     test_launches();
     test_contexts();

@@ -87,8 +87,9 @@ static void more_work_at_once_than_places(void) {
 }
 
 static void hours_of_work_are_measured_as_exactly_as_seconds(void) {
-    struct CUfunc_st minute = {1000000000};
-    for (int i = 0; i < 3600; i++) {
+    struct CUfunc_st minute = {0};
+    for (uint64_t i = 0; i < 3600; i++) {
+        minute.ns = 1000000000 + i * 7919 % 1000 * 1000;
         uint64_t before = charged();
         CHECK(launch(&minute, &stream) == CUDA_SUCCESS);
         synchronize(&stream);

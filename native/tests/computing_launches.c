@@ -156,6 +156,15 @@ static void work_joins_only_what_still_runs(void) {
     CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
     CHECK(gpu.now - before > 20 * MS);
 }
+static void work_that_has_other_debts_does_not_join(void) {
+    struct CUfunc_st work = {40 * MS};
+    CHECK(launch(&work, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    CHECK(launch(&work, &stream) == CUDA_SUCCESS);
+    atomic_fetch_add(&account.paid_until, 1000 * MS); /* of another process */
+    uint64_t before = gpu.now;
+    CHECK(launch(&work, &other) == CUDA_SUCCESS && gpu.now - before > 900 * MS);
+}
 static void work_on_one_stream_after_several_gets_its_cores(void) {
     uint64_t due = only.limit.cores * 10;
     busy_with(10000, 8, 400, false);
@@ -197,10 +206,21 @@ static void others_are_not_queued_far_ahead(void) {
         CHECK(stream.free_at - gpu.now < 6 * MS);
     }
 }
-/* Which needs what its program launches next: after 50 ms it is let through. */
+/* Which needs what its program launches next: after 50 ms it is let through, not counting what it is held
+ * back for. */
 static void work_that_waits_for_the_programs_next_launch_gets_it(void) {
-    for (int i = 0; i < 3; i++) CHECK(launch(&endless, i % 2 ? &other : &stream) == CUDA_SUCCESS);
-    CHECK(gpu.now < LATER + 150 * MS);
+    struct CUfunc_st waits = {40 * MS};
+    CHECK(launch(&waits, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    waits.ns = ENDLESS_NS;
+    for (int i = 0; i < 2; i++) CHECK(launch(&waits, &stream) == CUDA_SUCCESS);
+    uint64_t paid_at = atomic_load(&account.paid_until);
+    CHECK(paid_at > gpu.now + 60 * MS && launch(&waits, &stream) == CUDA_SUCCESS);
+    CHECK(gpu.now >= paid_at + 49 * MS && gpu.now < paid_at + 60 * MS);
+}
+static void the_card_does_not_run_dry_between_two_launches(void) {
+    struct CUfunc_st work = {5 * MS};
+    CHECK(part_of_card(&work, 20) >= 985);
 }
 static void a_ledger_that_cannot_be_used_holds_nobody_back(void) {
     no_ledger = true, only.book.slot = -1;
@@ -286,6 +306,29 @@ static void the_ledger_is_told_when_work_was_on_a_card_that_is_shared(void) {
 }
 
 /* It is counted, and would be taken twice from the neighbours. */
+static void nothing_is_told_of_a_context_whose_clock_is_unknown(void) {
+    static char another;
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    hinted(0, 500), synchronize(&stream);
+    told_of_presence();
+    gpu.context = (CUcontext)&another;
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    hinted(0, 500), pass(lengthy.ns / 2);
+    CHECK(told_of_presence() == 0);
+}
+static void a_part_is_charged_of_the_time_that_works_share(void) {
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    synchronize(&stream);
+    uint64_t before = charged();
+    hinted(0, 500);
+    CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS);
+    pass(lengthy.ns / 2);
+    CHECK(launch(&lengthy, &other) == CUDA_SUCCESS);
+    synchronize(&stream), synchronize(&other);
+    uint64_t due = lengthy.ns * 3 / 4; /* half of one and a half times as long */
+    CHECK(charged() - before > due - MS && charged() - before < due + MS);
+}
+
 static void work_that_fits_in_a_slice_is_not_told_of_as_present(void) {
     CHECK(launch(&medium, &stream) == CUDA_SUCCESS);
     synchronize(&stream);
@@ -337,13 +380,15 @@ void test_launches(void) {
         if (cores[i] <= 50) with_cores(cores[i], work_on_one_stream_after_several_gets_its_cores);
     }
     with_cores(30, work_joins_only_what_still_runs);
+    with_cores(30, work_that_has_other_debts_does_not_join);
+    with_cores(99, the_card_does_not_run_dry_between_two_launches);
     with_cores(30, work_that_is_long_after_a_rest_is_measured);
     with_cores(30, two_shares_of_a_card_get_the_cores_of_both);
     with_cores(0, who_reserves_nothing_computes_until_the_agent_says_otherwise);
     with_cores(0, a_container_without_shares_is_not_held_back);
     with_cores(100, who_has_the_whole_card_may_queue_as_far_ahead_as_ever);
     with_cores(99, others_are_not_queued_far_ahead);
-    with_cores(90, work_that_waits_for_the_programs_next_launch_gets_it);
+    with_cores(10, work_that_waits_for_the_programs_next_launch_gets_it);
     with_cores(10, a_ledger_that_cannot_be_used_holds_nobody_back);
     with_cores(100, every_launch_is_measured_on_the_stream_where_it_runs);
     with_cores(10, a_launch_that_the_driver_refuses_is_not_billed);
@@ -351,6 +396,8 @@ void test_launches(void) {
     with_cores(100, work_on_two_streams_at_once_is_billed_once);
     with_cores(100, time_of_others_is_not_billed);
     with_cores(100, the_ledger_is_told_when_work_was_on_a_card_that_is_shared);
+    with_cores(100, nothing_is_told_of_a_context_whose_clock_is_unknown);
+    with_cores(100, a_part_is_charged_of_the_time_that_works_share);
     with_cores(100, work_that_fits_in_a_slice_is_not_told_of_as_present);
     with_cores(100, work_without_a_context_is_billed_as_it_was_known);
     with_cores(100, work_whose_events_fail_is_billed_as_it_was_known);
