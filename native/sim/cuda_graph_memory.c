@@ -19,14 +19,16 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t in_use(CUdevice device) { return cuda.device[device].graph_used + outlived[device]; }
 
+/* From each card, or from none. */
 static CUresult take(struct cuda_graph_memory *self) {
     for (int i = 0; i < cuda.devices && !self->taken; i++) {
         struct cuda_device *d = &cuda.device[i];
         uint64_t wanted = in_use(i) + self->bytes[i];
-        if (wanted > d->graph_reserved) {
-            if (cuda_take(i, wanted - d->graph_reserved) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
-            d->graph_reserved = wanted;
+        if (wanted > d->graph_reserved && cuda_take(i, wanted - d->graph_reserved) != CUDA_SUCCESS) {
+            while (--i >= 0) cuda.device[i].graph_used -= self->bytes[i];
+            return CUDA_ERROR_OUT_OF_MEMORY;
         }
+        if (wanted > d->graph_reserved) d->graph_reserved = wanted;
         d->graph_used += self->bytes[i];
     }
     self->taken = true;

@@ -8,7 +8,7 @@ from tests.unit.native.in_share import GIB, add_share, ends, two_cards
 
 pytestmark = pytest.mark.native
 
-PROGRAM = """
+BEGIN = """
 import ctypes
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from tests.gpu.cuda import Card, CudaError
@@ -28,8 +28,12 @@ def instantiate(*sizes):
         wanted = Allocation(type=1, place=1, card=card, size=size << 30)
         cards[0].call("cuGraphAddMemAllocNode", byref(node), graph, None, c_size_t(0), byref(wanted))
     cards[0].call("cuGraphInstantiateWithFlags", byref(executable), graph, c_uint64(0))
+    return executable
 
 cards = [Card(0), Card(1)]
+"""
+
+PROGRAM = """
 try:
     instantiate(3, 3)
 except CudaError as refused:
@@ -73,7 +77,7 @@ def test_a_graph_that_one_of_its_cards_refuses_takes_nothing_of_the_others(tmp_p
     cards, other = two_cards(tmp_path)
     shares = add_share(tmp_path / "shares", "one", 10 * GIB)
     add_share(shares, "two", 3 * GIB, uuid=other)
-    program = limited(shares, sys.executable, "-c", PROGRAM, HAMI_SIM_FILE=str(cards), PYTHONPATH=".")
+    program = limited(shares, sys.executable, "-c", BEGIN + PROGRAM, HAMI_SIM_FILE=str(cards), PYTHONPATH=".")
     assert ends(program) == (0, "2 9 2\n4 1\n", "")
 
 
@@ -138,3 +142,22 @@ print(before - card.free_and_total()[0])
 
 def test_what_a_graph_allocated_and_did_not_free_outlives_it_beside_one_that_has_yet_to_run(share, limited):
     assert ends(limited(share, sys.executable, "-c", OUTLIVED, PYTHONPATH=".")) == (0, "6\n3\n0\n", "")
+
+
+def test_a_graph_that_has_no_room_on_its_second_card_uses_none_of_its_first(tmp_path, limited):
+    """Of the simulated driver itself, without the limiter."""
+    cards, _ = two_cards(tmp_path)
+    program = """
+executable = instantiate(1, 100)
+try:
+    cards[0].call("cuGraphLaunch", executable, None)
+except CudaError as refused:
+    print(refused.code)
+used = c_uint64()
+cards[0].call("cuDeviceGetGraphMemAttribute", 0, 0, byref(used))
+print(used.value)
+"""
+    code, out, err = ends(
+        limited(tmp_path / "none", sys.executable, "-c", BEGIN + program, HAMI_SIM_FILE=str(cards))
+    )
+    assert (code, out) == (0, "2\n0\n"), err
