@@ -40,7 +40,8 @@ bool context_measured(opening *self) {
     if (self->asked.state != CARD_LIMITED || budget_context_bytes(own->card) || WRONG(FREE_CONTEXT))
         return true;
     uint64_t price = grown(self->before, nvml_used_bytes(own->card->device));
-    if (price > 4 * USUAL_CONTEXT_BYTES) return true; /* others have allocated meanwhile */
+    /* Others have allocated meanwhile: no context takes so much. */
+    if (price > 4 * USUAL_CONTEXT_BYTES) return true;
     uint64_t held = charge_bytes(&own->taken);
     if (price > held && budget_extend(own->card, &own->taken, price - held) != 0) return false;
     budget_shrink(own->card, &own->taken, price);

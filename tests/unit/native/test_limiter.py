@@ -11,6 +11,7 @@ from hami_dra import native_files
 from hami_dra.model import ledger, quantity
 from hami_dra.observe import ledgers
 from tests.unit.native.in_share import CALLS, CONTEXT_MIB, FOREVER, GIB, UUID, add_share, booked, ends
+from tests.unit.native.simulated import A10
 
 pytestmark = pytest.mark.native
 
@@ -382,3 +383,11 @@ def test_code_that_two_threads_load_at_once_is_given_back_when_it_is_unloaded(sh
     assert booked(share) == CONTEXT_MIB << 20
     program.stdin.write("\n")
     assert ends(program) == (0, "", "")
+
+
+def test_a_first_context_that_seems_to_take_far_too_much_is_counted_as_usual(tmp_path, share, limited):
+    """Others of the card have taken memory at that moment: no context takes more than 1 GiB."""
+    cards = tmp_path / "gpus.yaml"
+    cards.write_text(A10.read_text().rstrip() + "\n  contextMiB: 1500\n")
+    _, out, _ = ends(limited(share, "hami-fill", "--total", "11Gi", HAMI_SIM_FILE=str(cards)))
+    assert f"allocated {10240 - CONTEXT_MIB} MiB" in out
