@@ -51,7 +51,6 @@ bracket *device_time_begin(meter *of, CUstream stream, bool idle, bool counted) 
     self->stream = told_apart(stream);
     self->counted = counted;
     self->holds = atomic_load(&of->holds);
-    self->others = counted ? atomic_load(&of->others) : atomic_fetch_add(&of->others, 1);
     return self;
 }
 

@@ -59,8 +59,7 @@ static void tell_presence(lane *in, uint64_t from, uint64_t until) {
 }
 
 static void learn_overlap(const bracket *self, uint64_t end_at, bool alone) {
-    overlap_sample sample = {self->stream, self->holds, self->others, end_at,
-                             self->length, self->place, self->prepaid};
+    overlap_sample sample = {self->stream, self->holds, end_at, self->length, self->place, self->prepaid};
     atomic_store(&self->lane->meter->overlap, overlap_learn(&self->lane->streams, &sample, alone));
 }
 

@@ -22,9 +22,9 @@ typedef struct bracket {
     struct lane *lane;
     _Atomic int state;
     CUevent start, end;
-    const void *stream;     /* only to be compared */
-    unsigned holds, others; /* of the meter, when it was launched */
-    bool counted;           /* work of its kind is only counted, but for some that is measured as this is */
+    const void *stream; /* only to be compared */
+    unsigned holds;     /* of the meter, when it was launched */
+    bool counted;       /* work of its kind is only counted, but for some that is measured as this is */
     cost *what;
     uint64_t prepaid, place;
     uint64_t launched_at; /* host time, where the stream was idle; 0 where it was not */

@@ -18,7 +18,6 @@ typedef struct {
     _Atomic uint64_t latest;    /* ns of the latest that was prepaid: it may wait behind what runs */
     _Atomic unsigned overlap;   /* thousandths of counted work that are charged; 0: all (overlap.h) */
     _Atomic unsigned holds;     /* how often somebody was held back */
-    _Atomic unsigned others;    /* how much work was launched that is not counted */
     _Atomic uint64_t flying;    /* ns billed in advance for launches that have not been settled */
     _Atomic unsigned put_off;   /* measurements in a row for which the stream was idle */
     _Atomic bool held;

@@ -43,10 +43,9 @@ unsigned overlap_learn(overlap *self, const overlap_sample *sample, bool alone) 
          * anywhere among the last: on average half of the time in which they run would be missing. */
         passed = (int64_t)(sample->length / 2), charged = (int64_t)(sample->cost / 2);
     }
-    bool others = !held && sample->others != from.others;
     bool interrupted = !alone && passed > charged + TURN_LEAST_NS;
     self->interrupted = interrupted ? self->interrupted + 1 : 0;
-    if (others || (interrupted && self->interrupted < TURNS_MOST)) passed = charged = 0;
+    if (interrupted && self->interrupted < TURNS_MOST) passed = charged = 0;
     self->passed += passed, self->charged += charged;
     if (self->passed + self->charged > WINDOW_NS) correct(self);
     return self->estimate < NEARLY_WHOLE ? (unsigned)self->estimate : LEDGER_WHOLE_CARD;

@@ -14,7 +14,6 @@
 typedef struct {
     const void *stream;   /* only to be compared */
     unsigned holds;       /* how often somebody had been held back, so that the device may have had no work */
-    unsigned others;      /* how much other work had been launched than counted work */
     uint64_t end, length; /* ns of device time */
     uint64_t place, cost; /* ns of all work submitted up to it, and of itself, as charged */
 } overlap_sample;
