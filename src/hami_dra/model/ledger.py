@@ -10,7 +10,8 @@ import os
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import sub
+from functools import lru_cache
+from typing import NamedTuple
 
 MAGIC = 0x48414D49_00000001
 HEADER = 4096
@@ -46,9 +47,8 @@ PRESENCE_AT = 1024
 PRESENCE_BINS = 256
 PRESENCE_SHIFT = 20
 """A bin is so many nanoseconds, as a power of two."""
-RINGS_BYTES = 8 * (COUNTED_BINS + PRESENCE_BINS)
-"""Of both rings, from COUNTED_AT on."""
-_RINGS = struct.Struct(f"<{COUNTED_BINS + PRESENCE_BINS}Q")
+RINGS_END = PRESENCE_AT + 8 * PRESENCE_BINS
+"""Of what a look at what a share did lately reads: the header and both rings."""
 _PRESENCE_UNITS = 1024
 _COUNTED_UNITS = (1 << COUNTED_SHIFT) // 16
 _F_OFD_GETLK = 36
@@ -59,9 +59,10 @@ _TAG_SHIFT = 20
 ACTIVITY_AT = 48
 """Offset of eight bytes that differ whenever a compute counter of any slot has changed."""
 
+Bins = tuple[float, ...]
 
-@dataclass(frozen=True)
-class Header:
+
+class Header(NamedTuple):
     """What all processes of a share have in common. Bytes and nanoseconds; times are CLOCK_MONOTONIC."""
 
     magic: int
@@ -74,8 +75,7 @@ class Header:
     activity: int
 
 
-@dataclass(frozen=True)
-class Hint:
+class Hint(NamedTuple):
     """How the agent wants a share to compute: `rate` and `part` in thousandths, 0: nothing to say."""
 
     at: int
@@ -164,30 +164,40 @@ def changes(table: Sequence[Excess], wanted: Iterable[Excess]) -> list[tuple[int
     return gone + changed + list(zip(free, left.values(), strict=False))
 
 
-def rings(data: bytes, last: int, count: int) -> tuple[list[float], list[float]]:
-    """What a share did before LAST, in ns of CLOCK_MONOTONIC, from the RINGS_BYTES at COUNTED_AT.
+def rings(data: bytes, last: int, count: int) -> tuple[Bins, Bins]:
+    """What a share did before LAST, in ns of CLOCK_MONOTONIC, from the first RINGS_END bytes of its ledger.
 
     In each of the COUNT bins of 2 ** COUNTED_SHIFT ns that were over by then, oldest first, the part of a
     card's time that its work of known cost took; and in each of the shorter bins of 2 ** PRESENCE_SHIFT ns in
-    the same time, how many of its processes were measured on the card, on average.
+    the same time, how many of its processes were measured on the card, on average. No bins: nothing in any.
     """
-    words = _RINGS.unpack(data)
-    end = last >> COUNTED_SHIFT
-    finer = COUNTED_SHIFT - PRESENCE_SHIFT
-    counted = _amounts(words[:COUNTED_BINS], range(end - count, end), _COUNTED_UNITS)
-    presence = _amounts(words[COUNTED_BINS:], range(end - count << finer, end << finer), _PRESENCE_UNITS)
+    if len(data) < RINGS_END:
+        raise ValueError("not a ledger of this version")
+    first, finer = (last >> COUNTED_SHIFT) - count, 1 << (COUNTED_SHIFT - PRESENCE_SHIFT)
+    counted = _amounts(data[COUNTED_AT:PRESENCE_AT], first, count, _COUNTED_UNITS)
+    presence = _amounts(data[PRESENCE_AT:RINGS_END], first * finer, count * finer, _PRESENCE_UNITS)
     return counted, presence
 
 
-def _amounts(ring: tuple[int, ...], bins: range, units: int) -> list[float]:
-    """What the words of a RING say of BINS, which are in a row and no more than it has; UNITS fill a bin."""
-    if not any(ring):
-        return [0.0] * len(bins)
-    begin, beyond = bins.start % len(ring), 1 << _TAG_SHIFT
-    in_order = (ring + ring)[begin : begin + len(bins)]
-    empty = range(bins.start << _TAG_SHIFT, bins.stop << _TAG_SHIFT, beyond)
-    amounts = map(sub, in_order, empty)  # of another round of the ring: far below zero, or above
-    return [each / units if 0 <= each < beyond else 0.0 for each in amounts]
+def _amounts(ring: bytes, first: int, count: int, units: int) -> Bins:
+    """What the words of a RING say of COUNT bins from the FIRST on, no more than it has; UNITS fill a bin."""
+    if ring == bytes(len(ring)):
+        return ()
+    begin = 8 * first % len(ring)
+    in_order = (ring + ring)[begin : begin + 8 * count]
+    # All words at once, as one number; from one of another round of the ring, some of the tag is left.
+    untagged = int.from_bytes(in_order, "little") ^ _tags(first, count)
+    words = struct.unpack(f"<{count}Q", untagged.to_bytes(8 * count, "little"))
+    beyond = 1 << _TAG_SHIFT
+    amounts = tuple([each / units if each < beyond else 0.0 for each in words])
+    return amounts if any(amounts) else ()
+
+
+@lru_cache(maxsize=4)
+def _tags(first: int, count: int) -> int:
+    """The tags of the words of COUNT bins from the FIRST on, as one number: the same for all shares."""
+    tags = (number << _TAG_SHIFT for number in range(first, first + count))
+    return int.from_bytes(struct.pack(f"<{count}q", *tags), "little")
 
 
 def slots(data: bytes) -> list[Slot]:

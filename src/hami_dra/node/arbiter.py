@@ -7,7 +7,7 @@ the share's own, and `rate`, the thousandths of the card that it may use now.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hami_dra.node.own_time import SWITCHING, WHOLE, Activity, own_parts
 
@@ -17,8 +17,7 @@ HEADROOM = 100
 """What a reserved share that uses less than it may can take at once; the rest of it counts as idle."""
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """What the hint says, in thousandths; 0: nothing."""
 
     rate: int = 0
@@ -45,23 +44,19 @@ def rates(shares: dict[str, Activity], use: dict[str, float]) -> dict[str, int]:
     reserved shares leave idle goes in equal parts to active shares without cores, and to soft ones on top
     of theirs. While a high-priority share computes, all others get the floor.
     """
-    several = sum(share.active for share in shares.values()) > 1
-    whole = WHOLE - SWITCHING if several else WHOLE
-    urgent = any(share.high and share.active for share in shares.values())
+    active = {name for name, share in shares.items() if share.active}
+    whole = WHOLE - SWITCHING if len(active) > 1 else WHOLE
+    urgent = any(shares[name].high for name in active)
     held = {name for name, share in shares.items() if urgent and not share.high}
     reserved = {
-        name: min(share.cores * 10, round(WHOLE * use[name]) + HEADROOM) if share.active else 0
+        name: min(share.cores * 10, round(WHOLE * use[name]) + HEADROOM) if name in active else 0
         for name, share in shares.items()
     }
     taken = sum(FLOOR if name in held else thousandths for name, thousandths in reserved.items())
     idle = whole - taken
     fitting = min(1.0, whole / taken) if taken else 1.0
-    takers = [
-        name
-        for name, share in shares.items()
-        if share.active and name not in held and (share.soft or not share.cores)
-    ]
-    each_gets = max(idle, 0) // max(len(takers), 1)
+    takers = sum(shares[name].soft or not shares[name].cores for name in active - held)
+    each_gets = max(idle, 0) // max(takers, 1)
 
     def rate(name: str, share: Activity) -> int:
         if name in held:

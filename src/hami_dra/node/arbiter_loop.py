@@ -8,13 +8,12 @@ a lock, and a workload waits for nothing here: an old hint is ignored.
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -39,6 +38,9 @@ LATE_NS = 4_000_000
 LARGEST = 1 << 20
 """Bytes of the disk that a ledger is left, whatever a file system sets aside by itself."""
 
+NOTHING = Activity(cores=0)
+"""Of a share whose limits were not read yet."""
+
 Planner = Callable[[dict[str, Activity]], dict[str, Word]]
 
 
@@ -51,27 +53,13 @@ class Watched:
     descriptor: int
     inode: int
     device: str = ""
-    limits: Activity = field(default_factory=lambda: Activity(0))
+    limits: Activity = NOTHING
     limits_stamp: tuple[int, int] = (0, 0)
     activity: bytes = b""
     throttled_ns: int = 0
-    counted: tuple[float, ...] = ()
-    presence: tuple[float, ...] = ()
-    waiting: bool = False
     quiet: bool = True
     said: Word | None = None
     said_at: int = 0
-
-    def now(self) -> Activity:
-        """What it did lately."""
-        return Activity(
-            self.limits.cores,
-            self.limits.soft,
-            self.limits.high,
-            self.counted,
-            self.presence,
-            self.waiting,
-        )
 
 
 class Arbiter:
@@ -100,12 +88,12 @@ class Arbiter:
         if self._round % SCAN_ROUNDS == 0:
             self._scan(now)
         self._round += 1
-        cards: dict[str, dict[str, Activity]] = defaultdict(dict)
-        for share in list(self._busy.values()):
-            _update(share, now)
-            cards[share.device][share.name] = share.now()
-        for activities in cards.values():
-            for name, word in self._plan(activities).items():
+        cards: dict[str, list[Watched]] = defaultdict(list)
+        for share in self._busy.values():
+            cards[share.device].append(share)
+        for shares in cards.values():
+            words = self._plan({share.name: _lately(share, now) for share in shares})
+            for name, word in words.items():
                 share = self._watched[name]
                 if word != share.said or now - share.said_at > REFRESH_NS:
                     _say(share, word, now)
@@ -193,20 +181,19 @@ def _stirs(share: Watched) -> bool:
     return changed
 
 
-def _update(share: Watched, now: int) -> None:
-    """Bring what a busy share did lately up to date."""
+def _lately(share: Watched, now: int) -> Activity:
+    """What a busy share did in the last moments."""
     try:
-        head = ledger.header(os.pread(share.descriptor, ledger.HINT_AT, 0))
-        data = os.pread(share.descriptor, ledger.RINGS_BYTES, ledger.COUNTED_AT)
+        data = os.pread(share.descriptor, ledger.RINGS_END, 0)
+        throttled_ns = ledger.header(data).throttled_ns
         counted, presence = ledger.rings(data, now - LATE_NS, WINDOW_BINS)
-    except (ValueError, struct.error):  # damaged by its own container: as if it did nothing
+    except ValueError:  # damaged by its own container: as if it did nothing
         share.quiet = True
-        return
-    share.counted = tuple(counted) if any(counted) else ()
-    share.presence = tuple(presence) if any(presence) else ()
-    share.waiting = head.throttled_ns > share.throttled_ns
-    share.throttled_ns = head.throttled_ns
-    share.quiet = not share.counted and not share.presence and not _stirs(share)
+        return share.limits
+    limits, waiting = share.limits, throttled_ns > share.throttled_ns
+    share.throttled_ns = throttled_ns
+    share.quiet = not counted and not presence and not _stirs(share)
+    return Activity(limits.cores, limits.soft, limits.high, counted, presence, waiting)
 
 
 def _names(folder: Path) -> Iterable[str]:

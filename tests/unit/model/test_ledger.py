@@ -47,22 +47,23 @@ def test_a_file_that_is_no_ledger_is_not_believed(data):
         ledger.slots(data)
 
 
-def write_bin(data: bytearray, first: int, number: int, units: int) -> None:
-    """A word of the ring that begins with the word FIRST of the rings."""
-    count = ledger.COUNTED_BINS if first == 0 else ledger.PRESENCE_BINS
-    at = 8 * (first + number % count)
+def write_bin(data: bytearray, ring_at: int, number: int, units: int) -> None:
+    """A word of the ring that begins at RING_AT."""
+    count = ledger.COUNTED_BINS if ring_at == ledger.COUNTED_AT else ledger.PRESENCE_BINS
+    at = ring_at + 8 * (number % count)
     data[at : at + 8] = (number << 20 | units).to_bytes(8, "little")
 
 
 def test_the_rings_are_read_for_the_time_that_was_asked_for_and_no_earlier_one():
-    data = bytearray(ledger.RINGS_BYTES)
+    data = bytearray(ledger.RINGS_END)
     for number, units in ((500, 1 << 16), (501, 1 << 17), (502 - ledger.COUNTED_BINS, 1 << 17)):
-        write_bin(data, 0, number, units)
+        write_bin(data, ledger.COUNTED_AT, number, units)
     for number, units in ((1000, 1024), (1003, 512), (1004 - ledger.PRESENCE_BINS, 1024)):
-        write_bin(data, ledger.COUNTED_BINS, number, units)
+        write_bin(data, ledger.PRESENCE_AT, number, units)
     counted, presence = ledger.rings(bytes(data), 503 << ledger.COUNTED_SHIFT, 4)
-    assert counted == [0.0, 0.5, 1.0, 0.0]
-    assert presence == [0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0, 0.0]
+    assert counted == (0.0, 0.5, 1.0, 0.0)
+    assert presence == (0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0, 0.0)
+    assert ledger.rings(bytes(data), 600 << ledger.COUNTED_SHIFT, 4) == ((), ())
 
 
 def table(*entries: ledger.Excess) -> list[ledger.Excess]:

@@ -39,6 +39,20 @@ def test_known_work_of_a_neighbour_is_all_its_own_time():
     assert words["long"].part == round(1000 * (0.75 - LOST / 2))  # each of its slices is two switches
 
 
+def test_known_work_that_is_told_before_it_is_done_takes_the_time_after_it():
+    bins = {"long": Activity(50, presence=(1.0,) * 8), "short": Activity(50, counted=(1.5, 0.0, 0.0, 0.0))}
+    assert plan(bins)["long"].part == round(1000 * (4 - 1.5 * (1 + 2 * LOST)) / 4)
+
+
+def test_work_that_began_before_anybody_looked_has_an_even_part():
+    """What begins later has a slice first."""
+    before, after = (1.0,) * 4 + (0.0,) * 4, (0.0,) * 4 + (1.0,) * 4
+    other = Activity(50, presence=(1.0,) * 8)
+    even = round(1000 * (1 - LOST) / 2)
+    assert plan({"began": Activity(50, presence=before), "other": other})["began"].part == even
+    assert plan({"began": Activity(50, presence=after), "other": other})["began"].part > even
+
+
 def test_short_work_beside_long_work_is_not_told_that_it_is_alone():
     """It would take a neighbour's slice between its events for its own time."""
     words = plan({"long": Activity(70, presence=BUSY), "short": Activity(30, counted=part(0.3))})
