@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,10 +18,7 @@ from hami_dra.model import names
 from hami_dra.model.errors import StateError
 from hami_dra.node import checkpoint, limiter_files
 from hami_dra.observe import ledgers
-
-_SWITCH = re.compile(
-    r"^\s*(?:enable_cdi|enableCDI)\"?\s*[=:]\s*\"?(true|false)", re.MULTILINE | re.IGNORECASE
-)
+from hami_dra.ops import host_facts
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ def gather(
     DRIVERS: those to tell of; without, all that left something here. REFUSED: see NodeFacts.
     """
     told = _left_something(places) if drivers is None else drivers
-    runtime, cdi = _runtime() if host else ("", None)
+    runtime, cdi = host_facts.runtime_and_cdi() if host else ("", None)
     return NodeFacts(
         node=node,
         drivers={driver: _driver(driver, places) for driver in told},
@@ -110,9 +104,9 @@ def gather(
         unmappable="" if limiter_files.executable(places.library) else str(places.library),
         kernel=os.uname().release,
         cgroup2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
-        mislabelled=_mislabelled(places.state),
-        profiles=_profiles() if host else None,
-        free_mib=_free_mib(places.state),
+        mislabelled=host_facts.mislabelled(places.state),
+        profiles=host_facts.profiles() if host else None,
+        free_mib=host_facts.free_mib(places.state),
         runtime=runtime,
         cdi=cdi,
     )
@@ -158,21 +152,6 @@ def _driver(driver: str, places: Places) -> DriverFacts:
         orphans=orphans,
         broken_shares=[share for share in shares if share in owned and _broken(state / "shares" / share)],
     )
-
-
-def cdi_switch(configuration: str) -> bool | None:
-    """What containerd's configuration says of CDI; None: nothing, so its version decides."""
-    found = _SWITCH.findall(configuration)
-    return found[-1].lower() == "true" if found else None
-
-
-def cdi_by_version(runtime: str) -> bool | None:
-    """True when a runtime (`containerd://2.1.4`) hands out CDI devices by itself; None: look there."""
-    name, _, version = runtime.partition("://")
-    if name == "cri-o":
-        return True
-    major = version.partition(".")[0]
-    return True if name == "containerd" and major.isdigit() and int(major) >= 2 else None
 
 
 def _sockets(places: Places, driver: str) -> tuple[list[str], list[str]]:
@@ -237,49 +216,6 @@ def _broken(folder: Path) -> bool:
     except (OSError, ValueError):
         return True
     return not limits.keys() >= {"version", "share", "device", "memory"}
-
-
-def _mislabelled(folder: Path) -> bool:
-    try:
-        enforces = Path("/sys/fs/selinux/enforce").read_text().strip() == "1"
-        label = os.getxattr(folder, "security.selinux").decode()
-    except OSError:
-        return False
-    return enforces and "container_file_t" not in label
-
-
-def _profiles() -> bool:
-    try:
-        enabled = Path("/sys/module/apparmor/parameters/enabled").read_text().strip() == "Y"
-    except OSError:
-        return True
-    parser = shutil.which("apparmor_parser", path=f"{os.defpath}:/sbin:/usr/sbin")
-    return not enabled or parser is not None
-
-
-def _free_mib(folder: Path) -> int | None:
-    try:
-        room = os.statvfs(folder)
-    except OSError:
-        return None
-    return room.f_bavail * room.f_frsize // 1024**2
-
-
-def _runtime() -> tuple[str, bool | None]:
-    """Name, version and CDI of the runtime on this host: its own word first, then its configuration."""
-    if not shutil.which("containerd"):
-        return ("cri-o", True) if shutil.which("crio") else ("", None)
-    said = _ask("containerd", "--version").split()
-    runtime = f"containerd://{said[2].lstrip('v')}" if len(said) > 2 else "containerd"
-    switch = cdi_switch(_ask("containerd", "config", "dump"))
-    return runtime, bool(cdi_by_version(runtime)) if switch is None else switch
-
-
-def _ask(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 def _list(folder: Path, pattern: str) -> list[Path]:

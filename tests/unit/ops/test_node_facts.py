@@ -16,7 +16,7 @@ from hami_dra.model.share import PreparedClaim
 from hami_dra.node import limiter_files
 from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.shares import ShareFolders
-from hami_dra.ops import node_facts
+from hami_dra.ops import host_facts, node_facts
 from hami_dra.ops.node_facts import Places
 from tests.support import cards
 
@@ -168,10 +168,10 @@ def test_each_family_has_files_and_sockets_of_its_own(places):
     ],
 )
 def test_the_runtimes_own_configuration_decides_about_cdi(configuration, switch):
-    assert node_facts.cdi_switch(configuration) is switch
+    assert host_facts.cdi_switch(configuration) is switch
 
 
 def test_without_a_word_the_runtimes_version_decides():
-    assert node_facts.cdi_by_version("containerd://2.0.0") is True
-    assert node_facts.cdi_by_version("containerd://1.7.27") is None
-    assert node_facts.cdi_by_version("cri-o://1.34.1") is True
+    assert host_facts.cdi_by_version("containerd://2.0.0") is True
+    assert host_facts.cdi_by_version("containerd://1.7.27") is None
+    assert host_facts.cdi_by_version("cri-o://1.34.1") is True

@@ -17,7 +17,8 @@ from hami_dra.ops.checks.base import (
     told,
 )
 from hami_dra.ops.facts import Facts
-from hami_dra.ops.node_facts import NodeFacts, cdi_by_version
+from hami_dra.ops.host_facts import cdi_by_version
+from hami_dra.ops.node_facts import NodeFacts
 
 LEAST_KERNEL = (4, 19)
 LEAST_FREE_MIB = 512
