@@ -217,19 +217,8 @@ class NvidiaBackend:
             "uuid": uuid,
         }
         attributes |= nvidia_topology.attributes(handle, pci, self._sysfs, serial=self._serial)
-        if root := self._pcie_root(pci):
-            attributes["resource.kubernetes.io/pcieRoot"] = root
         # The number of /dev/nvidia<minor> keeps the name stable over restarts.
         return Device(f"hami-gpu-{minor}", uuid, attributes, capacities(nvml.memory(handle).total))
-
-    def _pcie_root(self, pci: str) -> str | None:
-        """The first `pciXXXX:YY` of the device's real path in sysfs (KEP-4381), None where it has none."""
-        for sysfs in self._sysfs:
-            entry = sysfs / "bus/pci/devices" / pci
-            if entry.exists():
-                parts = entry.resolve().parts
-                return next((part for part in parts if part.startswith("pci") and ":" in part), None)
-        return None
 
 
 def capacities(memory: int) -> tuple[Capacity, ...]:

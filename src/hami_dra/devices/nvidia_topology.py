@@ -19,12 +19,23 @@ def attributes(handle: Any, pci: str, sysfs: Sequence[Path], *, serial: bool) ->
     """PCI: the kernel's address. SYSFS: folders to look for the PCI tree in. SERIAL: publish that too."""
     found: dict[str, Attribute | None] = {
         "resource.kubernetes.io/pciBusID": pci,
+        "resource.kubernetes.io/pcieRoot": _pcie_root(pci, sysfs),
         "numaNode": _numa_node(handle, pci, sysfs),
         "nvlinkPeers": _peers(handle) or None,
         "migMode": _mig_mode(handle),
         "serial": _serial(handle) if serial else None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _pcie_root(pci: str, sysfs: Sequence[Path]) -> str | None:
+    """The first `pciXXXX:YY` of the device's real path in sysfs (KEP-4381), None where it has none."""
+    for folder in sysfs:
+        entry = folder / "bus/pci/devices" / pci
+        if entry.exists():
+            parts = entry.resolve().parts
+            return next((part for part in parts if part.startswith("pci") and ":" in part), None)
+    return None
 
 
 def _numa_node(handle: Any, pci: str, sysfs: Sequence[Path]) -> int | None:
