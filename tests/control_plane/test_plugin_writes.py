@@ -3,6 +3,7 @@
 import copy
 import json
 import secrets
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
@@ -17,8 +18,9 @@ from hami_dra.node.claim_files import Granted
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from hami_dra.node.reporter import SETTLED_S, Reporter, status
-from tests.control_plane.conftest import RBAC, installed, rendered
+from tests.control_plane.conftest import RBAC, eventually, installed, rendered
 from tests.support.cards import card
+from tests.support.control_plane import RELEASES
 
 NODE = "n1"
 SHARE = "6108e68f-a7ec-4a30-9782-634885c0c728"
@@ -57,7 +59,9 @@ def shown(kube):
     return sorted((len(spec.get("devices") or []), spec["pool"]["generation"]) for spec in specs)
 
 
+@pytest.mark.parametrize("plane", [minor for minor in RELEASES if minor >= "1.36"], indirect=True)
 def test_slices_are_taken_as_planned_and_come_to_rest(kube):
+    """Since 1.36 a slice can say that a device is sick, and has room for half as many then."""
     devices = tuple(card(number, f"GPU-{number}", "0000:65:01.0") for number in range(150))
     sick = {"hami-gpu-70": (Problem("hami-gpu-70", "xid", "", "79"), Problem("hami-gpu-70", "recovery", ""))}
     steps = [
@@ -110,23 +114,26 @@ def _set(kube, value):
 
 @pytest.fixture
 def ask(plane, claim):
-    """Patch the claim's status as the plugin of a node; the API server's code and message."""
+    """Patch the claim's status as the plugin of a node, once our policy is in force; code and message."""
     config = yaml.safe_load(plane.kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     http = urllib3.PoolManager(ca_certs=cluster["certificate-authority"])
 
-    def patch(body, node=NODE, form="merge-patch+json"):
+    def patch(body, node=NODE, form="merge-patch+json", dry_run=False):
         headers = {
             "Authorization": f"Bearer {user['token']}",
             "Content-Type": f"application/{form}",
             "Impersonate-User": ACCOUNT,
             "Impersonate-Extra-authentication.kubernetes.io%2Fnode-name": node,
         }
-        query = "?fieldManager=hami-dra&force=true" if form.startswith("apply") else ""
-        path = f"{RESOURCE_CLAIMS.path('default', NAME)}/status{query}"
-        answer = http.request("PATCH", cluster["server"] + path, headers=headers, body=json.dumps(body))
+        query = {"fieldManager": "hami-dra", "force": "true"} if form.startswith("apply") else {}
+        query |= {"dryRun": "All"} if dry_run else {}
+        url = f"{cluster['server']}{RESOURCE_CLAIMS.path('default', NAME)}/status?{urlencode(query)}"
+        answer = http.request("PATCH", url, headers=headers, body=json.dumps(body))
         return answer.status, json.loads(answer.data).get("message", "")
 
+    taken_away = {"status": {"allocation": None}}
+    eventually(lambda: patch(taken_away, dry_run=True)[0] != 200, "the policy")
     return patch
 
 
@@ -137,11 +144,13 @@ def test_a_plugin_reports_its_own_device_beside_that_of_another_driver(kube, ask
     assert {each["driver"] for each in devices} == {names.DRIVER, OTHER}
 
 
-def test_the_plugin_of_another_node_is_refused(ask, claim):
+def test_the_plugin_of_another_node_is_refused(plane, ask, claim):
+    """By our policy, or, from 1.36 on, by the API server itself, which comes first."""
     granted = Granted("gpu", NODE, "hami-gpu-0", SHARE, ("other",))
     code, message = ask(status(names.DRIVER, claim, [granted]), node="n2", form="apply-patch+yaml")
     assert code == 422
-    assert "status.devices" in message
+    own = plane.release.minor < "1.36"
+    assert ("devices of its own node and driver only" if own else "status.devices") in message
 
 
 @pytest.mark.parametrize(
