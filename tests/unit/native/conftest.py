@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hami_dra import native_files
+from tests.unit.native.compute import Node
 from tests.unit.native.in_share import GIB, add_share, oracle
 from tests.unit.native.simulated import ROOT
 
@@ -86,3 +87,11 @@ def limited(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A node with one simulated card, on which shares compute."""
+    simulated = Node(tmp_path)
+    yield simulated
+    simulated.close()
