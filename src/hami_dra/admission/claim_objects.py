@@ -83,7 +83,7 @@ def _object(kind: kinds.Kind, name: str, namespace: str, spec: Object) -> Object
 def _doubt(
     group: str, name: str, spec: Object, referenced: Collection[str], device_classes: Collection[str]
 ) -> str:
-    if name not in referenced or not _only_classes(spec, device_classes):
+    if name not in referenced or not _as_admission_asks(spec, device_classes):
         return _not_made(name, "is not for this Pod to ask for")
     if group == "templates" and name != template_name(spec):
         return _not_made(name, "is not the name of its content")
@@ -97,13 +97,20 @@ def _not_made(name: str, why: str) -> str:
     )
 
 
-def _only_classes(spec: Object, device_classes: Collection[str]) -> bool:
-    """Whether every request of SPEC is for a class of ours, without rights that admission never gives."""
+def _as_admission_asks(spec: Object, device_classes: Collection[str]) -> bool:
+    """Whether every request of SPEC is for one device of a class of ours, without rights that admission never
+    gives. What a person asks for by a claim is looked at when it is made; claims that we make are not."""
     try:
-        for request in spec["devices"]["requests"]:
-            asked = request.get("firstAvailable") or [request["exactly"]]
-            if any(one["deviceClassName"] not in device_classes or one.get("adminAccess") for one in asked):
-                return False
-        return not parameters.claim_problems(spec)
+        asked = [
+            one
+            for request in spec["devices"]["requests"]
+            for one in request.get("firstAvailable") or [request["exactly"]]
+        ]
+        return not parameters.claim_problems(spec) and all(
+            one["deviceClassName"] in device_classes
+            and (one["allocationMode"], one["count"]) == ("ExactCount", 1)
+            and not one.get("adminAccess")
+            for one in asked
+        )
     except (KeyError, TypeError, AttributeError):
         return False

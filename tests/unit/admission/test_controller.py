@@ -94,7 +94,9 @@ def test_a_template_that_came_and_went_while_the_watch_was_broken_is_made_again(
     assert len(kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0]) == 1
 
 
-@pytest.mark.parametrize("forgery", ["other class", "not referenced", "admin access", "parameters"])
+@pytest.mark.parametrize(
+    "forgery", ["other class", "not referenced", "admin access", "count", "all devices", "parameters"]
+)
 def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controller, admit, forgery):
     forged = admit()
     wanted = json.loads(forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
@@ -103,6 +105,10 @@ def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controll
         devices["requests"][0]["exactly"]["deviceClassName"] = "another"
     elif forgery == "admin access":
         devices["requests"][0]["exactly"]["adminAccess"] = True
+    elif forgery == "count":  # kube-scheduler of Kubernetes 1.34 crashes on it
+        devices["requests"][0]["exactly"]["count"] = 2
+    elif forgery == "all devices":
+        devices["requests"][0]["exactly"] |= {"allocationMode": "All", "count": 0}
     elif forgery == "parameters":
         parameters = {"apiVersion": API_VERSION, "kind": KIND, "enforcement": "none"}
         devices["config"] = [{"opaque": {"driver": names.DRIVER, "parameters": parameters}}]
