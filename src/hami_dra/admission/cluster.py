@@ -52,9 +52,10 @@ class Cluster:
         self._configurations = Cache(client, kinds.MUTATING_WEBHOOKS, keep=configuration)
         self._slices.on_change(self._forget)
         self._configurations.on_change(self._forget)
-        self._version = 0
         self._kubernetes = 0
-        self._known: tuple[int, Surroundings] | None = None
+        # Another object after each change: a number that several threads add to can miss one.
+        self._state = object()
+        self._known: tuple[object, Surroundings] | None = None
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -68,15 +69,15 @@ class Cluster:
 
     def surroundings(self) -> Surroundings:
         """What bears on a review now; worked out anew only after a slice or a configuration has changed."""
-        version, known = self._version, self._known
-        if known is None or known[0] != version:
+        state, known = self._state, self._known
+        if known is None or known[0] is not state:
             around = Surroundings(
                 cards=published.cards(self._slices.all()),
                 claim=self.watched.claims.get,
                 traditional=traditional_mode.found(self._configurations.all()),
                 kubernetes=self._kubernetes,
             )
-            known = self._known = (version, around)
+            known = self._known = (state, around)
         return known[1]
 
     def stored(self) -> Stored:
@@ -100,13 +101,13 @@ class Cluster:
         while True:
             try:
                 self._kubernetes = version.minor(self._client)
-                self._version += 1
+                self._state = object()
             except errors.KubeError as problem:
                 log.warning("version of Kubernetes not known", problem=str(problem))
             time.sleep(VERSION_EVERY_S)
 
     def _forget(self, change: Change) -> None:
-        self._version += 1
+        self._state = object()
 
     def _caches(self) -> list[Cache]:
         watched = self.watched
