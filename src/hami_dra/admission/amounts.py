@@ -95,7 +95,7 @@ def _check(named: dict[str, int], where: str, family: Family) -> None:
         )
     memory = named.get(resources.memory, 0)
     if memory * family.memory_unit > MOST_MEMORY:
-        likely = memory // names.MIB
+        likely = memory // family.memory_unit if memory <= MOST_MEMORY else 0
         raise RequestDenied(
             f"{resources.memory} counts {memory_unit}, and no card has {memory} of them",
             where=where,

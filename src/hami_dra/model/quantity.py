@@ -15,7 +15,9 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 # No amount has an exponent of three digits, or so many characters: its exact value would take for ever.
 LONGEST = 100
-_FORM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?0*\d{1,2})|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE])?)")
+_FORM = re.compile(
+    r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?0*\d{1,2})|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE])?)", re.ASCII
+)
 
 
 @lru_cache(1024)  # the same few amounts, again and again

@@ -99,6 +99,7 @@ def test_a_pod_of_each_family_becomes_a_claim_of_its_class(limits, driver, capac
         ({"huawei.com/Ascend910B3": 1, "huawei.com/Ascend910B3-core": 101}, "Write 0 to 100 (percent"),
         ({"mthreads.com/vgpu": 1, "mthreads.com/sgpu-core": 17}, "Write 0 to 16 (16 are a whole card)"),
         ({"metax-tech.com/sgpu": 1, "metax-tech.com/vmemory": 17179869184}, "counts units of 1Gi"),
+        ({"metax-tech.com/vmemory": "16Gi"}, "Write 16, if bytes were meant"),
         ({"enflame.com/gcu-memory": 1, "enflame.com/gcu-core": "1.5"}, "Write a whole number"),
         ({"enflame.com/drs-gcu": 7}, "Write 1 to 6 (6 are a whole card)"),
         ({"enflame.com/drs-gcu": 3, "enflame.com/gcu-memory": 512}, "Keep the one or the other"),

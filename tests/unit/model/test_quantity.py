@@ -28,7 +28,7 @@ def test_every_form_of_a_quantity_has_its_exact_value(text, value):
     assert quantity.parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "ten", "10 Gi", "10gi", "1e", "--1", "1Gi1", "0x10", "NaN"])
+@pytest.mark.parametrize("text", ["", "ten", "10 Gi", "10gi", "1e", "--1", "1Gi1", "0x10", "NaN", "١٢"])
 def test_text_that_is_no_quantity_is_refused_with_the_text_in_the_message(text):
     with pytest.raises(ValueError, match="is not a quantity"):
         quantity.parse(text)
