@@ -41,7 +41,10 @@ def test_every_object_fits_the_schema_of_the_oldest_and_the_newest_kubernetes(
 @pytest.mark.parametrize("name", ["2026", "1e5", "on"])
 def test_names_that_yaml_takes_for_numbers_stay_names(render: Render, name: str) -> None:
     line = f"helm -n {name} install {name} charts/hami --set dra.enabled=true"
-    values = "webhook.priorityClassName", "drivers.nvidia.daemonSet.priorityClassName", "certs.secret.name"
+    values = (
+        *("webhook.priorityClassName", "drivers.nvidia.daemonSet.priorityClassName"),
+        *("webhook.dra.deviceClassName", "certs.secret.name"),
+    )
     strings = ",".join(f"hami-dra.{value}={name}" for value in values)
     certificate = "hami-dra.certs.mode=secret,hami-dra.networkPolicy.enabled=true"
     given = ("--set", certificate, "--set-string", f"{strings},hami-dra.certs.secret.caBundle=1234")
