@@ -124,6 +124,12 @@ def test_cert_manager_issues_for_the_service_and_fills_the_registration(
     assert rendered.kind("Secret") == []
 
 
+def test_a_release_can_change_over_from_cert_manager_to_its_own_certificate(render: Render) -> None:
+    """The Secret that cert-manager made stays when the Certificate goes, and Helm takes over none of others."""
+    issued = render("--set", "hami-dra.certs.mode=certManager").one("Certificate", NAME)["spec"]["secretName"]
+    assert issued not in {item["metadata"]["name"] for item in render().kind("Secret")}
+
+
 def test_what_the_api_server_trusts_outlives_every_serving_certificate(render: Render) -> None:
     """The serving certificate is signed by a CA, which keeps its key when it is renewed."""
     rendered = render("--set", "hami-dra.certs.mode=certManager")

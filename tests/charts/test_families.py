@@ -146,6 +146,14 @@ def test_families_without_nvidia_have_all_that_they_need(render: Render) -> None
     assert [item["metadata"]["name"] for item in rendered.kind("DeviceClass")] == [NPU]
 
 
+def test_without_any_driver_the_webhook_is_asked_for_no_pod(render: Render) -> None:
+    """Of no list at all Helm makes `null`, and the API server refuses the condition, and with it the upgrade."""
+    conditions = render("--set", "hami-dra.drivers.nvidia.enabled=false").one(
+        "MutatingWebhookConfiguration", "hami-hami-dra-webhook"
+    )["webhooks"][0]["matchConditions"]
+    assert "[].exists(r," in conditions[1]["expression"]
+
+
 def test_their_plugin_is_scraped_as_the_others_are(render: Render) -> None:
     scraped = "hami-dra.prometheus.podMonitor.enabled=true"
     assert len(render("--set", scraped).kind("PodMonitor")) == 2

@@ -21,8 +21,10 @@ Call with (list . "hami-dra-webhook").
 {{ include "hami-dra.name" (list . "hami-dra-monitor") }}
 {{- end }}
 
+{{- /* cert-manager's stays when the Certificate goes, and Helm takes over no Secret that it did not make. */ -}}
 {{- define "hami-dra.webhook.tlsSecret" -}}
 {{- if eq .Values.certs.mode "secret" }}{{ .Values.certs.secret.name }}
+{{- else if eq .Values.certs.mode "certManager" }}{{ include "hami-dra.name" (list . "hami-dra-webhook-issued") }}
 {{- else }}{{ include "hami-dra.name" (list . "hami-dra-webhook-tls") }}{{ end -}}
 {{- end }}
 

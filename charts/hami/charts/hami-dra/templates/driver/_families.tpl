@@ -62,7 +62,7 @@ that we ship, the operator's profiles have their own. What is no profile has non
 {{- if .Values.drivers.nvidia.enabled }}
 {{- $ours = list .Values.resourceName .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
 {{- end -}}
-{{- concat $ours (include "hami-dra.families.resources" . | fromJsonArray) | toJson -}}
+{{- concat $ours (include "hami-dra.families.resources" . | fromJsonArray) | default list | toJson -}}
 {{- end }}
 
 {{/* Labels of the nodes that NVIDIA's plugin runs on, as a label selector. */}}
