@@ -125,7 +125,7 @@ def test_cert_manager_issues_for_the_service_and_fills_the_registration(
 
 
 def test_a_release_can_change_over_from_cert_manager_to_its_own_certificate(render: Render) -> None:
-    """The Secret that cert-manager made stays when the Certificate goes, and Helm takes over none of others."""
+    """cert-manager's Secret outlives the Certificate, and Helm takes over none that it did not make."""
     issued = render("--set", "hami-dra.certs.mode=certManager").one("Certificate", NAME)["spec"]["secretName"]
     assert issued not in {item["metadata"]["name"] for item in render().kind("Secret")}
 

@@ -147,7 +147,7 @@ def test_families_without_nvidia_have_all_that_they_need(render: Render) -> None
 
 
 def test_without_any_driver_the_webhook_is_asked_for_no_pod(render: Render) -> None:
-    """Of no list at all Helm makes `null`, and the API server refuses the condition, and with it the upgrade."""
+    """Helm may make `null` of an empty list; the API server refuses such a condition, and the upgrade."""
     conditions = render("--set", "hami-dra.drivers.nvidia.enabled=false").one(
         "MutatingWebhookConfiguration", "hami-hami-dra-webhook"
     )["webhooks"][0]["matchConditions"]
