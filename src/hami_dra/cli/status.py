@@ -61,7 +61,10 @@ def _page(seen: Overview) -> Sequence[RenderableType]:
     parts: list[RenderableType] = [
         Text.assemble(f"Kubernetes {seen.kubernetes}   ", gate, f" DRAConsumableCapacity {seen.gate}")
     ]
-    parts += [Text(""), _components(seen), Text(""), _nodes(seen, wide)]
+    if seen.components or not seen.unreadable.keys() & {"daemon_sets", "deployments"}:
+        parts += [Text(""), _components(seen)]
+    if seen.nodes or "nodes" not in seen.unreadable:
+        parts += [Text(""), _nodes(seen, wide)]
     if seen.cards:
         parts += [Text(""), _cards(seen.cards, wide), Text(_total(seen.cards))]
     if seen.shares:
@@ -73,7 +76,10 @@ def _page(seen: Overview) -> Sequence[RenderableType]:
         parts += [Text(f"\nwaiting for a share: {first}{others}", "yellow")]
         # In one piece, however long, so that it can be copied.
         parts += [Text(f"  hami explain {pod} -n {namespace}", no_wrap=True, overflow="ignore")]
-    parts += [Text(f"\ncannot read {name}: {why}", "magenta") for name, why in seen.unreadable.items()]
+    parts += [
+        Text(f"\ncannot read {name.replace('_', ' ')}: {why}", "magenta")
+        for name, why in seen.unreadable.items()
+    ]
     return parts
 
 

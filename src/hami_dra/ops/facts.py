@@ -52,7 +52,8 @@ class Facts:
     secrets: list[Object] = field(default_factory=list)
     """The webhook's certificate alone; of others nothing is read."""
     gates: dict[str, bool] = field(default_factory=dict)
-    kubelet_gates: dict[str, dict[str, bool]] = field(default_factory=dict)
+    kubelet_gates: dict[str, dict[str, bool] | str] = field(default_factory=dict)
+    """Of each GPU node, or why its kubelet could not be asked."""
     on_nodes: dict[str, NodeFacts] = field(default_factory=dict)
     closed_nodes: dict[str, str] = field(default_factory=dict)
     """Nodes that could not be looked into, and why."""
@@ -184,7 +185,7 @@ def gather(client: KubeClient, *, into_nodes: bool = True) -> Facts:
     return replace(
         first,
         secrets=attempt("secrets", lambda: _certificate(client, first), []),
-        kubelet_gates=attempt("kubelet_gates", lambda: _kubelet_gates(client, first.gpu_nodes), {}),
+        kubelet_gates=_kubelet_gates(client, first.gpu_nodes),
         on_nodes=on_nodes,
         closed_nodes=closed,
         unreadable=unreadable,
@@ -221,9 +222,12 @@ def _certificate(client: KubeClient, facts: Facts) -> list[Object]:
     return []
 
 
-def _kubelet_gates(client: KubeClient, nodes: list[str]) -> dict[str, dict[str, bool]]:
-    def read(node: str) -> dict[str, bool]:
-        return parse_gates(client.raw(f"/api/v1/nodes/{node}/proxy/metrics"))
+def _kubelet_gates(client: KubeClient, nodes: list[str]) -> dict[str, dict[str, bool] | str]:
+    def read(node: str) -> dict[str, bool] | str:
+        try:
+            return parse_gates(client.raw(f"/api/v1/nodes/{node}/proxy/metrics"))
+        except errors.KubeError as problem:
+            return str(problem)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(nodes, pool.map(read, nodes), strict=True))

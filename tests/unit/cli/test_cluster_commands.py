@@ -206,6 +206,16 @@ def test_of_the_schedulers_words_those_that_it_said_last_count(hami, kube):
     assert "waits for the scheduler: once more\n" in hami("explain", "train").output
 
 
+def test_status_says_of_what_it_may_not_read_no_more_than_that(hami, in_a_namespace):
+    done = hami("status")
+    assert done.exit_code == 2
+    shown = plain(done.output)
+    assert "cannot read daemon sets: " in shown
+    assert "cannot read nodes: " in shown
+    assert "Nothing of ours is installed" not in shown
+    assert "No node is labelled" not in shown
+
+
 def test_verify_ends_with_2_where_it_may_not_look(hami, in_a_namespace):
     done = hami("verify")
     assert done.exit_code == 2

@@ -208,6 +208,16 @@ def test_a_remedy_is_for_the_release_that_is_installed_whatever_its_name_and_nam
     assert "kubectl -n shares rollout restart deployment mine-hami-dra-webhook" in told
 
 
+def test_a_kubelet_that_does_not_answer_hides_no_gate_that_is_off_in_another():
+    kube = healthy.cluster()
+    del kube.texts[f"/api/v1/nodes/{NODES[0]}/proxy/metrics"]
+    found = complaints(kube)["kubelet-gate"]
+    assert (found.severity, found.found.partition(":")[0]) == ("unknown", f"{NODES[0]}; {NODES[0]}")
+    text(f"/api/v1/nodes/{NODES[1]}/proxy/metrics", "")(kube)
+    found = complaints(kube)["kubelet-gate"]
+    assert (found.severity, found.found) == ("error", f"off in the kubelet of {NODES[1]}")
+
+
 @pytest.mark.parametrize(("component", "kind"), [("driver", "daemonset"), ("webhook", "deployment")])
 def test_where_pods_are_refused_the_workload_says_why(component, kind):
     kube = healthy.cluster()

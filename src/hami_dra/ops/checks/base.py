@@ -99,6 +99,12 @@ def some(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def closed(nodes: dict[str, str]) -> str:
+    """Some of NODES, which could not be asked, and why the first of them could not."""
+    node, why = min(nodes.items())
+    return f"{some(sorted(nodes))}; {node}: {why}"
+
+
 def node_count(number: int) -> str:
     """`1 node`, `2 nodes`."""
     return "1 node" if number == 1 else f"{number} nodes"

@@ -6,7 +6,7 @@ import datetime
 
 from hami_dra.kube.protocol import Object
 from hami_dra.model.names import GATE
-from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, command, fine, node_count, some
+from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, closed, command, fine, node_count, some
 from hami_dra.ops.facts import Facts
 
 LEAST_KUBERNETES = (1, 34)
@@ -36,10 +36,14 @@ def _feature_gate(facts: Facts) -> Verdict:
 
 
 def _kubelet_gate(facts: Facts) -> Verdict:
-    off = sorted(node for node, gates in facts.kubelet_gates.items() if not gates.get(GATE))
-    if not off:
-        return fine(f"on in {len(facts.kubelet_gates)} kubelets")
-    return bad(f"off in the kubelet of {some(off)}", "run playbooks/site.yml --tags kubelet")
+    told = facts.kubelet_gates
+    off = sorted(node for node, gates in told.items() if isinstance(gates, dict) and not gates.get(GATE))
+    if off:
+        return bad(f"off in the kubelet of {some(off)}", "run playbooks/site.yml --tags kubelet")
+    if silent := {node: why for node, why in told.items() if isinstance(why, str)}:
+        remedy = "needs the right to get nodes/proxy, and a kubelet that the API server reaches"
+        return Verdict("unknown", closed(silent), remedy)
+    return fine(f"on in {len(told)} kubelets")
 
 
 def _node_clock(facts: Facts) -> Verdict:
@@ -115,7 +119,7 @@ CHECKS = (
             command(f"{SITE} --tags kubelet"),
             f"By hand: `featureGates: {{{GATE}: true}}` in the kubelet's configuration, then restart it.",
         ),
-        needs=("nodes", "kubelet_gates"),
+        needs=("nodes",),
         look=_kubelet_gate,
     ),
     Check(

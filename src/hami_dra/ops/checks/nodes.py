@@ -7,6 +7,7 @@ from hami_dra.ops.checks.base import (
     Check,
     Verdict,
     bad,
+    closed,
     command,
     doubtful,
     fine,
@@ -25,9 +26,8 @@ ROLES = {"service", "registration"}
 def _open_nodes(facts: Facts) -> Verdict:
     if not facts.closed_nodes:
         return fine(node_count(len(facts.on_nodes)))
-    node, why = next(iter(sorted(facts.closed_nodes.items())))
     remedy = f"needs the right pods/exec in {facts.namespace} and a running plugin; on the node: hami doctor"
-    return Verdict("unknown", f"{some(sorted(facts.closed_nodes))}; {node}: {why}", remedy)
+    return Verdict("unknown", closed(facts.closed_nodes), remedy)
 
 
 def _sockets(facts: Facts) -> Verdict:
