@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from hami_dra.admission import update, validate
 from hami_dra.admission.admitted import Admitted
-from hami_dra.admission.families import MIG
+from hami_dra.admission.families import MIG, NVIDIA
 from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.request import CONTAINER_LISTS, refuse_ephemeral
 from hami_dra.admission.settings import Settings
@@ -98,7 +98,7 @@ class AdmissionServer:
     def validate(self, request: Object) -> Object:
         """Return the `response` to a review of a claim, a template, or a Pod that uses them."""
         item, kind = request["object"], request["kind"]["kind"]
-        families, around = (*self._settings.families, MIG), self._surroundings()
+        families, around = (*self._settings.families, NVIDIA, MIG), self._surroundings()
         if kind == "Pod":
             namespace = request.get("namespace") or "default"
             verdict = validate.pod(item, namespace, families, self._stored)

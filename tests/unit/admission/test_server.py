@@ -1,9 +1,11 @@
 import base64
+import dataclasses
 import json
 
 import pytest
 from starlette.testclient import TestClient
 
+from hami_dra.admission.families import NVIDIA
 from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.settings import Settings
@@ -129,6 +131,12 @@ def test_a_native_claim_with_a_typing_error_is_denied_with_the_right_word(client
         "spec.devices.requests[0].exactly.capacity.requests[mem]: no card has such a capacity. Write memory"
     )
     assert review(claim(), client, "/validate") == {"uid": "1", "allowed": True}
+
+
+def test_native_claims_of_the_releases_own_class_are_looked_at_where_admission_names_another():
+    settings = Settings((dataclasses.replace(NVIDIA, device_class="ours.example.com"),))
+    client = TestClient(AdmissionServer(settings, Surroundings).app)
+    assert not review(claim("mem"), client, "/validate")["allowed"]
 
 
 def test_a_template_is_looked_at_as_its_claim_is(client):
