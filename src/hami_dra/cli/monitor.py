@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from hami_dra import http_server, log
@@ -35,8 +37,9 @@ from hami_dra.observe.waiting import Objects
 @click.option(
     "--node-labels",
     envvar="HAMI_NODE_LABELS",
-    default=names.NODE_LABELS,
-    show_default=True,
+    # To click an empty variable is none; here it says that the plugin needs no label.
+    default=lambda: os.environ.get("HAMI_NODE_LABELS", names.NODE_LABELS),
+    show_default=names.NODE_LABELS,
     help="Of the nodes that the plugin is to run on, as a label selector.",
 )
 @options.namespace

@@ -96,6 +96,8 @@ def _components(seen: Overview) -> RenderableType:
 
 
 def _nodes(seen: Overview, wide: bool) -> RenderableType:
+    if not seen.nodes and not seen.label:
+        return Text("The plugin runs on no node. Next: hami doctor", "yellow")
     if not seen.nodes:
         return Text(f"No node is labelled {seen.label}. Next: kubectl label node NODE {seen.label}", "yellow")
     more = ["kubelet", "runtime"] if wide else []

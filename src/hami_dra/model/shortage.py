@@ -20,7 +20,7 @@ def _no_slices(view: View, name: str) -> Explanation | None:
     if any(names.is_ours(item["spec"]["driver"]) for item in view.slices):
         return None
     wanted = dict(label.split("=", 1) for label in view.labels.split(",") if label).items()
-    if not any(wanted <= (node["metadata"].get("labels") or {}).items() for node in view.nodes):
+    if wanted and not any(wanted <= (node["metadata"].get("labels") or {}).items() for node in view.nodes):
         sentence = f"{name} waits because no node is labelled {view.labels}."
         command = f"kubectl label node NODE {view.labels.replace(',', ' ')}"
         return waits("NoNode", sentence, command)

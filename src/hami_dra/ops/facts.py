@@ -69,8 +69,9 @@ class Facts:
     def gpu_labels(self) -> dict[str, str]:
         """The labels of the nodes that the plugin is to run on: gpu=on, unless the release says otherwise."""
         plugins = [item for item in self.daemon_sets if component(item) == "driver"]
-        chosen = plugins[0]["spec"]["template"]["spec"].get("nodeSelector") if plugins else None
-        return dict(chosen or [names.NODE_LABELS.split("=")])
+        if not plugins:
+            return dict([names.NODE_LABELS.split("=")])
+        return dict(plugins[0]["spec"]["template"]["spec"].get("nodeSelector") or {})
 
     @property
     def gpu_label(self) -> str:
@@ -79,13 +80,20 @@ class Facts:
 
     @property
     def gpu_nodes(self) -> list[str]:
-        """Names of the nodes with these labels."""
+        """Names of the nodes with these labels; of those where the plugin runs, if it needs none."""
         wanted = self.gpu_labels.items()
+        if not wanted:
+            return self._nodes_of("driver")
         return sorted(
             node["metadata"]["name"]
             for node in self.nodes
             if wanted <= (node["metadata"].get("labels") or {}).items()
         )
+
+    def _nodes_of(self, plugin: str) -> list[str]:
+        """Names of the nodes on which Pods of this component are."""
+        found = {pod["spec"].get("nodeName", "") for pod in self.pods if component(pod) == plugin}
+        return sorted(found - {""})
 
     @property
     def our_slices(self) -> list[Object]:
@@ -95,8 +103,7 @@ class Facts:
     @property
     def served_nodes(self) -> list[str]:
         """Names of the nodes that publish: the labelled ones, and those of the other families' plugin."""
-        others = {pod["spec"].get("nodeName", "") for pod in self.pods if component(pod) == "families"}
-        return sorted({*self.gpu_nodes, *others} - {""})
+        return sorted({*self.gpu_nodes, *self._nodes_of("families")})
 
     @property
     def cards(self) -> list[tuple[str, Object]]:

@@ -279,6 +279,25 @@ def test_a_release_with_a_label_of_its_own_for_nodes_is_looked_at_by_that(hami, 
     assert (found["severity"], found["remedy"]) == ("error", command)
 
 
+def test_a_plugin_without_node_labels_is_looked_for_where_it_runs(hami, kube):
+    """The chart's nodeSelector={gpu: null}: every node, or those of an affinity."""
+    plugin = healthy.workload("driver", "hami-dra-driver-kubelet-plugin", 2)
+    del plugin["spec"]["template"]["spec"]["nodeSelector"]
+    kube.replace(kinds.DAEMON_SETS, plugin, healthy.NAMESPACE)
+    for name in healthy.NODES:
+        kube.patch(kinds.NODES, name, {"metadata": {"labels": {"gpu": None}}})
+    assert (hami("doctor").exit_code, hami("status").exit_code) == (0, 0)
+    for name in healthy.NODES:
+        kube.delete(kinds.PODS, f"driver-{name}", healthy.NAMESPACE)
+        kube.delete(kinds.RESOURCE_SLICES, f"{name}-{DRIVER}-1")
+    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    for command in (("status",), ("explain", "train"), ("doctor",)):
+        assert "labelled" not in plain(hami(*command, columns=160).output)
+    assert "The plugin runs on no node" in plain(hami("status", columns=160).output)
+    found = {each["id"]: each for each in json.loads(hami("doctor", "-o", "json").output)}["gpu-label"]
+    assert (found["severity"], found["found"]) == ("error", "the plugin runs on no node")
+
+
 def test_a_webhook_without_replicas_is_wrong(hami, kube):
     name = "hami-hami-dra-webhook"
     kube.patch(

@@ -131,3 +131,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), b"every 0.2 s" in seen)
 """,
     )
     assert done.stdout.split() == ["0", "True"], done.stderr
+
+
+def test_the_monitor_is_told_of_a_plugin_that_needs_no_label(monkeypatch):
+    monkeypatch.setenv("HAMI_NODE_LABELS", "")
+    assert loaded("monitor").make_context("monitor", []).params["node_labels"] == ""
+    monkeypatch.delenv("HAMI_NODE_LABELS")
+    assert loaded("monitor").make_context("monitor", []).params["node_labels"] == "gpu=on"

@@ -75,11 +75,13 @@ def workload(component: str, name: str, ready: int, image: str = IMAGE) -> Objec
     env = (
         [{"name": "HAMI_CERT_SECRET", "value": "hami-hami-dra-webhook-tls"}] if component == "webhook" else []
     )
-    containers = [{"name": component, "image": image, "env": env}]
+    spec: Object = {"containers": [{"name": component, "image": image, "env": env}]}
+    if component == "driver":
+        spec["nodeSelector"] = {"gpu": "on"}
     status = {"numberReady": ready, "desiredNumberScheduled": 2, "readyReplicas": ready}
     return {
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels(component)},
-        "spec": {"replicas": 2, "template": {"spec": {"containers": containers}}},
+        "spec": {"replicas": 2, "template": {"spec": spec}},
         "status": status,
     }
 

@@ -27,6 +27,8 @@ STRICT = ("baseline", "restricted")
 def _gpu_label(facts: Facts) -> Verdict:
     if facts.gpu_nodes:
         return fine(f"{node_count(len(facts.gpu_nodes))}: {some(facts.gpu_nodes)}")
+    if not facts.gpu_label:
+        return bad("the plugin runs on no node", f"kubectl -n {facts.namespace} describe daemonsets")
     return bad(f"no node is labelled {facts.gpu_label}", f"kubectl label node NODE {facts.gpu_label}")
 
 

@@ -85,7 +85,7 @@ def _selinux(facts: Facts) -> Verdict:
 def _noexec(facts: Facts) -> Verdict:
     wrong = told(facts, lambda seen: f"{seen.unmappable} is noexec" if seen.unmappable else "")
     if wrong:
-        return doubtful(some(wrong), "set drivers.nvidia.limiterDirectory to a folder that is not")
+        return doubtful(some(wrong), "set hami-dra.drivers.nvidia.limiterDirectory to a folder that is not")
     return fine("can be mapped in every Pod")
 
 
