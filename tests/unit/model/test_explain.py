@@ -169,3 +169,9 @@ def test_a_pod_that_says_it_wants_no_card_does_not_wait_for_one():
     found = explain(dataclasses.replace(WAITING, pod=waiting_pod(spec), claims=[]))
     assert (found.waiting, found.reason) == (True, "Other")
     assert "asks for no claim" in found.sentence
+
+
+def test_instances_that_are_created_on_demand_are_whole_and_say_nothing_of_the_gate():
+    instance = dropped("a")
+    instance["spec"]["devices"][0]["attributes"]["dynamic"] = {"bool": True}
+    assert explain(dataclasses.replace(WAITING, slices=[instance])).reason != "FeatureGate"
