@@ -102,7 +102,9 @@ def _held_back(view: View, name: str) -> Explanation | None:
 def _gate_off(view: View, name: str) -> Explanation | None:
     """The API server drops what it does not know, the scheduler says so."""
     ours = [card for card in room_of(view).cards if card.driver == names.DRIVER]
-    to_share = [card for card in ours if "dynamic" not in card.attributes]  # such an instance is had as a whole
+    to_share = [
+        card for card in ours if "dynamic" not in card.attributes
+    ]  # such an instance is had as a whole
     dropped = bool(to_share) and not any(card.shared for card in to_share)
     said = names.GATE in (_last_message(view.events, "FailedScheduling") or _unschedulable(view.pod) or "")
     if not (dropped or said):

@@ -30,15 +30,17 @@ class Wish:
     cores: int
     choices: tuple[Choice, ...]
 
+    def of_class(self, card: Card) -> bool:
+        """Whether CARD is of the DeviceClass. One that is not of our chart may be of any family."""
+        if not names.is_ours(self.device_class):
+            return names.is_ours(card.driver)
+        # A family's class is named as its driver; NVIDIA's driver has one more, for MIG instances.
+        mig = card.text("type") == names.MIG_TYPE
+        return self.device_class == (names.MIG_CLASS if mig else card.driver)
+
     def matches(self, card: Card) -> bool:
         """Whether CARD may serve it when it is empty and large enough."""
-        # A family's class is named as its driver; another class may be of any family.
-        own = (
-            card.driver == self.device_class
-            if names.is_ours(self.device_class)
-            else names.is_ours(card.driver)
-        )
-        return own and all(choice.accepts(card) for choice in self.choices)
+        return self.of_class(card) and all(choice.accepts(card) for choice in self.choices)
 
     def large_enough(self, card: Card) -> bool:
         """Whether CARD has the amounts at all."""

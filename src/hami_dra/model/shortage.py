@@ -42,19 +42,22 @@ def find(claims: Sequence[Claim], room: Room) -> Shortage | None:
 
 
 def _no_match(claims: Sequence[Claim], room: Room) -> Shortage | None:
-    """No card of the type or UUID that the claim names, were it ever so empty."""
-    published = [card for card in room.cards if names.is_ours(card.driver)]
+    """No card of the class, type or UUID that the claim names, were it ever so empty."""
     for request in (request for claim in claims for request in claim):
-        if any(wish.matches(card) for wish in request for card in published):
+        of_class = [card for card in room.cards if any(wish.of_class(card) for wish in request)]
+        if not of_class:
+            words = f"because no node publishes a device of {request[0].device_class}"
+            return Shortage("NoMatch", words, SLICES)
+        if any(wish.matches(card) for wish in request for card in of_class):
             continue
         for choice in request[0].choices:
-            if not any(choice.accepts(card) for card in published):
+            if not any(choice.accepts(card) for card in of_class):
                 kind = "type" if choice.attribute == "productName" else "UUID"
-                there = ", ".join(sorted({card.text(choice.attribute) for card in published}))
+                there = ", ".join(sorted({card.text(choice.attribute) for card in of_class}))
                 wanted = (
                     " or ".join(choice.values) if choice.keep else f"other than {' or '.join(choice.values)}"
                 )
-                words = f"because no card is of {kind} {wanted}; there are {there or 'none'}"
+                words = f"because no card is of {kind} {wanted}; there are {there}"
                 return Shortage("NoMatch", words, SLICES)
     return None
 

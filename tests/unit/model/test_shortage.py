@@ -174,3 +174,30 @@ def test_room_is_that_of_the_family_that_is_asked_for():
     large = claim("48Gi")
     said = explain(dataclasses.replace(view, claims=[large], classes=WAITING.classes))
     assert said.reason == "TooLarge", "an NPU's memory is no room for a GPU's share"
+
+
+def mig_slice():
+    made = slice_of("a")
+    (device,) = made["spec"]["devices"]
+    device["attributes"]["type"] = {"string": names.MIG_TYPE}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("asked", "published", "reason", "words"),
+    [
+        (names.MIG_CLASS, mig_slice(), "Scheduler", "waits for default-scheduler"),
+        (names.MIG_CLASS, slice_of("a"), "NoMatch", f"no node publishes a device of {names.MIG_CLASS}"),
+        (names.DRIVER, mig_slice(), "NoMatch", f"no node publishes a device of {names.DRIVER}"),
+    ],
+    ids=["instance", "instance among cards", "card among instances"],
+)
+def test_cards_and_mig_instances_are_told_apart_although_one_driver_publishes_both(
+    asked, published, reason, words
+):
+    classes = [{"metadata": {"name": asked}}]
+    view = dataclasses.replace(
+        WAITING, claims=[claim(device_class=asked)], slices=[published], classes=classes
+    )
+    found = explain(view)
+    assert (found.reason, words in found.sentence) == (reason, True), found.sentence
