@@ -71,6 +71,7 @@ class DeviceWatch:
                 raise
             log.error("started without the driver, to give claims back", error=str(problem))
             self.inventory = _silent(Inventory(()), str(problem))
+        _report(Inventory(()), self.inventory)
 
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
         """Call LISTENER in a thread of the watch whenever devices or problems differ."""
@@ -105,9 +106,7 @@ class DeviceWatch:
             before, self.inventory = self.inventory, now
             if now == before:
                 return
-            for name in now.problems.keys() | before.problems.keys():
-                if now.problems.get(name) != before.problems.get(name):
-                    _report(name, now.problems.get(name, ()))
+            _report(before, now)
             if now.devices != before.devices:
                 log.info("devices changed", devices={device.name: device.uuid for device in now.devices})
             for listener in self._listeners:
@@ -119,10 +118,14 @@ def _silent(before: Inventory, why: str) -> Inventory:
     return replace(merged(before, before.devices, silent), silent="" if before.devices else why)
 
 
-def _report(device: str, problems: Sequence[Problem]) -> None:
-    metrics.SICK.labels(device).set(any(problem.fatal for problem in problems))
-    if problems:
+def _report(before: Inventory, now: Inventory) -> None:
+    """Log what is another problem NOW, and count every device as sick or not."""
+    for name in (device.name for device in now.devices):
+        metrics.SICK.labels(name).set(bool(now.fatal(name)))
+        problems = now.problems.get(name, ())
+        if problems == before.problems.get(name, ()):
+            continue
         for each in problems:
-            log.error("device problem", device=device, key=each.key, value=each.value, problem=each.message)
-    else:
-        log.info("device recovered", device=device)
+            log.error("device problem", device=name, key=each.key, value=each.value, problem=each.message)
+        if not problems:
+            log.info("device recovered", device=name)

@@ -12,6 +12,7 @@ from hami_dra.devices.backend import Problem
 from hami_dra.model.errors import DriverError
 from hami_dra.node.inventory import DeviceWatch, Inventory
 from tests.support.cards import A10, SECOND, CardBackend, card
+from tests.support.counted import counted
 
 
 @pytest.fixture
@@ -49,6 +50,16 @@ def test_a_problem_comes_and_goes(watch: DeviceWatch, backend: CardBackend, hear
     watch.poll()
     assert REGISTRY.get_sample_value("hami_node_device_sick", {"device": SECOND.name}) == 0
     assert [keys(each, SECOND.name) for each in heard] == [["xid"], []]
+
+
+def test_a_card_that_is_sick_when_the_plugin_starts_is_told_as_sick(backend: CardBackend) -> None:
+    backend.problems = [Problem(SECOND.name, "recovery", "the driver asks for: reset", "reset")]
+    with counted("hami_node_device_sick", device=SECOND.name) as sick:
+        DeviceWatch(backend)
+        assert sick() == 1
+        backend.problems = []
+        DeviceWatch(backend)
+        assert sick() == 0
 
 
 def test_a_card_that_vanishes_is_lost_until_it_is_back(
