@@ -95,13 +95,15 @@ def _dra(driver: NodeDriver, reporter: Reporter, version: str, messages: Any) ->
         operation: str, took: Histogram, answers: Any, act: Callable[[Any, ClaimRef, Any], None]
     ) -> Callable[[Any, grpc.ServicerContext], Any]:
         def call(request: Any, context: grpc.ServicerContext) -> Any:
+            response = answers()
+            if not request.claims:  # a health check, and no time of a Pod
+                return response
             with took.time():
-                response = answers()
                 for claim in request.claims:
                     ref = ClaimRef(claim.namespace, claim.name, claim.uid)
                     answer = response.claims[ref.uid]
                     answer.error = _attempt(operation, ref, reporter, partial(act, answer, ref, context))
-                return response
+            return response
 
         return call
 
