@@ -25,28 +25,29 @@ class NvidiaReadings:
     def __init__(self, root: DriverRoot) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._known: dict[int, CardReading] = {}
+        self._known: dict[int, CardReading] = {}  # by minor number: NVML's own changes as cards come and go
 
     def cards(self) -> list[CardReading]:
         """All cards that were ever seen; one that fell off the bus stays, as not healthy."""
         with self._lock, self._handles() as handles:
-            for index in sorted(handles.keys() | self._known.keys()):
-                found = _reading(handles.get(index), self._known.get(index))
-                if found:
-                    self._known[index] = found
+            there = {found.index: found for handle in handles if (found := _maybe(partial(_reading, handle)))}
+            for known in self._known.values():
+                self._known[known.index] = CardReading(known.uuid, known.index, known.product, healthy=False)
+            self._known |= there
             return list(self._known.values())
 
     def processes(self) -> list[DriverProcess]:
         """The processes that hold memory, as far as our PID namespace shows them."""
         with self._lock, self._handles() as handles:
-            return [found for handle in handles.values() if handle for found in _processes(handle)]
+            return [found for handle in handles for found in _processes(handle)]
 
     @contextmanager
-    def _handles(self) -> Iterator[dict[int, Any]]:
-        """By NVML's index; None in place of a handle that NVML does not give."""
+    def _handles(self) -> Iterator[list[Any]]:
+        """Of the cards that NVML has a handle for."""
         with nvml.started(self._root):
             count = pynvml.nvmlDeviceGetCount()
-            yield {index: _maybe(partial(pynvml.nvmlDeviceGetHandleByIndex, index)) for index in range(count)}
+            found = [_maybe(partial(pynvml.nvmlDeviceGetHandleByIndex, index)) for index in range(count)]
+            yield list(filter(None, found))
 
 
 def memory_info(handle: Any) -> nvml.Memory:
@@ -54,16 +55,15 @@ def memory_info(handle: Any) -> nvml.Memory:
     return nvml.memory(handle, pynvml.nvmlMemory_v2)
 
 
-def _reading(handle: Any, before: CardReading | None) -> CardReading | None:
-    memory = _maybe(lambda: memory_info(handle)) if handle else None
-    if memory is None:
-        return CardReading(before.uuid, before.index, before.product, healthy=False) if before else None
+def _reading(handle: Any) -> CardReading:
+    """Raises NVMLError of a card that does not answer."""
+    memory = memory_info(handle)
     rates = _maybe(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
     milliwatts = _maybe(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
     return CardReading(
-        uuid=before.uuid if before else nvml.text(pynvml.nvmlDeviceGetUUID(handle)),
-        index=before.index if before else pynvml.nvmlDeviceGetMinorNumber(handle),
-        product=before.product if before else nvml.text(pynvml.nvmlDeviceGetName(handle)),
+        uuid=nvml.text(pynvml.nvmlDeviceGetUUID(handle)),
+        index=pynvml.nvmlDeviceGetMinorNumber(handle),
+        product=nvml.text(pynvml.nvmlDeviceGetName(handle)),
         memory_used=memory.used,
         memory=memory.total,
         utilization=None if rates is None else rates.gpu / 100,
@@ -81,7 +81,7 @@ def _processes(handle: Any) -> Iterator[DriverProcess]:
 
 
 def _maybe(call: Callable[[], Any]) -> Any:
-    """None where this card or driver does not know the question."""
+    """None where this card or driver does not answer the question."""
     try:
         return call()
     except pynvml.NVMLError:

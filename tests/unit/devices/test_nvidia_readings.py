@@ -19,6 +19,7 @@ from tests.support.limited import A10, CONTEXT, ROOT, SimulatedShares
 
 pytestmark = pytest.mark.native
 GIB = 1024**3
+OTHER = "GPU-00000000-0000-0000-0000-000000000002"
 
 
 @pytest.fixture
@@ -89,6 +90,32 @@ def test_a_lost_card_stays_as_not_healthy_until_it_is_back(node: SimulatedShares
     ]
     assert processes == []
     assert after[0]["healthy"]
+
+
+def test_a_card_that_is_taken_out_leaves_the_others_what_is_theirs(tmp_path: Path) -> None:
+    """NVML counts anew when a card is gone: the second card has the first one's number then."""
+    one = (ROOT / "tests/guide/gpus-a10.yaml").read_text()
+    entry = one.partition("gpus:\n")[2]
+    second = entry.replace(A10, OTHER).replace("minor: 0", "minor: 1").replace("65:01", "66:01")
+    (tmp_path / "two.yaml").write_text(one + second)
+    node = SimulatedShares(tmp_path, tmp_path / "two.yaml")
+    script = """
+        import pynvml
+        show(readings.cards())
+        by_index = pynvml.nvmlDeviceGetHandleByIndex
+        pynvml.nvmlDeviceGetCount = lambda: 1
+        pynvml.nvmlDeviceGetHandleByIndex = lambda index: by_index(index + 1)
+        show(readings.cards())
+    """
+    before, after = read(node, script)
+    assert [(card["uuid"], card["index"], card["healthy"]) for card in before] == [
+        (A10, 0, True),
+        (OTHER, 1, True),
+    ]
+    assert [(card["uuid"], card["index"], card["healthy"]) for card in after] == [
+        (A10, 0, False),
+        (OTHER, 1, True),
+    ]
 
 
 def test_a_card_that_works_in_the_hosts_memory_has_as_much_as_the_host(node: SimulatedShares) -> None:
