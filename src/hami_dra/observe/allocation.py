@@ -75,10 +75,11 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
                     namespace=claim["metadata"]["namespace"],
                     claim=claim["metadata"]["name"],
                     share_id=result.get("shareID") or "",
-                    memory=quantity.parse_int(taken.get("memory", card.memory if card.partition else 0)),
-                    cores=quantity.parse_int(taken.get("cores", card.cores if card.partition else 0))
-                    * 100
-                    // card.counted,
+                    # What consumes nothing, as no share of a device does, has the whole of it.
+                    memory=quantity.parse_int(taken.get("memory", card.memory)),
+                    cores=quantity.parse_int(taken["cores"]) * 100 // card.counted
+                    if "cores" in taken
+                    else card.cores,
                     pods=tuple(holder["name"] for holder in holders),
                 )
             )

@@ -79,6 +79,22 @@ def test_an_idle_card_shows_zero_and_no_pods():
     assert not [name for name in series if "vgpu" in name or "namespace" in name]
 
 
+def test_a_device_that_is_not_shared_is_taken_as_a_whole():
+    """A whole card of another family, and an instance of MIG that was made for the claim."""
+    taken = claim("one")
+    del taken["status"]["allocation"]["devices"]["results"][0]["consumedCapacity"]
+    for cut_from in ([], [{"counterSet": "hami-gpu-0", "counters": {}}]):
+        published = slice_of("a")
+        (device,) = published["spec"]["devices"]
+        del device["allowMultipleAllocations"]
+        device["consumesCounters"] = cut_from
+        series = scrape([published], [taken])
+        assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 20 * GIB
+        assert float(series[f"hami_dra_gpu_core_allocated_ratio{CARD}"]) == 1
+        assert float(series['hami_dra_node_largest_free_memory_bytes{node="a"}']) == 0
+        assert (f"hami_dra_gpu_shares{CARD}" in scrape([published], [])) != bool(cut_from)
+
+
 def test_a_claim_of_two_pods_counts_once_for_the_card_and_is_shown_for_each():
     series = scrape([slice_of("a")], [claim("one", "two")])
     assert float(series[f"hami_dra_gpu_memory_allocated_bytes{CARD}"]) == 10 * GIB
