@@ -187,7 +187,7 @@ def _attribute(value: str | bool | Mapping[Any, str], values: Mapping[str, str])
     if isinstance(value, bool):
         return value
     (kind, text) = next(iter(value.items())) if isinstance(value, Mapping) else ("string", value)
-    filled = template.fill_or_nothing(text, values)[:64]
+    filled = template.fill_or_nothing(text, values)
     if kind == "int":
         return int(filled, 0) if re.fullmatch(r"-?\d+|0x[0-9a-f]+", filled) else None
     if kind == "version":

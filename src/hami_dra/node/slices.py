@@ -14,7 +14,7 @@ MOST_DEVICES, MOST_TAINTED = 128, 64
 """In one slice; the second where a device has a taint or consumes counters (as resource.k8s.io validates)."""
 MOST_COUNTER_SETS = 8
 MOST_TAINTS = 16
-MOST_CHARACTERS = 64
+MOST_BYTES = 64
 """Of a string attribute: a longer one would have the whole slice refused."""
 
 FIRST_TO_SEE_EVERY_DEVICE = 35
@@ -216,7 +216,9 @@ def _attribute(value: Attribute) -> dict[str, Any]:
         return {"version": semver(value.text)}
     if isinstance(value, bool):
         return {"bool": value}
-    return {"int": value} if isinstance(value, int) else {"string": value[:MOST_CHARACTERS]}
+    if isinstance(value, int):
+        return {"int": value}
+    return {"string": value.encode()[:MOST_BYTES].decode(errors="ignore")}
 
 
 def _policy(capacity: Capacity) -> dict[str, Any]:

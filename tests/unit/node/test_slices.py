@@ -118,9 +118,13 @@ def test_fields_that_the_server_dropped_are_named() -> None:
 
 
 def test_a_name_that_is_too_long_is_cut_and_does_not_cost_the_slice() -> None:
-    long = replace(A10, attributes={**A10.attributes, "productName": "NVIDIA " * 20})
-    (device,) = resource_slice(NODE, DRIVER, [long])["spec"]["devices"]
-    assert len(device["attributes"]["productName"]["string"]) == 64
+    """The API server counts bytes."""
+    for name in ("NVIDIA " * 20, "Ascend " + "昇腾" * 20):
+        long = replace(A10, attributes={**A10.attributes, "productName": name})
+        (device,) = resource_slice(NODE, DRIVER, [long])["spec"]["devices"]
+        cut = device["attributes"]["productName"]["string"]
+        assert name.startswith(cut)
+        assert 60 < len(cut.encode()) <= 64
 
 
 def cut(whole: int, start: int, size: int, total: int = 8) -> Device:
