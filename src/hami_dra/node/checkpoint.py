@@ -49,7 +49,7 @@ class Checkpoint:
         """All that is prepared, for whoever only looks; none while the file cannot be read."""
         try:
             return [share for claim in self.load().values() for share in claim.shares]
-        except StateError:
+        except (StateError, OSError):
             return []
 
     def save(self, claims: Mapping[str, PreparedClaim]) -> None:

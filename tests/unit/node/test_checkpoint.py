@@ -39,6 +39,16 @@ def test_what_is_saved_last_is_loaded(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
 
 
+def test_who_only_looks_finds_nothing_in_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """Of the disk's error the next prepare tells; the publisher, which looks for its order, must not die."""
+    file = checkpoint.Checkpoint(tmp_path / "checkpoint.json")
+    (tmp_path / "checkpoint.json").write_text("damaged")
+    assert file.shares() == []
+    (tmp_path / "checkpoint.json").unlink()
+    (tmp_path / "checkpoint.json").mkdir()
+    assert file.shares() == []
+
+
 def test_who_looks_without_the_lock_does_not_make_its_holder_load_what_was_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
