@@ -104,6 +104,7 @@ def test_it_tells_what_is_allocated_and_who_waits_as_metrics_and_as_a_page(
         assert [each["pod"] for each in waiting(metrics)] == ["late"]
         document = json.loads(get(metrics, "/api/cluster"))
         assert len(document["nodes"][0]["cards"][0]["shares"]) == 1
+        assert document["staleSince"] is None
         assert get(health, "/") == "", "the page is not on the port of the probes"
 
         kube.create(PODS, waiting_pod("unmade", "none", **{CONVERTED_LABEL: "true"}), "default")

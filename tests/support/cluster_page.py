@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -103,9 +104,9 @@ def _waiting(number: int) -> Waiting:
 
 
 @contextmanager
-def serving(shown: Cluster, port: int = 0) -> Iterator[str]:
+def serving(shown: Cluster, port: int = 0, heard_at: float = math.inf) -> Iterator[str]:
     """Serve the page from a thread; yields its address."""
-    app = http_server.observability(lambda: True, routes=web.routes(lambda: shown))
+    app = http_server.observability(lambda: True, routes=web.routes(lambda: shown, lambda: heard_at))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

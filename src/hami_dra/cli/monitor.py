@@ -80,11 +80,14 @@ def monitor(
         held = {name: cache.all() for name, cache in caches.items()}
         return describe(Objects(**held, resources=converted, labels=node_labels, system=namespace))
 
-    def metrics() -> str:
-        heard_at = {cache.kind.plural: cache.heard_at for cache in caches.values()}
-        now = cluster()
-        return "".join(allocation_metrics.text(now, heard_at, legacy=legacy_metrics)) if now else ""
+    def heard_at() -> dict[str, float]:
+        return {cache.kind.plural: cache.heard_at for cache in caches.values()}
 
-    page = http_server.observability(ready, more_metrics=metrics, routes=web.routes(cluster))
+    def metrics() -> str:
+        now = cluster()
+        return "".join(allocation_metrics.text(now, heard_at(), legacy=legacy_metrics)) if now else ""
+
+    routes = web.routes(cluster, lambda: min(heard_at().values()))
+    page = http_server.observability(ready, more_metrics=metrics, routes=routes)
     health = http_server.observability(ready, more_metrics=metrics)
     http_server.serve([Listener(page, metrics_socket), Listener(health, health_socket)])

@@ -22,6 +22,9 @@ from hami_dra.observe.cluster import CardUse, Cluster
 
 FRESH_S = 1.0
 """However many browsers look, the cluster is put together no more often."""
+STALE_S = 300.0
+"""The API server is heard at least every four minutes (`Cache.heard_at`); the alert HamiMonitorStale has the
+same."""
 
 FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
@@ -39,18 +42,25 @@ HEADERS = {
 }
 
 
-def routes(cluster: Callable[[], Cluster | None]) -> list[BaseRoute]:
-    """The page, its files and its data. CLUSTER returns the present moment; None: it is not known yet."""
-    return [*map(_static, FILES), Route("/api/cluster", _Data(cluster).answer)]
+def routes(
+    cluster: Callable[[], Cluster | None], heard_at: Callable[[], float] = time.time
+) -> list[BaseRoute]:
+    """The page, its files and its data. CLUSTER returns the present moment; None: it is not known yet.
+    HEARD_AT: of which moment that is at least."""
+    return [*map(_static, FILES), Route("/api/cluster", _Data(cluster, heard_at).answer)]
 
 
-def document(cluster: Cluster) -> dict[str, Any]:
-    """The JSON of `/api/cluster`: bytes, percent of a card, seconds of the epoch. Pure."""
+def document(cluster: Cluster, heard_at: float | None = None) -> dict[str, Any]:
+    """The JSON of `/api/cluster`: bytes, percent of a card, seconds of the epoch. Pure.
+
+    HEARD_AT: when the API server was last heard; None while it is.
+    """
     nodes: dict[str, list[dict[str, Any]]] = {}
     for use in cluster.cards:
         nodes.setdefault(use.card.node, []).append(_card(use))
     return {
         "version": __version__,
+        "staleSince": heard_at,
         "nodes": [{"name": name, "cards": cards} for name, cards in nodes.items()],
         "namespaces": [
             {"name": each.namespace, "memory": each.memory, "cores": each.cores, "shares": each.shares}
@@ -86,8 +96,8 @@ def _card(use: CardUse) -> dict[str, Any]:
 class _Data:
     """`/api/cluster`, with an ETag, so that a page that has it already is told so."""
 
-    def __init__(self, cluster: Callable[[], Cluster | None]) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Callable[[], Cluster | None], heard_at: Callable[[], float]) -> None:
+        self._cluster, self._heard_at = cluster, heard_at
         self._lock = threading.Lock()
         self._until = 0.0
         self._body, self._tag = b"", ""
@@ -99,7 +109,9 @@ class _Data:
                 now = self._cluster()
                 if now is None:
                     return Response("not ready", status_code=503, headers=HEADERS)
-                self._body = msgspec.json.encode(document(now))
+                heard_at = self._heard_at()
+                stale = time.time() - heard_at > STALE_S
+                self._body = msgspec.json.encode(document(now, heard_at if stale else None))
                 self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
                 self._until = time.monotonic() + FRESH_S
             body, tag = self._body, self._tag

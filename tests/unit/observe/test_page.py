@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,19 @@ def test_who_waits_and_why_is_told_with_the_next_command(page: Browser) -> None:
     assert "chat-dev/train-0 waits for room" in text
     assert "kubectl get resourceclaims -A" in text
     assert page.script("document.title").startswith("(2 waiting)")
+
+
+def test_how_long_a_pod_waits_goes_on_while_nothing_else_changes(page: Browser) -> None:
+    assert "for 14 min" in page.script("document.getElementById('waiting').innerText")
+    page.script("Date.now = ((now) => () => now() + 7_200_000)(Date.now); refresh(); 0")
+    page.until("document.getElementById('waiting').innerText.includes('for 2 h')")
+
+
+def test_a_monitor_that_hears_no_api_server_does_not_say_that_it_tells_the_present(browser: Browser) -> None:
+    for age_s, said in ((web.STALE_S / 2, "Allocations as of"), (web.STALE_S * 2, "since then is not known")):
+        with serving(cluster(), heard_at=time.time() - age_s) as address:
+            browser.open(address)
+            assert said in browser.script("document.getElementById('status').innerText")
 
 
 def test_it_loads_nothing_from_elsewhere_and_its_own_policy_forbids_nothing_of_it(

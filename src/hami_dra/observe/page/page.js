@@ -13,6 +13,7 @@ const size = (bytes) => (bytes >= 2 * TIB ? `${number(bytes / TIB)} TiB` : `${nu
 const percent = (part, whole) => (whole ? `${number((100 * part) / whole, 0)} %` : "–");
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const sum = (items, value) => items.reduce((total, item) => total + value(item), 0);
+const wanted = () => $("filter").value.trim().toLowerCase();
 const escape = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
 let cluster = null; // what was fetched last
@@ -20,6 +21,7 @@ let tag = ""; // its ETag
 let shown = []; // the cards on the page, in their order
 let colours = new Map(); // namespace -> class
 const open = new Set(); // keys of the cards whose shares are shown
+let waitingDrawn = ""; // the markup of the list of Pods that wait
 let current = ""; // key of the card that Tab leads to
 
 async function refresh() {
@@ -29,7 +31,9 @@ async function refresh() {
       tag = answer.headers.get("ETag") || "";
       cluster = await answer.json();
       draw();
-    } else if (answer.status !== 304) {
+    } else if (answer.status === 304) {
+      drawWaiting(); // for longer by now
+    } else {
       throw new Error(`the monitor answers ${answer.status}`);
     }
     say();
@@ -41,12 +45,11 @@ async function refresh() {
 
 function draw() {
   const began = performance.now();
-  const wanted = $("filter").value.trim().toLowerCase();
   colours = new Map(cluster.namespaces.slice(0, COLOURS).map((each, index) => [each.name, `c${index}`]));
   drawSummary();
-  drawWaiting(wanted);
+  drawWaiting();
   drawLegend();
-  drawCards(wanted);
+  drawCards();
   document.body.getBoundingClientRect(); // the time counts layout too
   document.documentElement.dataset.renderMs = (performance.now() - began).toFixed(1);
 }
@@ -72,8 +75,8 @@ function drawSummary() {
   document.title = `${waiting ? `(${waiting} waiting) ` : ""}hami: shares of this cluster`;
 }
 
-function drawWaiting(wanted) {
-  const found = cluster.waiting.filter((each) => `${each.namespace}/${each.pod}`.toLowerCase().includes(wanted));
+function drawWaiting() {
+  const found = cluster.waiting.filter((each) => `${each.namespace}/${each.pod}`.toLowerCase().includes(wanted()));
   $("waiting-section").hidden = found.length === 0;
   const lines = found.map((each) => {
     const next = each.next ? `<span class="next">Next: <code>${escape(each.next)}</code></span>` : "";
@@ -82,7 +85,8 @@ function drawWaiting(wanted) {
   const rest = lines.splice(WAITING_SHOWN);
   const isOpen = document.querySelector("#waiting details")?.open ? " open" : "";
   const more = rest.length ? `<li class="more"><details${isOpen}><summary>${plural(rest.length, "more Pod")}</summary><ol>${rest.join("")}</ol></details></li>` : "";
-  $("waiting").innerHTML = lines.join("") + more;
+  const list = lines.join("") + more;
+  if (list !== waitingDrawn) $("waiting").innerHTML = waitingDrawn = list; // else what is selected there stays so
 }
 
 function drawLegend() {
@@ -94,10 +98,10 @@ function drawLegend() {
     .join("");
 }
 
-function drawCards(wanted) {
+function drawCards() {
   const focused = document.activeElement?.closest?.(".card")?.dataset.key;
   shown = [];
-  const nodes = cluster.nodes.map((node) => drawNode(node, wanted)).join("");
+  const nodes = cluster.nodes.map((node) => drawNode(node, wanted())).join("");
   $("cards").innerHTML = nodes || `<p class="empty">${cluster.nodes.length ? "Nothing contains this text." : "No node publishes a card. `hami doctor` says why."}</p>`;
   if (!shown.some((card) => card.key === current)) current = shown[0]?.key || "";
   setCurrent(current, Boolean(focused) && focused === current);
@@ -147,8 +151,12 @@ function table(card) {
 }
 
 function say() {
-  const count = $("filter").value.trim() ? `${plural(shown.length, "card")} shown. ` : "";
-  $("status").textContent = `${count}Allocations as of ${new Date().toLocaleTimeString()}, refreshed every ${EVERY_MS / 1000} seconds.`;
+  const count = wanted() ? `${plural(shown.length, "card")} shown. ` : "";
+  const since = cluster.staleSince && new Date(1000 * cluster.staleSince).toLocaleString();
+  const asOf = since
+    ? `The monitor has not heard from the API server since ${since}: what happened since then is not known.`
+    : `Allocations as of ${new Date().toLocaleTimeString()}, refreshed every ${EVERY_MS / 1000} seconds.`;
+  $("status").textContent = count + asOf;
 }
 
 function age(since) {
@@ -192,7 +200,7 @@ function toggle(event) {
   if (!key) return;
   if (!open.delete(key)) open.add(key);
   current = key;
-  drawCards($("filter").value.trim().toLowerCase());
+  drawCards();
   button(key)?.focus();
 }
 
