@@ -167,3 +167,9 @@ def test_helm_prints_why_an_uninstall_was_refused_or_a_test_failed(objects: Obje
     for kind, name in (("Job", "hami-hami-dra-uninstall"), ("Pod", "hami-hami-dra-test")):
         annotations = objects.one(kind, name)["metadata"]["annotations"]
         assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed", name
+
+
+def test_a_second_monitor_is_refused_as_dashboards_would_count_everything_twice(
+    refusal: Callable[..., str],
+) -> None:
+    assert "/monitor/replicas" in refusal("--set", "hami-dra.monitor.replicas=2")
