@@ -1,7 +1,8 @@
 """The devices of this node and what is wrong with them: backend -> discover + health -> Inventory.
 
 A device that was there and is gone stays known as `lost`, so that its claims show it and nothing new
-lands on it, until it is back (under the same name, be it with another uuid) or the plugin starts anew.
+lands on it, until it is back (under the same name, be it with another uuid, or cut into instances) or the
+plugin starts anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from hami_dra.devices.backend import LOST, Backend, Problem
-from hami_dra.model.device import Device
+from hami_dra.model.device import Attribute, Device
 from hami_dra.model.errors import DriverError
 from hami_dra.node import metrics
 
@@ -40,9 +41,17 @@ class Inventory:
 
 
 def merged(before: Inventory, found: Sequence[Device], problems: Sequence[Problem]) -> Inventory:
-    """The next inventory: what was FOUND, what is missing of BEFORE as lost, and the PROBLEMS of both."""
-    names = {device.name for device in found}
-    lost = [device for device in before.devices if device.name not in names]
+    """The next inventory: what was FOUND, what is missing of BEFORE as lost, and the PROBLEMS of both.
+
+    What an administrator has cut anew (MIG) is not lost: its card is there, in another form. An instance that
+    was cut on demand stays known, for it has to be unmade when its claim is given back.
+    """
+    names, cards = {device.name for device in found}, set(map(_card, found))
+    lost = [
+        device
+        for device in before.devices
+        if device.name not in names and (device.parts or _card(device) not in cards)
+    ]
     said = [
         *problems,
         *(Problem(device.name, LOST, "the driver does not show it any more") for device in lost),
@@ -50,6 +59,11 @@ def merged(before: Inventory, found: Sequence[Device], problems: Sequence[Proble
     devices = (*found, *lost)
     by_name = {device.name: [each for each in said if each.device == device.name] for device in devices}
     return Inventory(devices, {name: tuple(of) for name, of in by_name.items() if of})
+
+
+def _card(device: Device) -> Attribute:
+    """UUID of the card that DEVICE is, or is an instance of."""
+    return device.attributes.get("parentUUID", device.uuid)
 
 
 class DeviceWatch:
@@ -120,6 +134,8 @@ def _silent(before: Inventory, why: str) -> Inventory:
 
 def _report(before: Inventory, now: Inventory) -> None:
     """Log what is another problem NOW, and count every device as sick or not."""
+    for name in {device.name for device in before.devices} - {device.name for device in now.devices}:
+        metrics.SICK.remove(name)
     for name in (device.name for device in now.devices):
         metrics.SICK.labels(name).set(bool(now.fatal(name)))
         problems = now.problems.get(name, ())

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from hami_dra.devices.backend import Problem
+from hami_dra.model.device import Device, Parts
 from hami_dra.model.errors import DriverError
 from hami_dra.node.inventory import DeviceWatch, Inventory
 from tests.support.cards import A10, SECOND, CardBackend, card
@@ -72,6 +73,39 @@ def test_a_card_that_vanishes_is_lost_until_it_is_back(
     backend.devices = [A10, SECOND]
     watch.poll()
     assert heard[-1] == Inventory((A10, SECOND))
+
+
+def instance(number: int) -> Device:
+    own = {"parentUUID": A10.uuid, "uuid": f"MIG-{number}"}
+    return replace(A10, name=f"hami-mig-0-{number}-0", uuid=own["uuid"], attributes={**A10.attributes, **own})
+
+
+def test_what_an_administrator_cuts_anew_is_not_lost(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]
+) -> None:
+    backend.devices = [SECOND]
+    watch.poll()
+    assert keys(heard[-1], A10.name) == ["lost"], "while the card is reset"
+    for cut in ([instance(1), instance(2)], [instance(3)], [A10]):
+        backend.devices = [*cut, SECOND]
+        watch.poll()
+        assert heard[-1] == Inventory((*cut, SECOND))
+        assert (REGISTRY.get_sample_value("hami_node_device_sick", {"device": A10.name}) == 0) == (
+            cut == [A10]
+        )
+    backend.devices = [SECOND]
+    watch.poll()
+    assert keys(heard[-1], A10.name) == ["lost"]
+
+
+def test_what_was_cut_on_demand_stays_known_until_its_claim_is_given_back(
+    watch: DeviceWatch, backend: CardBackend, heard: list[Inventory]
+) -> None:
+    made = replace(instance(1), shared=False, parts=Parts(A10.name, (0,), 7))
+    for devices in ([made, SECOND], [instance(3), SECOND]):
+        backend.devices = devices
+        watch.poll()
+    assert keys(heard[-1], made.name) == ["lost"]
 
 
 def test_another_card_in_the_same_place_takes_its_name(
