@@ -120,8 +120,8 @@ class Publisher:
             with self._lock:  # so that our own writes are known by now
                 ours = name in self._stored
                 as_stored = ours and event.object["spec"] == self._stored[name]
-                outdated = _generation(event.object) < self._generation
-            if (gone and ours and not outdated) or not (gone or as_stored or outdated):
+            changed = ours if gone else not as_stored
+            if changed:
                 log.info("slice changed by someone else", slice=name, how=event.type)
                 return
 

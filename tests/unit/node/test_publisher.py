@@ -49,6 +49,16 @@ def test_a_restart_with_the_same_cards_writes_nothing(kube: FakeKube) -> None:
     assert again.problem is None
 
 
+def test_of_a_slice_that_is_there_twice_a_restart_leaves_one(kube: FakeKube) -> None:
+    """As when the answer to a create was lost, and it was tried again."""
+    Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
+    twice = copy.deepcopy(slices(kube)[0])
+    twice["metadata"] = {"name": "twice", "ownerReferences": twice["metadata"]["ownerReferences"]}
+    kube.create(RESOURCE_SLICES, twice)
+    Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
+    assert len(slices(kube)) == 1
+
+
 def test_other_cards_replace_the_slice_with_a_higher_generation(kube: FakeKube) -> None:
     Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
     Publisher(kube, NODE, DRIVER, Inventory((A10, SECOND))).sync()

@@ -82,6 +82,19 @@ def test_a_slice_changed_by_someone_else_is_put_back(kube: FakeKube, running: Pu
     until(lambda: slices(kube)[0]["spec"]["devices"][0]["capacity"]["memory"]["value"] == "23028Mi")
 
 
+def test_what_the_publisher_writes_itself_is_no_change_by_someone_else(
+    kube: FakeKube, running: Publisher
+) -> None:
+    name = slices(kube)[0]["metadata"]["name"]
+    looks = kube.calls.count(("list", RESOURCE_SLICES.plural, ""))
+    for devices in ((A10, SECOND), (A10,)):
+        running.update(Inventory(devices))
+        wanted = [device.name for device in devices]
+        until(lambda wanted=wanted: devices_of(kube.get(RESOURCE_SLICES, name)) == wanted)
+    time.sleep(0.1)
+    assert kube.calls.count(("list", RESOURCE_SLICES.plural, "")) == looks + 2
+
+
 def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     kube: FakeKube, running: Publisher
 ) -> None:
