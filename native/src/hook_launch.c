@@ -177,10 +177,6 @@ static void end(launch *self, CUresult result) {
         TAIL_CALL return symbol##_watched(__VA_ARGS__);                                                      \
     }
 
-/* Which stream NULL means. */
-static inline CUstream legacy(CUstream stream) { return stream ? stream : CU_STREAM_LEGACY; }
-static inline CUstream per_thread(CUstream stream) { return stream ? stream : CU_STREAM_PER_THREAD; }
-
 static inline uint64_t shape_of(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                 unsigned bz) {
     return (uint64_t)gx * gy * gz * 1024 + (uint64_t)bx * by * bz;

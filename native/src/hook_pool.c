@@ -137,7 +137,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t size, CUstream stream) {
 }
 
 CUresult cuMemAllocAsync_ptsz(CUdeviceptr *pointer, size_t size, CUstream stream) {
-    return allocate_from_current(HOOK_cuMemAllocAsync_ptsz, pointer, size, stream);
+    return allocate_from_current(HOOK_cuMemAllocAsync_ptsz, pointer, size, per_thread(stream));
 }
 
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool pool, CUstream stream) {
@@ -145,30 +145,29 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t size, CUmemoryPool
 }
 
 CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *pointer, size_t size, CUmemoryPool pool, CUstream stream) {
-    return allocate(&(asking){HOOK_cuMemAllocFromPoolAsync_ptsz, pointer, size, pool, stream});
+    return allocate(&(asking){HOOK_cuMemAllocFromPoolAsync_ptsz, pointer, size, pool, per_thread(stream)});
 }
 
 /* Memory of cuMemAlloc may be freed so, too; what was served from the host, which is managed, may not. */
-static CUresult free_async(cuMemFreeAsync_type real, CUdeviceptr pointer, CUstream stream, CUstream meant) {
+static CUresult free_async(cuMemFreeAsync_type real, CUdeviceptr pointer, CUstream stream) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     if (host_served(pointer)) {
-        wait_for(meant);
+        wait_for(stream);
         return cuMemFree_v2(pointer);
     }
     held_charge held = hold(CHARGE_POINTER, pointer);
     CUresult result = real(pointer, stream);
-    if (result == CUDA_SUCCESS && held.found) wait_for(meant);
+    if (result == CUDA_SUCCESS && held.found) wait_for(stream);
     if (result == CUDA_SUCCESS && !held.found) pools_freed();
     return let_go(result, &held, CHARGE_POINTER, pointer);
 }
 
 CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
-    return free_async(REAL(cuMemFreeAsync), pointer, stream, stream);
+    return free_async(REAL(cuMemFreeAsync), pointer, stream);
 }
 
 CUresult cuMemFreeAsync_ptsz(CUdeviceptr pointer, CUstream stream) {
-    return free_async((cuMemFreeAsync_type)REAL(cuMemFreeAsync_ptsz), pointer, stream,
-                      stream ? stream : CU_STREAM_PER_THREAD);
+    return free_async((cuMemFreeAsync_type)REAL(cuMemFreeAsync_ptsz), pointer, per_thread(stream));
 }
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *properties) {

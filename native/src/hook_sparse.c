@@ -32,8 +32,7 @@ static place place_of(const CUarrayMapInfo *info) {
     return self;
 }
 
-static CUresult map(cuMemMapArrayAsync_type real, CUarrayMapInfo *list, unsigned int count, CUstream stream,
-                    CUstream meant) {
+static CUresult map(cuMemMapArrayAsync_type real, CUarrayMapInfo *list, unsigned int count, CUstream stream) {
     if (!real) return CUDA_ERROR_NOT_FOUND;
     if (!list || !count) return real(list, count, stream);
     binding **before = calloc(count, sizeof *before);
@@ -50,7 +49,7 @@ static CUresult map(cuMemMapArrayAsync_type real, CUarrayMapInfo *list, unsigned
         if (list[i].memOperationType == CU_MEM_OPERATION_TYPE_MAP && !WRONG(REFUND_MAPPED))
             physical_bound(at.array, at.part, at.offset, at.size, list[i].memHandle.memHandle);
     }
-    if (result == CUDA_SUCCESS && any) wait_for(meant);
+    if (result == CUDA_SUCCESS && any) wait_for(stream);
     for (unsigned int i = 0; i < count; i++)
         if (result == CUDA_SUCCESS)
             physical_unbound(before[i]);
@@ -61,10 +60,9 @@ static CUresult map(cuMemMapArrayAsync_type real, CUarrayMapInfo *list, unsigned
 }
 
 CUresult cuMemMapArrayAsync(CUarrayMapInfo *list, unsigned int count, CUstream stream) {
-    return map(REAL(cuMemMapArrayAsync), list, count, stream, stream);
+    return map(REAL(cuMemMapArrayAsync), list, count, stream);
 }
 
 CUresult cuMemMapArrayAsync_ptsz(CUarrayMapInfo *list, unsigned int count, CUstream stream) {
-    return map((cuMemMapArrayAsync_type)REAL(cuMemMapArrayAsync_ptsz), list, count, stream,
-               stream ? stream : CU_STREAM_PER_THREAD);
+    return map((cuMemMapArrayAsync_type)REAL(cuMemMapArrayAsync_ptsz), list, count, per_thread(stream));
 }

@@ -33,6 +33,10 @@ static inline void *real_function(int hook) {
 }
 #define REAL(symbol) ((symbol##_type)real_function(HOOK_##symbol))
 
+/* Which stream NULL means, of a function's plain form and of its _ptsz. */
+static inline CUstream legacy(CUstream stream) { return stream ? stream : CU_STREAM_LEGACY; }
+static inline CUstream per_thread(CUstream stream) { return stream ? stream : CU_STREAM_PER_THREAD; }
+
 /* A driver function that is not wrapped, by library and name; NULL when there is none. */
 void *driver_function(const char *name);
 

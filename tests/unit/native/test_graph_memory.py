@@ -111,6 +111,31 @@ def test_what_a_graph_frees_before_it_allocates_again_is_counted_once(tmp_path, 
     assert ends(limited(shares, sys.executable, "-c", CAPTURE, PYTHONPATH=".")) == (0, "3\n0\n", "")
 
 
+FULL = """
+import sys
+from ctypes import byref, c_size_t, c_uint64, c_void_p
+from tests.gpu.cuda import Card
+
+card, at, graph = Card(), c_uint64(), c_void_p()
+stream, form = {"own": (card.stream(), ""), "per-thread": (None, "_ptsz")}[sys.argv[1]]
+card.allocate(card.free_and_total()[0])
+card.call("cuStreamBeginCapture_v2" + form, stream, 0)
+card.call("cuMemAllocAsync" + form, byref(at), c_size_t(1 << 30), stream)
+card.call("cuStreamEndCapture" + form, stream, byref(graph))
+count = c_size_t()
+card.call("cuGraphGetNodes", graph, None, byref(count))
+print(count.value)
+"""
+
+
+@pytest.mark.parametrize("stream", ["own", "per-thread"])
+@pytest.mark.parametrize("more", ["", "oversubscribe=1\n"])
+def test_an_allocation_can_be_captured_while_the_share_is_full(tmp_path, limited, stream, more):
+    shares = add_share(tmp_path / "shares", "one", 2 * GIB, more=more)
+    program = limited(shares, sys.executable, "-c", FULL, stream, PYTHONPATH=".")
+    assert ends(program) == (0, "1\n", "")
+
+
 OUTLIVED = """
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 from tests.gpu.cuda import Card
