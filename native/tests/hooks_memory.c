@@ -134,9 +134,9 @@ TAKES(cuMemMapArrayAsync, SIZE, into_array(CALL(cuMemMapArrayAsync)), CALL(cuArr
 TAKES(cuMemMapArrayAsync_ptsz, SIZE, into_array(CALL(cuMemMapArrayAsync_ptsz)), CALL(cuArrayDestroy)(array))
 TAKES(cuMemRetainAllocationHandle, SIZE, retained(), CALL(cuMemRelease)(again))
 
-static const CUDA_ARRAY_DESCRIPTOR flat = {SIDE, SIZE / SIDE / 16, CU_AD_FORMAT_FLOAT, 4};
+static const CUDA_ARRAY_DESCRIPTOR flat = {SIDE, SIZE / SIDE / 8, CU_AD_FORMAT_UNORM_INT16X4, 4};
 static const CUDA_ARRAY3D_DESCRIPTOR deep = {SIDE / 4, SIZE / SIDE / 16, 4, CU_AD_FORMAT_FLOAT, 4, 0};
-static const CUDA_ARRAY_DESCRIPTOR_v1 old_flat = {SIDE, SIZE / SIDE / 16, CU_AD_FORMAT_FLOAT, 4};
+static const CUDA_ARRAY_DESCRIPTOR_v1 old_flat = {SIDE, SIZE / SIDE / 4, CU_AD_FORMAT_SNORM_INT8X4, 4};
 static const CUDA_ARRAY3D_DESCRIPTOR_v1 old_deep = {SIDE / 4, SIZE / SIDE / 16, 4, CU_AD_FORMAT_FLOAT, 4, 0};
 TAKES(cuArrayCreate_v2, SIZE, CALL(cuArrayCreate_v2)(&array, &flat), CALL(cuArrayDestroy)(array))
 TAKES(cuArray3DCreate_v2, SIZE, CALL(cuArray3DCreate_v2)(&array, &deep), CALL(cuArrayDestroy)(array))
