@@ -103,9 +103,12 @@ void budget_refresh(void) {
     uint64_t now = (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
     uint64_t due = atomic_load_explicit(&next_refresh, memory_order_relaxed);
     if (now < due || !atomic_compare_exchange_strong(&next_refresh, &due, UINT64_MAX)) return;
+    int before = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); /* or nobody would ever look again */
     for (int i = 0; i < share_count; i++)
         if (newer(&shares[i])) take_up(&shares[i]);
     atomic_store(&next_refresh, now + REFRESH_NS);
+    pthread_setcancelstate(before, NULL);
 }
 
 budget *budget_all(int *count) {

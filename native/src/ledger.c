@@ -159,12 +159,12 @@ static uint64_t in_units(uint64_t size) {
 }
 
 int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
-    pthread_mutex_lock(&self->mutex);
+    ledger_lock(self);
     int problem = ledger_attach_locked(self);
     if (!problem) problem = reserve_locked(self, in_units(size), limit);
     if (!problem && !ledger_is_whole(self))
         problem = ledger_give_up(self, -ESTALE); /* what was counted is worth nothing */
-    pthread_mutex_unlock(&self->mutex);
+    ledger_unlock(self);
     return problem;
 }
 
@@ -177,18 +177,18 @@ void ledger_refund(ledger *self, uint64_t size) {
 
 uint64_t ledger_usage(ledger *self) {
     uint64_t used = 0;
-    pthread_mutex_lock(&self->mutex);
+    ledger_lock(self);
     if (ledger_open(self) == 0) {
         reap(self);
         used = count_all(self).granted;
     }
-    pthread_mutex_unlock(&self->mutex);
+    ledger_unlock(self);
     return used;
 }
 
 int ledger_holders(ledger *self, ledger_holder *holders, int most) {
     int found = 0;
-    pthread_mutex_lock(&self->mutex);
+    ledger_lock(self);
     if (ledger_open(self) == 0) {
         reap(self);
         int slots = ledger_slots_in_use(self);
@@ -199,6 +199,6 @@ int ledger_holders(ledger *self, ledger_holder *holders, int most) {
             found += held > 0;
         }
     }
-    pthread_mutex_unlock(&self->mutex);
+    ledger_unlock(self);
     return found;
 }

@@ -19,6 +19,7 @@ typedef struct {
     _Atomic int broken; /* 0, or for good the -errno of a file that has changed under us */
     uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
     pthread_mutex_t mutex;
+    int cancelling; /* of the thread that holds it, before */
 } ledger;
 
 /* Prepare a ledger without touching the file. */

@@ -32,6 +32,19 @@ void ledger_init(ledger *self, const char *path) {
     pthread_mutex_init(&self->mutex, NULL);
 }
 
+void ledger_lock(ledger *self) {
+    int before = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    pthread_mutex_lock(&self->mutex);
+    self->cancelling = before;
+}
+
+void ledger_unlock(ledger *self) {
+    int before = self->cancelling;
+    pthread_mutex_unlock(&self->mutex);
+    pthread_setcancelstate(before, NULL);
+}
+
 bool ledger_lock_slot(int fd, int slot, short type) {
     struct flock range = {
         .l_type = type,
@@ -149,9 +162,9 @@ int ledger_attach_locked(ledger *self) {
 }
 
 int ledger_attach(ledger *self) {
-    pthread_mutex_lock(&self->mutex);
+    ledger_lock(self);
     int problem = ledger_attach_locked(self);
-    pthread_mutex_unlock(&self->mutex);
+    ledger_unlock(self);
     return problem;
 }
 

@@ -1,4 +1,6 @@
 /* Shares of one card as one budget. */
+#include <dlfcn.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include "../src/budget.h"
@@ -74,6 +76,57 @@ static void a_change_that_could_not_be_read_is_read_later(void) {
     CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
 }
 
+static void *refresh(void *unused) {
+    budget_refresh();
+    return unused;
+}
+
+static void the_child_of_a_fork_takes_up_what_its_parent_was_about_to(void) {
+    char shares[512], why[512], file[512];
+    pthread_t parents;
+    snprintf(shares, sizeof shares, "%s", in_folder("forked"));
+    add_share(shares, "a", "GPU-x", MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    snprintf(file, sizeof file, "%s", in_folder("forked/a/limits"));
+    CHECK(unlink(file) == 0 && mkfifo(file, 0666) == 0);
+    CHECK(pthread_create(&parents, NULL, refresh, NULL) == 0);
+    CHECK(open(file, O_WRONLY) >= 0); /* the thread has it open now, and waits for what nobody writes */
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(unlink(file) == 0);
+        add_share(shares, "a", "GPU-x", 3 * MIB, "");
+        budget_forked();
+        CHECK(budget_limit(budget_of("GPU-x")) == 3 * MIB);
+        _exit(0);
+    }
+    ends_well(child);
+}
+
+/* It would end at the next call that can end a thread, and opening a file is one. */
+static void *reserve_though_cancelled(void *card) {
+    charge taken;
+    pthread_cancel(pthread_self());
+    CHECK(budget_reserve(card, MIB, &taken) == 0);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    return card;
+}
+
+static void a_thread_that_is_cancelled_does_not_end_while_it_reserves(void) {
+    char shares[512], why[512];
+    pthread_t thread;
+    void *card, *ended;
+    if (!dlopen("libgcc_s.so.1", RTLD_LAZY)) return; /* without it no thread can be cancelled */
+    snprintf(shares, sizeof shares, "%s", in_folder("cancelled"));
+    add_share(shares, "a", "GPU-x", MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    usleep(100 * 1000);
+    add_share(shares, "a", "GPU-x", 3 * MIB, "");
+    card = budget_of("GPU-x");
+    CHECK(pthread_create(&thread, NULL, reserve_though_cancelled, card) == 0);
+    CHECK(pthread_join(thread, &ended) == 0 && ended == card);
+    CHECK(budget_usage(card) == MIB && budget_limit(card) == 3 * MIB);
+}
+
 static void limits_that_add_up_beyond_all_numbers_are_no_small_limit(void) {
     char shares[512], why[256];
     snprintf(shares, sizeof shares, "%s", in_folder("endless"));
@@ -132,6 +185,8 @@ void test_budget(void) {
     alone(two_shares_of_a_card_are_one_budget);
     alone(a_changed_limit_is_taken_up_and_a_broken_one_is_not);
     alone(a_change_that_could_not_be_read_is_read_later);
+    alone(the_child_of_a_fork_takes_up_what_its_parent_was_about_to);
+    alone(a_thread_that_is_cancelled_does_not_end_while_it_reserves);
     alone(limits_that_add_up_beyond_all_numbers_are_no_small_limit);
     alone(an_empty_folder_is_broken);
     alone(a_share_without_limits_is_broken);
