@@ -113,6 +113,8 @@ static void with_a_context(void) {
     CHECK(CALL(cuMemFree_v2, (CUdeviceptr), 0) == CUDA_SUCCESS);
     CHECK(CALL(cuMemFree_v2, (CUdeviceptr), 12345) == CUDA_ERROR_INVALID_VALUE);
     CHECK(CALL(cuMemFreeAsync, (CUdeviceptr, CUstream), 12345, NULL) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(CALL(cuMemMapArrayAsync, (CUarrayMapInfo *, unsigned, CUstream), NULL, 1, NULL) ==
+          CUDA_ERROR_INVALID_VALUE);
     CHECK(CALL(cuMemPoolCreate, (CUmemoryPool *, const CUmemPoolProps *), NULL, NULL) ==
           CUDA_ERROR_INVALID_VALUE);
     CHECK(CALL(cuImportExternalMemory, (CUexternalMemory *, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *), NULL,

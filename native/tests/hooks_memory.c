@@ -143,8 +143,15 @@ TAKES(cuArray3DCreate_v2, SIZE, CALL(cuArray3DCreate_v2)(&array, &deep), CALL(cu
 TAKES(cuArrayCreate, SIZE, CALL(cuArrayCreate)(&array, &old_flat), CALL(cuArrayDestroy)(array))
 TAKES(cuArray3DCreate, SIZE, CALL(cuArray3DCreate)(&array, &old_deep), CALL(cuArrayDestroy)(array))
 SEE(cuArrayDestroy, cuArrayCreate_v2)
-TAKES(cuMipmappedArrayCreate, 2 * SIZE, CALL(cuMipmappedArrayCreate)(&mipmap, &deep, 4),
-      CALL(cuMipmappedArrayDestroy)(mipmap))
+static CUresult mipmapped(void) {
+    uint64_t before = counted();
+    if (CALL(cuMipmappedArrayCreate)(&mipmap, &deep, 1) == CUDA_SUCCESS) {
+        CHECK_IT(counted() == before + SIZE); /* all levels are one */
+        CHECK(CALL(cuMipmappedArrayDestroy)(mipmap) == CUDA_SUCCESS);
+    }
+    return CALL(cuMipmappedArrayCreate)(&mipmap, &deep, 4);
+}
+TAKES(cuMipmappedArrayCreate, 2 * SIZE, mipmapped(), CALL(cuMipmappedArrayDestroy)(mipmap))
 SEE(cuMipmappedArrayDestroy, cuMipmappedArrayCreate)
 static const CUDA_EXTERNAL_MEMORY_HANDLE_DESC foreign = {.type = 1, .size = SIZE};
 TAKES(cuImportExternalMemory, SIZE, CALL(cuImportExternalMemory)(&external, &foreign),

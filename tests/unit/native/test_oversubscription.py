@@ -90,6 +90,16 @@ prefetch(sys.argv[1], [again], 1 << 20, 1)
     assert held(program, name) == 1024 + CONTEXT_MIB
 
 
+def test_what_was_served_from_the_host_is_freed_by_either_call_and_the_rest_stays_there(held):
+    program = """
+fits, beyond, later, rest = [take(1 << 30) for _ in range(4)]
+call("cuMemFree_v2", c_uint64(beyond))
+call("cuMemFreeAsync", c_uint64(later), None)
+prefetch("cuMemPrefetchAsync", [fits, rest], 1 << 30, 1)
+"""
+    assert held(program) == 1024 + CONTEXT_MIB
+
+
 def test_advice_is_taken_for_what_fits_and_changes_nothing_for_the_rest(held):
     program = """
 for each in (take(1 << 30), take(1 << 30)):
