@@ -82,7 +82,7 @@ def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
     """A warning when none of the published nodes could serve REQUEST, were all of its FITTING cards free."""
     if not fitting:  # which is told of the annotations
         return []
-    large = [card for card in fitting if card.memory >= (request.memory or 0) or not card.memory]
+    large = [card for card in fitting if card.memory >= (request.memory or 0)]
     if not large:
         most = quantity.format_bytes(max(card.memory for card in fitting))
         asked = f"memory {quantity.format_bytes(request.memory or 0)} and the largest card has {most}"

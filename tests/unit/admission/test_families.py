@@ -159,6 +159,15 @@ def test_whole_devices_of_other_families_have_no_mapping_of_kubernetes():
 
 def test_a_percentage_is_one_of_each_size_of_card():
     assert parts({"vgcu": 1, "vgcu-percentage": 25}, 32768 * MI) == [(0, 8192 * MI)]
+    ((_, all_of_it),) = parts({"vgcu": 1, "vgcu-percentage": 100}, 1000 * MI + 1)
+    assert all_of_it == 1000 * MI + 1, "rounded up to whole MiB, no card would have as much"
+
+
+def test_a_family_without_parameters_gets_none_whatever_the_environment_says():
+    source = pod({"amd.com/gpu": "1"})
+    source["spec"]["containers"][0]["env"] = [{"name": "GPU_CORE_UTILIZATION_POLICY", "value": "disable"}]
+    (claim,) = convert(source, "ml", SETTINGS, Surroundings()).claims.values()
+    assert "config" not in claim["devices"]
 
 
 def test_as_many_slices_as_a_card_has_fit_on_it():

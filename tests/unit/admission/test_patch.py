@@ -332,3 +332,11 @@ def without(source):
         kept = {key: value for key, value in limits(container).items() if not key.startswith("nvidia.com/")}
         container["resources"] = {"limits": kept} if kept else {}
     return left
+
+
+def test_what_a_user_writes_for_the_sums_does_not_stay_for_a_policy_to_believe():
+    source = pod(gpu(gpu=1))
+    source["metadata"]["annotations"] = {names.ASKED_MEMORY: "1", names.ASKED_CORES: "1", "mine": "stays"}
+    annotations = converted(source).pod["metadata"]["annotations"]
+    assert names.ASKED_MEMORY not in annotations, "a whole card has no known size"
+    assert (annotations[names.ASKED_CORES], annotations["mine"]) == ("100", "stays")
