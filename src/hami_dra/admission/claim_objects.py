@@ -108,7 +108,7 @@ def _as_admission_asks(spec: Object, device_classes: Collection[str]) -> bool:
         ]
         return not parameters.claim_problems(spec) and all(
             one["deviceClassName"] in device_classes
-            and (one["allocationMode"], one["count"]) == ("ExactCount", 1)
+            and one["count"] == 1  # the API server refuses a count of all devices
             and not one.get("adminAccess")
             for one in asked
         )

@@ -122,6 +122,19 @@ def test_a_forged_annotation_makes_nothing_and_is_told_on_the_pod(kube, controll
     assert "Create the Pod from its manifest" in event["message"]
 
 
+def test_no_template_is_made_under_the_name_of_another_content(kube, controller, admit):
+    """Every Pod of the namespace with that shape would get what the forger wants."""
+    forged = admit(name="")
+    wanted = json.loads(forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
+    ((name, spec),) = wanted["templates"].items()
+    spec["devices"]["requests"][0]["exactly"]["capacity"]["requests"]["memory"] = "1048576"
+    forged["metadata"]["annotations"][names.CLAIMS_ANNOTATION] = json.dumps(wanted)
+    controller.reconcile(forged)
+    assert kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0] == []
+    (event,) = kube.list(kinds.EVENTS)[0]
+    assert f"{name} of the annotation hami.io/claims is not made: it is not the name" in event["message"]
+
+
 def test_a_pod_that_was_admitted_here_is_known_by_the_claim_or_template_that_it_names():
     admitted = Admitted()
     for name in ("train", ""):

@@ -52,6 +52,23 @@ def test_what_is_filled_in_after_a_conversion_brings_no_second_share(filled_in, 
     assert converted(once).pod == converted(beside_others(gpu(**in_all))).pod
 
 
+def test_containers_without_a_share_stay_as_they_are_when_a_pod_is_converted_afresh():
+    once = converted(pod(gpu(gpu=1, gpumem=1024))).pod
+    beside = {"name": "beside", "resources": {"limits": {"cpu": "1"}}}
+    once["spec"]["containers"] += [beside, {"name": "more", "resources": {"limits": gpu(gpumem=512)}}]
+    assert converted(once).pod["spec"]["containers"][1] is beside
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 63], ids=["short", "as long as names may be"])
+def test_each_claim_of_a_pod_has_a_name_of_its_own_whatever_its_user_calls_his(name):
+    source = pod(gpu(gpumem=1024), resourceClaims=[{"name": name, "resourceClaimName": "mine"}])
+    (container,) = source["spec"]["containers"]
+    source["spec"]["containers"] = [container | {"name": name}, container | {"name": "a-1"}]
+    listed = [entry["name"] for entry in converted(source).pod["spec"]["resourceClaims"]]
+    assert len(set(listed)) == 3
+    assert max(map(len, listed)) <= 63
+
+
 @pytest.mark.parametrize("forged", ['{"claims":{"mine":{"devices":"all"}}}', '{"claims":[3]}', "{"])
 def test_a_forged_annotation_is_replaced_by_ours(forged):
     source = pod(gpu(gpumem=1024))

@@ -133,3 +133,11 @@ def test_the_server_answers_an_update_with_the_pod_as_it_was():
 def test_an_update_never_converts_a_pod_that_was_not_when_it_was_made():
     plain = pod(gpu(gpu=1))
     assert answer(plain | {"metadata": {"labels": {"a": "b"}}}, plain) == {"uid": "1", "allowed": True}
+
+
+def test_a_claim_that_a_manifest_adds_is_left_for_the_api_server_to_refuse():
+    stored = made()
+    updated = applied(pod(gpu(gpu=1, gpumem=1024)), stored)
+    updated["spec"]["containers"][0]["resources"]["claims"] = [{"name": "another"}]
+    (container,) = restored(updated, stored, (NVIDIA,))["spec"]["containers"]
+    assert container["resources"]["claims"] == [{"name": "another"}]
