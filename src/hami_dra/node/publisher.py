@@ -60,6 +60,7 @@ class Publisher:
     def run(self, stop: threading.Event) -> None:
         """Publish, then watch and put back until STOP is set; problems are logged and tried again."""
         while not stop.is_set():
+            self._ask_again()
             try:
                 self._wait_for_change(self.sync(), stop)
             except errors.Gone:
@@ -110,6 +111,12 @@ class Publisher:
         newest = self._inventory
         return replace(newest, devices=tuple(self._order(newest.devices)))
 
+    def _ask_again(self) -> None:
+        """Write what the server did not keep once more: its feature gate may be on by now."""
+        with self._lock:
+            if self._dropped:
+                self._stored = {}
+
     def _wait_for_change(self, version: str, stop: threading.Event) -> None:
         for event in self._kube.watch(RESOURCE_SLICES, version, fields=self._fields, timeout_s=WATCH_S):
             if stop.is_set():
@@ -136,13 +143,14 @@ class Publisher:
         self._stored = {item["metadata"]["name"]: item["spec"] for item in found}
         return True
 
-    def _publish(self, found: list[Slice]) -> None:
+    def _publish(self, found: list[Slice], *, counters: bool = True) -> None:
         """Write every slice of the pool with the next generation, reusing objects; the rest goes last.
 
         The scheduler takes the highest generation, and none of the pool before all its slices are there.
+        Without COUNTERS, what needs them is left out: the scheduler would give the same part away twice.
         """
         self._generation += 1
-        plan = self._plan(self._generation)
+        plan = self._plan(self._generation, counters=counters)
         pages = {_first(body): body for body in plan}
         known = sorted(found, key=lambda item: item["metadata"]["name"] in self._stored)  # win, as the last
         same = {_first(item): item for item in known if _first(item) in pages}
@@ -174,13 +182,16 @@ class Publisher:
             self._taints_kept = False
             self._publish(written)
             return
-        self._dropped = slices.dropped_message(lost)
-        if self._dropped:
-            log.error("slice fields dropped", error=self._dropped)
+        dropped = slices.dropped_message(lost)
+        if dropped:
+            log.error("slice fields dropped", error=dropped)
+        if counters and any("Counters" in path for path in lost):
+            self._publish(written, counters=False)
+        self._dropped = dropped
 
-    def _plan(self, generation: int) -> list[Slice]:
+    def _plan(self, generation: int, *, counters: bool = True) -> list[Slice]:
         inventory, problems = self._planned, dict(self._planned.problems)
-        devices = inventory.devices
+        devices = tuple(each for each in inventory.devices if counters or each.parts is None)
         if not self._taints_kept:
             devices, problems = tuple(each for each in devices if not inventory.fatal(each.name)), {}
         return slices.pool(

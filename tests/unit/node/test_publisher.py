@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from tests.support.cards import A10, NODE, SECOND, card
 from tests.support.fake_kube import FakeKube
-from tests.unit.node.published import devices_of, slices
-from tests.unit.node.test_slices import without_sharing
+from tests.unit.node.published import devices_of, drop_sharing, drops, slices
+from tests.unit.node.test_slices import cut
 
 
 @pytest.mark.parametrize(("minor", "count"), [("34", 2), ("34+", 2), ("35", 1), ("36", 1)])
@@ -81,8 +80,7 @@ def test_other_slices_of_ours_on_this_node_go_and_those_of_others_stay(kube: Fak
 def test_a_server_that_drops_fields_is_reported_with_the_gate(
     kube: FakeKube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = kube.create
-    monkeypatch.setattr(kube, "create", lambda kind, body, *rest: create(kind, without_sharing(body), *rest))
+    drops(kube, monkeypatch, drop_sharing)
     one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
     one.sync()
     assert "DRAConsumableCapacity" in (one.problem or "")
@@ -134,17 +132,7 @@ def test_a_problem_that_is_not_fatal_is_no_taint(kube: FakeKube) -> None:
 def test_where_the_cluster_drops_taints_a_sick_device_is_left_out(
     kube: FakeKube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dropping(call: Any) -> Any:
-        def store(kind: Any, body: dict[str, Any], *rest: Any) -> Any:
-            body = copy.deepcopy(body)
-            for device in body["spec"]["devices"]:
-                device.pop("taints", None)
-            return call(kind, body, *rest)
-
-        return store
-
-    monkeypatch.setattr(kube, "create", dropping(kube.create))
-    monkeypatch.setattr(kube, "replace", dropping(kube.replace))
+    drops(kube, monkeypatch, lambda spec: [device.pop("taints", None) for device in spec.get("devices", [])])
     one = Publisher(
         kube, NODE, DRIVER, Inventory((A10, SECOND), {SECOND.name: (Problem(SECOND.name, "lost", ""),)})
     )
@@ -154,6 +142,23 @@ def test_where_the_cluster_drops_taints_a_sick_device_is_left_out(
     one.update(Inventory((A10, SECOND)))
     one.sync()
     assert devices_of(slices(kube)[0]) == [A10.name, SECOND.name]
+
+
+def test_where_the_cluster_drops_counters_what_they_keep_apart_is_left_out(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_counters(spec: dict[str, Any]) -> None:
+        spec.pop("sharedCounters", None)
+        for device in spec.get("devices", []):
+            device.pop("consumesCounters", None)
+
+    drops(kube, monkeypatch, without_counters)
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10, cut(1, 0, 4), cut(1, 0, 8))))
+    one.sync()
+    (item,) = slices(kube)
+    assert devices_of(item) == [A10.name]
+    assert item["spec"]["pool"]["resourceSliceCount"] == 1
+    assert "DRAPartitionableDevices" in (one.problem or "")
 
 
 def test_a_node_without_devices_publishes_an_empty_slice(

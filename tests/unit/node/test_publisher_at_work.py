@@ -23,7 +23,7 @@ from tests.support.cards import A10, NODE, SECOND
 from tests.support.counted import counted
 from tests.support.fake_kube import FakeKube, Gate
 from tests.support.waiting import until
-from tests.unit.node.published import devices_of, slices
+from tests.unit.node.published import devices_of, drop_sharing, drops, slices
 
 FIELDS = f"spec.nodeName={NODE},spec.driver={DRIVER}"
 
@@ -103,6 +103,18 @@ def test_an_api_server_that_was_away_is_published_to_when_it_is_back(
     kube.end_watches()
     until(lambda: not kube.fail_next and slices(kube))
     until(lambda: running.problem is None)
+
+
+def test_a_gate_that_is_switched_on_later_is_made_use_of(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Publisher(kube, NODE, DRIVER, Inventory((A10,)))
+    with monkeypatch.context() as off:
+        drops(kube, off, drop_sharing)
+        one.sync()
+    with runs(one, kube, monkeypatch):
+        until(lambda: one.problem is None)
+    assert slices(kube)[0]["spec"]["devices"][0]["allowMultipleAllocations"]
 
 
 SIGN_IN = "<html><body>Sign in to the network</body></html>"
