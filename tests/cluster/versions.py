@@ -27,6 +27,7 @@ class Kubernetes:
 
 KUBERNETES = {
     "1.34": Kubernetes("1.34.4", etcd_tag="3.6.5-0", coredns_tag="v1.12.1", pause_tag="3.10.1"),
+    "1.35": Kubernetes("1.35.4", etcd_tag="3.6.6-0", coredns_tag="v1.13.1", pause_tag="3.10.1"),
     "1.36": Kubernetes("1.36.3", etcd_tag="3.6.8-0", coredns_tag="v1.14.2", pause_tag="3.10.2"),
     "1.37": Kubernetes("1.37.2", etcd_tag="3.7.0-0", coredns_tag="v1.14.6", pause_tag="3.10.2"),
 }

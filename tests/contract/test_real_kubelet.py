@@ -51,16 +51,24 @@ def kubelet(kube: Client, folder: Path) -> Iterator[RealKubelet]:
 
 
 def pod(kube: Client, name: str, *shares: dict[str, Any]) -> list[str]:
-    """A Pod on the node with a claim that is allocated and reserved for it; the CDI names it must get."""
-    container = {"name": "c", "image": "none", "resources": {"claims": [{"name": "gpu"}]}}
+    """A Pod on the node with a claim that is allocated and reserved for it; the CDI names it must get.
+
+    The claim is one of a template: before 1.36, kubelet tells the health of no others; 1.34 only of those
+    that are called as in the Pod.
+    """
+    container = {"name": "c", "image": "none", "resources": {"claims": [{"name": name}]}}
     spec = {
         "nodeName": NODE,
         "containers": [container],
-        "resourceClaims": [{"name": "gpu", "resourceClaimName": name}],
+        "resourceClaims": [{"name": name, "resourceClaimTemplateName": "template"}],
     }
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
     user = kube.create(PODS, body, "default")["metadata"]
+    made_for_it = {"resourceClaimStatuses": [{"name": name, "resourceClaimName": name}]}
+    kube.patch(PODS, name, {"status": made_for_it}, "default", subresource="status")
     asked = claim(name, *shares)
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": user["uid"], "controller": True}
+    asked["metadata"]["ownerReferences"] = [owner]
     status = asked.pop("status") | {"reservedFor": [{"resource": "pods", "name": name, "uid": user["uid"]}]}
     kube.create(RESOURCE_CLAIMS, asked, "default")
     made = kube.patch(RESOURCE_CLAIMS, name, {"status": status}, "default", subresource="status")

@@ -11,9 +11,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from hami_dra.kube import kinds
+from tests.cluster.versions import DEFAULT_KUBERNETES
 from tests.control_plane.cards import publish
+from tests.support.control_plane import SINCE_1_35
 from tests.support.real_kubelet import RealKubelet
+
+OF_OUR_KUBELET = pytest.mark.parametrize(
+    "plane", [minor for minor in SINCE_1_35 if minor == DEFAULT_KUBERNETES], indirect=True
+)
+"""Of the release that kubelet's DRA manager is built from, where what such a node shows is there."""
 
 
 class LiveNode:

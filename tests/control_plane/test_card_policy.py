@@ -4,15 +4,13 @@ import pytest
 
 from hami_dra.kube import kinds
 from hami_dra.model import names
-from tests.cluster import versions
 from tests.control_plane import cards, live_node
 from tests.control_plane.cards import GIB
 from tests.control_plane.conftest import eventually, pod, results
 from tests.support import sim_host
-from tests.support.control_plane import RELEASES
+from tests.support.control_plane import SINCE_1_35
 
 NODE = "ordered"
-ANY_ORDER = "1.34"
 CARDS = [
     sim_host.A10
     | {
@@ -42,7 +40,7 @@ def lands(space, name):
     return int(results(claim)[0]["device"].removeprefix("hami-gpu-"))
 
 
-@pytest.mark.parametrize("plane", [minor for minor in RELEASES if minor != ANY_ORDER], indirect=True)
+@pytest.mark.parametrize("plane", SINCE_1_35, indirect=True)
 def test_the_scheduler_takes_the_first_card_of_a_slice_that_fits(space):
     cards.publish(space.client, NODE, [])
     devices = [cards.device(NODE, number, "NVIDIA A10", 24 * GIB, "pci0000:10") for number in (2, 0, 1)]
@@ -62,7 +60,7 @@ def test_the_scheduler_takes_the_first_card_of_a_slice_that_fits(space):
         space.client.delete(kinds.NODES, NODE)
 
 
-@pytest.mark.parametrize("plane", [versions.DEFAULT_KUBERNETES], indirect=True)
+@live_node.OF_OUR_KUBELET
 @pytest.mark.parametrize(("policy", "expected"), [("spread", [1, 0, 2, 0]), ("binpack", [1, 1, 1, 1])])
 def test_shares_land_on_the_emptiest_or_the_fullest_card(space, policy, expected):
     def first_card():

@@ -11,20 +11,15 @@ from hami_dra.kube import kinds
 from hami_dra.model import names
 from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
-from tests.cluster import versions
 from tests.control_plane import live_node
 from tests.control_plane.cards import GIB, publish
 from tests.control_plane.conftest import eventually, pod, results
 from tests.support import mig_host
-from tests.support.control_plane import RELEASES
+from tests.support.control_plane import SINCE_1_35
 
 NODE = "cut"
 CLASS = "hami-core-mig.project-hami.io"
-WITHOUT_PARTITIONS = "1.34"
-OFFERED = pytest.mark.parametrize(
-    "plane", [minor for minor in RELEASES if minor != WITHOUT_PARTITIONS], indirect=True
-)
-OF_OUR_KUBELET = pytest.mark.parametrize("plane", [versions.DEFAULT_KUBERNETES], indirect=True)
+OFFERED = pytest.mark.parametrize("plane", SINCE_1_35, indirect=True)
 A30 = {"1g.6gb": (1, (0, 1, 2, 3)), "2g.12gb": (2, (0, 2)), "4g.24gb": (4, (0,))}
 
 
@@ -100,7 +95,7 @@ def test_no_slice_of_a_card_is_given_away_twice(space, stored):
 
 
 def test_the_server_keeps_every_field_that_we_publish(stored, planned, plane):
-    if plane.release.minor == WITHOUT_PARTITIONS:
+    if plane.release.minor not in SINCE_1_35:
         assert [item["spec"]["devices"] for item in planned] == [[]], "what needs counters is left out"
         return
     for sent, kept in zip(planned, stored, strict=True):
@@ -119,7 +114,7 @@ def cut(live):
     return sorted(start for _, _, start in made)
 
 
-@OF_OUR_KUBELET
+@live_node.OF_OUR_KUBELET
 def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_and_back(space, live):
     for name in ("first", "second"):
         wants(space, name, "2g.12gb")

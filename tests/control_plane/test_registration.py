@@ -10,6 +10,7 @@ import yaml
 from hami_dra.kube import kinds
 from hami_dra.model import errors
 from tests.charts.conftest import INSTALL_LINE, helm
+from tests.cluster import versions
 from tests.control_plane.conftest import eventually, hami, owners, pod, registered, results
 from tests.support import webhook_process
 
@@ -64,6 +65,7 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
             fresh.allocated(1)
 
 
+@pytest.mark.skipif(versions.DEFAULT_KUBERNETES < "1.36", reason="the gate DRAExtendedResource is alpha")
 def test_plain_whole_cards_are_left_to_kubernetes_when_that_is_asked_for(fresh, tmp_path):
     plane = fresh.cluster.plane
     with (

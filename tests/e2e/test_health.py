@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hami_dra.model.names import DRIVER
+from tests.cluster import versions
 from tests.cluster.cluster import Cluster
 from tests.e2e.claimed import add, phase, restarts
 from tests.e2e.kubectl import Kubectl, eventually, on_node
@@ -30,17 +31,15 @@ def mend(node: str) -> None:
     on_node(node, "rm", "-f", FAULTS)
 
 
-def card(cluster: Cluster, node: str) -> dict:
-    """The node's only card as it is published."""
+def cards(cluster: Cluster, node: str) -> list[dict]:
+    """As they are published: the node has one."""
     slices = Kubectl(cluster).list("resourceslices", f"--field-selector=spec.nodeName={node}")
-    (device,) = [
-        device for each in slices if each["spec"]["driver"] == DRIVER for device in each["spec"]["devices"]
-    ]
-    return device
+    ours = [each["spec"] for each in slices if each["spec"]["driver"] == DRIVER]
+    return [device for spec in ours for device in spec.get("devices") or []]
 
 
 def taints(cluster: Cluster, node: str) -> set[tuple[str, str]]:
-    found = card(cluster, node).get("taints") or []
+    found = [taint for card in cards(cluster, node) for taint in card.get("taints") or []]
     return {(each["key"].removeprefix(f"{DRIVER}/"), each.get("value", "")) for each in found}
 
 
@@ -51,13 +50,17 @@ def health(kubectl: Kubectl, name: str) -> set[str]:
     return {each["health"] for entry in told for each in entry["resources"]}
 
 
+WITH_TAINTS = versions.DEFAULT_KUBERNETES >= "1.36"
+
+
+@pytest.mark.skipif(not WITH_TAINTS, reason="the gates DRADeviceTaints and ResourceHealthStatus are off")
 def test_a_fatal_error_keeps_new_pods_away_until_the_card_was_reset(
     cluster: Cluster, namespace: Kubectl, gpu_node: str, fault: Callable[[str], None]
 ) -> None:
     add(namespace, "user", gpu_node)
     namespace.wait_running("user")
     eventually(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that the card is well")
-    uuid = card(cluster, gpu_node)["attributes"]["uuid"]["string"]
+    uuid = cards(cluster, gpu_node)[0]["attributes"]["uuid"]["string"]
 
     fault(f"xid {uuid} 13")  # a program's own mistake
     fault(f"xid {uuid} 79")  # the card fell off the bus
@@ -72,4 +75,19 @@ def test_a_fatal_error_keeps_new_pods_away_until_the_card_was_reset(
     eventually(lambda: taints(cluster, gpu_node) == set(), "the taints to go")
     eventually(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
     eventually(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that it is well again")
+    assert (phase(namespace, "user"), restarts(namespace, "user")) == ("Running", 0)
+
+
+@pytest.mark.skipif(WITH_TAINTS, reason="the cluster keeps taints")
+def test_where_the_cluster_drops_taints_a_card_that_is_lost_is_not_offered(
+    cluster: Cluster, namespace: Kubectl, gpu_node: str, fault: Callable[[str], None]
+) -> None:
+    add(namespace, "user", gpu_node)
+    namespace.wait_running("user")
+    fault(f"lost {cards(cluster, gpu_node)[0]['attributes']['uuid']['string']}")
+    eventually(lambda: cards(cluster, gpu_node) == [], "the card to go")
+    add(namespace, "next", gpu_node)
+    eventually(lambda: "cannot allocate all claims" in namespace.events("next"), "the scheduler's reason")
+    mend(gpu_node)
+    eventually(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
     assert (phase(namespace, "user"), restarts(namespace, "user")) == ("Running", 0)

@@ -32,7 +32,6 @@ Object = dict[str, Any]
 PATIENCE_S = 30.0
 """For one request: the machine may have much else to do."""
 
-GATES = "--feature-gates=DRAConsumableCapacity=true"
 CONTROLLERS = (
     *("deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller"),
     *("job-controller", "cronjob-controller", "garbage-collector-controller", "namespace-controller"),
@@ -87,6 +86,8 @@ def _releases() -> list[str]:
 
 
 RELEASES = _releases()
+SINCE_1_35 = [minor for minor in RELEASES if minor >= "1.35"]
+"""Those that know shared counters, and try the devices of a slice in the order given."""
 
 
 @contextlib.contextmanager
@@ -117,7 +118,7 @@ def api_server(
         ),
         _process(
             folder,
-            *(_program(release, "kube-apiserver"), GATES, "--etcd-servers", etcd),
+            *(_program(release, "kube-apiserver"), _gates(release), "--etcd-servers", etcd),
             *("--secure-port", port, "--bind-address", "127.0.0.1", "--cert-dir", folder / "apiserver"),
             *("--tls-cert-file", folder / "tls.crt", "--tls-private-key-file", folder / "tls.key"),
             *("--token-auth-file", folder / "tokens", "--authorization-mode", "RBAC"),
@@ -142,7 +143,14 @@ def running(
 ) -> Iterator[ControlPlane]:
     """`api_server` with controller manager and scheduler; all end with the block, newest first."""
     with api_server(folder, minor, flags) as plane:
-        common = (GATES, "--kubeconfig", plane.kubeconfig, "--leader-elect=false", "--secure-port", "0")
+        common = (
+            _gates(plane.release),
+            "--kubeconfig",
+            plane.kubeconfig,
+            "--leader-elect=false",
+            "--secure-port",
+            "0",
+        )
         with (
             _process(
                 folder,
@@ -153,6 +161,12 @@ def running(
             _process(folder, _program(plane.release, "kube-scheduler"), *common),
         ):
             yield plane
+
+
+def _gates(release: versions.Kubernetes) -> str:
+    """What the product needs, and what its options need where that is not on by default yet."""
+    options = ",DRAPartitionableDevices=true" if release.minor < "1.36" else ""
+    return f"--feature-gates=DRAConsumableCapacity=true{options}"
 
 
 def _program(release: versions.Kubernetes, name: str) -> Path:

@@ -18,6 +18,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
@@ -47,6 +48,7 @@ func main() {
 	node := flag.String("node", "", "name of the Node")
 	flag.Parse()
 	ctx := context.Background()
+	stopIf(feature.DefaultMutableFeatureGate.Set("ResourceHealthStatus=true")) // off by default before 1.36
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	stopIf(err)
 	client, err := kubernetes.NewForConfig(config)
@@ -57,10 +59,10 @@ func main() {
 	self := func(ctx context.Context) (*v1.Node, error) {
 		return client.CoreV1().Nodes().Get(ctx, *node, metav1.GetOptions{})
 	}
-	stopIf(manager.Start(ctx, noPods, self, ready{}))
+	stopIf(manager.Start(ctx, noPods, asGetNode(self), ready{}))
 	plugins := pluginmanager.NewPluginManager(*registry, &record.FakeRecorder{})
 	plugins.AddHandler(registration.DRAPlugin, manager.GetWatcherHandler())
-	go plugins.Run(ctx, ready{}, ctx.Done())
+	go run(ctx, plugins)
 
 	lines := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
@@ -107,22 +109,6 @@ func do(ctx context.Context, client kubernetes.Interface, manager *dra.Manager, 
 		return nil, fmt.Errorf("do %q: unknown", asked.Do)
 	}
 	return said, nil
-}
-
-// addHealth lets kubelet write its devices' health into status. Kubernetes 1.37 wants a logger for it.
-func addHealth(manager any, pod *v1.Pod, status *v1.PodStatus) {
-	switch kubelet := manager.(type) {
-	case interface {
-		UpdateAllocatedResourcesStatus(klog.Logger, *v1.Pod, *v1.PodStatus)
-	}:
-		kubelet.UpdateAllocatedResourcesStatus(klog.Background(), pod, status)
-	case interface {
-		UpdateAllocatedResourcesStatus(*v1.Pod, *v1.PodStatus)
-	}:
-		kubelet.UpdateAllocatedResourcesStatus(pod, status)
-	default:
-		stopIf(fmt.Errorf("kubelet's UpdateAllocatedResourcesStatus has changed"))
-	}
 }
 
 func stopIf(err error) {
