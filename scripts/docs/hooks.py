@@ -27,6 +27,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "how-to/",
         (
             "how-to/roll-out-with-ansible.md",
+            "how-to/deploy-with-gitops.md",
             "how-to/share-a-card.md",
             "how-to/choose-a-card.md",
             "how-to/tune-a-share.md",

@@ -1,4 +1,4 @@
-"""kubectl for tests: apply dicts, wait for what a user would wait for, look into Pods and nodes."""
+"""kubectl and Helm for tests: apply dicts, wait for what a user would wait for, look into Pods and nodes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import json
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.cluster import podman, product
 from tests.cluster.cluster import Cluster
+from tests.cluster.go_programs import HELM, build
 from tests.cluster.progress import StepFailed, run
+from tests.cluster.versions import REPO
 
 Object = dict[str, Any]
 PATIENCE_S = 90.0
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
 """Ends when it is told to: `sleep` as a container's first process would be killed a second later."""
+
+
+def helm(cluster: Cluster, *arguments: str | Path, stdin: bytes | None = None) -> str:
+    """What Helm prints, as its user runs it for the test cluster; StepFailed says what went wrong."""
+    command = [build(HELM) / "helm", "--kubeconfig", cluster.kubeconfig, "--namespace", "hami-system"]
+    return run([*command, *arguments], cwd=REPO, stdin=stdin)
 
 
 class Kubectl:

@@ -5,15 +5,12 @@ host. Its device nodes are /dev/null by another name.
 The release is upgraded with one family that we ship, one that we do not, and a broken one.
 """
 
-import subprocess
-
 import pytest
 import yaml
 
-from tests.cluster.demo import environment
 from tests.cluster.podman import podman
 from tests.cluster.versions import REPO
-from tests.e2e.kubectl import Kubectl, eventually, gpu_limits, on_node, pod
+from tests.e2e.kubectl import Kubectl, eventually, gpu_limits, helm, on_node, pod
 from tests.support.trees import MIXED
 
 ROOT = "/var/lib/hami-tree"
@@ -22,20 +19,6 @@ EXAMPLES = REPO / "docs/examples"
 NPU = "ascend.project-hami.io"
 ACME = "acme.project-hami.io"
 GPU = "hami-core-gpu.project-hami.io"
-
-
-def helm(cluster, *arguments):
-    """Helm as a user runs it; CompletedProcess.stderr says what went wrong."""
-    variables = environment() | {"KUBECONFIG": str(cluster.kubeconfig)}
-    done = subprocess.run(
-        ["helm", "--namespace", "hami-system", *arguments],
-        cwd=REPO,
-        env=variables,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
