@@ -59,6 +59,10 @@ class Shortage(NamedTuple):
     command: str
 
 
+_WHOLE = "whole"
+"""Taken of a device that is not shared: its allocation has no `shareID` and no `consumedCapacity`."""
+
+
 @dataclass(frozen=True)
 class Room:
     """The published cards, and what is allocated of each. KNOWN: what claims lack of it (`shortage`)."""
@@ -74,14 +78,20 @@ class Room:
 
     def free(self, card: Card) -> tuple[int, int]:
         """Bytes and percent that nobody has taken of CARD."""
-        taken = self.used.get((card.driver, card.pool, card.name), Counter())
+        taken = self._taken(card)
+        if taken[_WHOLE]:
+            return 0, 0
         return card.memory - taken["memory"], card.cores - taken["cores"]
 
     def has(self, card: Card, wish: Wish) -> bool:
         """Whether CARD serves WISH now."""
         memory, cores = self.free(card)
         asked = card.memory if wish.memory is None else wish.memory
-        return wish.matches(card) and asked <= memory and wish.cores <= cores
+        there = not self._taken(card)[_WHOLE]  # a card of some families has no amount of anything
+        return there and wish.matches(card) and asked <= memory and wish.cores <= cores
+
+    def _taken(self, card: Card) -> Counter[str]:
+        return self.used.get((card.driver, card.pool, card.name), Counter())
 
 
 def wishes(claim: Object) -> Claim:
@@ -127,8 +137,11 @@ def _used(claims: Sequence[Object]) -> dict[Key, Counter[str]]:
     found: dict[Key, Counter[str]] = {}
     for claim in claims:
         for result in allocated(claim):
+            if result.get("adminAccess"):
+                continue
             taken = found.setdefault((result["driver"], result["pool"], result["device"]), Counter())
-            for capacity, amount in (result.get("consumedCapacity") or {}).items():
+            consumed = result.get("consumedCapacity") or ({} if result.get("shareID") else {_WHOLE: "1"})
+            for capacity, amount in consumed.items():
                 taken[capacity] += quantity.parse_int(amount)
     return found
 

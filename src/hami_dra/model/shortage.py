@@ -107,8 +107,12 @@ def _full(wish: Wish, matching: Sequence[Card], room: Room) -> Shortage:
     memory, cores = max(map(room.free, matching))
     asked = f"cores {wish.cores}, " if wish.cores else ""
     asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
-    left = f"cores {cores}, memory {_bytes(memory)} free"
-    words = f"for room: it asks for {asked}, and the emptiest card has {left}"
+    left = (
+        f"the emptiest card has cores {cores}, memory {_bytes(memory)} free"
+        if cores or memory
+        else "none is free"
+    )
+    words = f"for room: it asks for {asked}, and {left}"
     return Shortage("NoRoom", words, "kubectl get resourceclaims -A")
 
 

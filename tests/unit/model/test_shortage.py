@@ -42,6 +42,14 @@ def whole_card():
     return made
 
 
+def taken(**result):
+    made = claim(allocated_to="a")
+    (held,) = made["status"]["allocation"]["devices"]["results"]
+    del held["consumedCapacity"]
+    held.update(result)
+    return made
+
+
 def mixed_slice():
     made = slice_of("a")
     small = {"name": "hami-gpu-1", "capacity": CARD | {"memory": {"value": "8Gi"}}}
@@ -130,6 +138,12 @@ SHORTAGES = {
         ["asks for a whole card", "memory 23027Mi free"],
         CLAIMS,
     ),
+    "a device of a family that is not shared": (
+        {"claims": [whole_card()], "all_claims": [taken()]},
+        "NoRoom",
+        ["asks for a whole card, and none is free"],
+        CLAIMS,
+    ),
     "cores": (
         {"claims": [claim(cores="60")], "all_claims": [claim(memory="1Gi", allocated_to="a")]},
         "NoRoom",
@@ -150,6 +164,12 @@ def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, c
 
 def test_a_percentage_that_fits_one_kind_of_card_does_not_wait_for_room():
     found = explain(dataclasses.replace(WAITING, claims=[percentage("1Gi", "80Gi")]))
+    assert found.reason == "Scheduler"
+
+
+@pytest.mark.parametrize("result", [{"adminAccess": True}, {"shareID": "one of many"}], ids=["look", "share"])
+def test_a_device_that_somebody_only_looks_at_or_shares_is_not_taken_whole(result):
+    found = explain(dataclasses.replace(WAITING, claims=[whole_card()], all_claims=[taken(**result)]))
     assert found.reason == "Scheduler"
 
 
