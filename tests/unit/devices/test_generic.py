@@ -119,6 +119,14 @@ def test_memory_of_cards_whose_program_tells_it_is_shared_in_the_sizes_there_are
     assert {each.name: each.value for each in metax.capacities} == {"cores": 100, "memory": 64 * GI}
 
 
+def test_cards_that_only_a_program_knows_are_found_in_what_it_says() -> None:
+    cards = trees.backend("iluvatar").discover()
+    assert [card.uuid for card in cards] == [
+        f"GPU-1d8f4a52-6f47-5a8e-8d5c-00000000000{number}" for number in range(2)
+    ]
+    assert {each.name: each.value for each in cards[1].capacities} == {"cores": 100, "memory": 32 * GI}
+
+
 def test_attributes_have_the_types_that_claims_compare_them_by() -> None:
     gpu = trees.backend("amd").discover()[0]
     assert gpu.attributes["driverVersion"] == Version("6.8.5")
