@@ -9,6 +9,7 @@ from hami_dra.admission.families import NVIDIA
 from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.server import AdmissionServer
 from hami_dra.admission.settings import Settings
+from hami_dra.admission.validate import Stored
 from hami_dra.model import names
 from tests.unit.admission import cases
 from tests.unit.admission.pods import gpu, patched, pod
@@ -137,6 +138,16 @@ def test_native_claims_of_the_releases_own_class_are_looked_at_where_admission_n
     settings = Settings((dataclasses.replace(NVIDIA, device_class="ours.example.com"),))
     client = TestClient(AdmissionServer(settings, Surroundings).app)
     assert not review(claim("mem"), client, "/validate")["allowed"]
+
+
+def test_a_pod_put_on_a_node_is_looked_at_with_the_claims_of_its_own_namespace():
+    """They are not allocated, and no scheduler will ever see the Pod."""
+    body = pod({"name": "cuda"})
+    body["spec"] |= {"nodeName": "a", "resourceClaims": [{"name": "gpu", "resourceClaimName": "half"}]}
+    stored = Stored(claim=lambda namespace, name: claim() if (namespace, name) == ("ml", "half") else None)
+    client = TestClient(AdmissionServer(Settings(), Surroundings, stored).app)
+    assert not review(body, client, "/validate")["allowed"]
+    assert review(body, client, "/validate", namespace="other")["allowed"]
 
 
 def test_a_template_is_looked_at_as_its_claim_is(client):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
+from hami_dra.model.ledger import Slot
 from hami_dra.model.reading import CardReading
 from hami_dra.observe import allocation_metrics, usage_metrics
 from hami_dra.observe.audit import Finding
@@ -37,6 +39,20 @@ def test_promtool_has_nothing_against_the_metrics_of_a_node() -> None:
     assert judged(text + audit) == ""
     assert "hami_vgpu_compute_seconds_total" in text
     assert text.count("} 1.5\n") == 1
+
+
+def test_how_long_ago_a_share_computed_is_told_once_it_has() -> None:
+    def told(active_s: int) -> list[str]:
+        slot = Slot(0, 0, pid=1, active_s=active_s, refused=0, compute_ns=0, throttled_ns=0)
+        use = replace(USE, share=replace(SHARE, ledger=Reading(0, 0, (slot,))), now_s=100.0)
+        lines = "".join(usage_metrics.text([use], [], legacy=False)).splitlines()
+        return [
+            line.rpartition(" ")[2]
+            for line in lines
+            if line.startswith("hami_container_last_kernel_elapsed_seconds{")
+        ]
+
+    assert (told(60), told(0)) == (["40.0"], [])
 
 
 def test_promtool_has_nothing_against_the_metrics_of_the_monitor() -> None:
