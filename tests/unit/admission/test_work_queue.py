@@ -1,6 +1,7 @@
 """The controller's queue, with several threads at its end."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,3 +56,20 @@ def test_a_key_that_failed_comes_again_by_itself_and_is_forgotten_once_it_succee
     assert queue.get(SOON) == KEY
     queue.done(KEY)
     assert queue.get(0.1) is None
+
+
+def test_pauses_double_with_each_failure_and_begin_anew_after_a_success(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(work_queue, "time", SimpleNamespace(monotonic=lambda: now))
+    queue = work_queue.WorkQueue()
+    for succeeds in (True, False):
+        queue.add(KEY)
+        for pause in (0.2, 0.4, 0.8):
+            assert queue.get(0.0) == KEY
+            queue.retry(KEY)
+            now += pause - 0.01
+            assert queue.get(0.0) is None
+            now += 0.02
+        assert queue.get(0.0) == KEY
+        if succeeds:
+            queue.done(KEY)
