@@ -384,6 +384,7 @@ int main(void) {
     some_hundred_kinds_of_work_are_all_known();
     more_kinds_of_work_than_places_are_served_all_the_same();
     test_launches();
+    test_bills();
     test_contexts();
     test_captures();
     puts("computing: as promised");

@@ -12,6 +12,7 @@
 
 #define MS    UINT64_C(1000000)
 #define LATER UINT64_C(1000000000000) /* when all tests begin */
+enum { ENDLESS_NS = 2000000000 };
 
 struct CUstream_st {
     uint64_t free_at; /* when its work so far will have ended */
@@ -58,9 +59,19 @@ void pass(uint64_t ns);
 /* Launch FUNCTION by the usual entry point. */
 CUresult launch(CUfunction function, CUstream stream);
 
+/* What the only share has been billed so far. */
+static inline uint64_t billed(void) { return atomic_load(&account.compute_ns); }
+
+/* The agent's word, now. */
+static inline void hinted(uint32_t rate, uint32_t part) {
+    atomic_store(&account.hint.rate, rate), atomic_store(&account.hint.part, part);
+    atomic_store(&account.hint.at, gpu.now);
+}
+
 /* Run in a process of its own, with CORES reserved. */
 void with_cores(unsigned cores, void (*test)(void));
 
 void test_launches(void);
+void test_bills(void);
 void test_contexts(void);
 void test_captures(void);

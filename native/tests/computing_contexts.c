@@ -8,7 +8,6 @@
 static struct CUfunc_st lengthy = {40000000};
 static struct CUstream_st stream;
 
-static uint64_t charged(void) { return atomic_load(&account.compute_ns); }
 static void start(void) { CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); }
 
 static void a_context_that_ends_takes_its_events_along(void) {
@@ -17,22 +16,22 @@ static void a_context_that_ends_takes_its_events_along(void) {
     device_time_closing(gpu.context);
     CHECK(launch(&lengthy, &stream) == CUDA_SUCCESS); /* of another thread meanwhile: it is not measured */
     CHECK(atomic_load(&lanes_running) == 1);
-    uint64_t before = charged();
+    uint64_t before = billed();
     synchronize(&stream);
-    CHECK(charged() == before);
+    CHECK(billed() == before);
     device_time_closed(gpu.context, true);
     CHECK(atomic_load(&lanes_running) == 0);
     start();
     synchronize(&stream);
-    CHECK(charged() > before);
+    CHECK(billed() > before);
 }
 static void what_has_ended_in_it_is_charged_before_it_ends(void) {
     start();
     gpu.now = stream.free_at;
     device_time_closing(gpu.context);
-    CHECK(charged() > lengthy.ns - 1000);
+    CHECK(billed() > lengthy.ns - 1000);
     device_time_closed(gpu.context, true);
-    CHECK(charged() < lengthy.ns + 1000);
+    CHECK(billed() < lengthy.ns + 1000);
 }
 /* Who was about to launch in it has nothing in common with who launches in the next. */
 static void a_launch_in_a_context_that_ends_meanwhile_is_not_measured(void) {
@@ -55,7 +54,7 @@ static void a_context_that_did_not_end_goes_on(void) {
     device_time_closing(gpu.context);
     device_time_closed(gpu.context, false);
     synchronize(&stream);
-    CHECK(charged() > 0 && atomic_load(&lanes_running) == 0);
+    CHECK(billed() > 0 && atomic_load(&lanes_running) == 0);
 }
 static void other_contexts_are_left_alone(void) {
     start();
@@ -64,7 +63,7 @@ static void other_contexts_are_left_alone(void) {
     device_time_closing(NULL);
     device_time_closed(NULL, true);
     synchronize(&stream);
-    CHECK(charged() > 0);
+    CHECK(billed() > 0);
 }
 
 /* What does not fit into the tables is billed as it is known. */
@@ -74,7 +73,7 @@ static void more_contexts_than_places(void) {
         gpu.context = (CUcontext)&contexts[i];
         start();
         synchronize(&stream);
-        CHECK(charged() > (uint64_t)i * (lengthy.ns - 1000));
+        CHECK(billed() > (uint64_t)i * (lengthy.ns - 1000));
     }
 }
 static void more_work_at_once_than_places(void) {
@@ -90,10 +89,10 @@ static void hours_of_work_are_measured_as_exactly_as_seconds(void) {
     struct CUfunc_st minute = {0};
     for (uint64_t i = 0; i < 3600; i++) {
         minute.ns = 1000000000 + i * 7919 % 1000 * 1000;
-        uint64_t before = charged();
+        uint64_t before = billed();
         CHECK(launch(&minute, &stream) == CUDA_SUCCESS);
         synchronize(&stream);
-        CHECK(charged() - before > minute.ns - 10000 && charged() - before < minute.ns + 10000);
+        CHECK(billed() - before > minute.ns - 10000 && billed() - before < minute.ns + 10000);
     }
 }
 
@@ -103,7 +102,7 @@ static void the_child_of_a_fork_begins_anew(void) {
     CHECK(atomic_load(&lanes_running) == 0);
     start();
     synchronize(&stream);
-    CHECK(charged() > 0);
+    CHECK(billed() > 0);
 }
 
 /* The thread that reads: it says that it may look while streams capture, and sleeps between two looks. */
@@ -119,15 +118,15 @@ static void the_thread_reads_what_has_ended_and_rests_until_there_is_more(void) 
     while (atomic_load(&of->put_off) != PUT_OFF_MOST) sched_yield(); /* until the next is to be measured */
     pthread_mutex_lock(&lanes_mutex);                                /* and it waits */
     pthread_mutex_unlock(&lanes_mutex);
-    uint64_t first = charged();
+    uint64_t first = billed();
     CHECK(first > 0 && gpu.now >= stream.free_at);
     gpu.slept = end_of_thread;
     start();
-    CHECK(pthread_join(thread, NULL) == 0 && charged() > first);
+    CHECK(pthread_join(thread, NULL) == 0 && billed() > first);
 }
 
 static void see_the_bill(void) {
-    CHECK(charged() > 0 && atomic_load(&lanes_over));
+    CHECK(billed() > 0 && atomic_load(&lanes_over));
     _exit(0);
 }
 static void what_has_ended_at_the_exit_is_billed(void) {
@@ -137,7 +136,7 @@ static void what_has_ended_at_the_exit_is_billed(void) {
 }
 static void look_again(void) {
     lanes_look();
-    CHECK(charged() == 0);
+    CHECK(billed() == 0);
     _exit(0);
 }
 static void the_exit_does_not_wait_for_who_looks(void) {
