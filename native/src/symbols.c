@@ -1,10 +1,11 @@
 /*
  * Between a program and the driver's symbols. A program that is linked to the driver reaches our exports
  * because the preload comes first; one that looks symbols up by handle goes through our dlsym and dlvsym.
- * Only lookups of names in the table, on a handle of their own, are answered by us: RTLD_DEFAULT and
- * RTLD_NEXT find our exports anyway, or mean to pass them by, and depend on who asks, so they are tail calls.
+ * Only lookups of names in the table, on a handle of their own, are answered by us, and RTLD_NEXT where it
+ * would pass us by. RTLD_DEFAULT and other RTLD_NEXT find our exports and depend on who asks: tail calls.
  */
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -53,9 +54,9 @@ static void *open_library(const char *path, int how) {
 }
 
 /* The loaded driver library; loaded only when the program has it already or calls into it. */
+static const char *const names[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
 static _Atomic(void *) handles[2];
 static void *driver_handle(enum library library) {
-    static const char *const names[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
     void *handle = atomic_load(&handles[library]);
     if (!handle) {
         handle = open_library(names[library], RTLD_LAZY | RTLD_LOCAL);
@@ -129,10 +130,16 @@ void let_go_of_driver(void) {
     if (handle) dlclose(handle);
 }
 
+/* A tool's function, preloaded before us, that finds us in its turn. */
+static bool comes_before_us(const char *name, const void *real) {
+    void *program = open_library(NULL, RTLD_LAZY);
+    return program && real == real_dlsym()(program, name);
+}
+
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */
 static void *exchange(const char *name, void *real) {
     int hook = real ? hook_named(name) : -1;
-    if (hook < 0) return real;
+    if (hook < 0 || comes_before_us(name, real)) return real;
     if (real != hooks[hook].wrapper && !atomic_load(&real_functions[hook])) {
         keep_loaded(hooks[hook].library, real);
         atomic_store(&real_functions[hook], real);
@@ -148,6 +155,46 @@ static bool is_ours(const void *handle, const char *name) {
     return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name && is_drivers(name);
 }
 
+static bool is_next(const void *handle, const char *name) {
+    return handle == RTLD_NEXT && name && is_drivers(name);
+}
+
+typedef struct {
+    uintptr_t address;
+    int place;
+} search;
+
+static int holds_address(struct dl_phdr_info *library, size_t size, void *argument) {
+    (void)size;
+    search *what = argument;
+    for (int i = 0; i < library->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &library->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD && what->address - library->dlpi_addr - part->p_vaddr < part->p_memsz)
+            return 1;
+    }
+    what->place++;
+    return 0;
+}
+
+/* The place of the library with this address in the order of loading; -1: of none. */
+static int place_of(const void *address) {
+    search what = {(uintptr_t)address, 0};
+    return dl_iterate_phdr(holds_address, &what) ? what.place : -1;
+}
+
+/* RTLD_NEXT means "after me": who was loaded after us would find the driver past us. Ours is the answer only
+ * where it leads to the driver at once, or a tool that it leads to might come back to us. */
+static void *next(const void *caller, const char *name) {
+    int hook = hook_named(name), asks = place_of(caller);
+    if (hook < 0 || asks < place_of(hooks[hook].wrapper)) return NULL;
+    void *driver = open_library(names[hooks[hook].library], RTLD_LAZY | RTLD_NOLOAD);
+    if (!driver) return NULL;
+    void *real = real_dlsym()(driver, name), *ours = exchange(name, real);
+    bool leads_there = real && known_function(hook) == real && place_of(real) != asks;
+    dlclose(driver);
+    return leads_there ? ours : NULL;
+}
+
 /*
  * Tail calls, as libc looks at who called. Without libc's functions, which is never seen with glibc, nothing
  * is found. They are exported under each version that programs ask for: 2.2.5 (x86-64) and 2.17 (aarch64) are
@@ -156,15 +203,17 @@ static bool is_ours(const void *handle, const char *name) {
 void *preload_dlsym(void *handle, const char *name) {
     dlsym_type real = real_dlsym();
     if (!real) return NULL;
-    if (!is_ours(handle, name)) return real(handle, name);
-    return exchange(name, real(handle, name));
+    if (is_ours(handle, name)) return exchange(name, real(handle, name));
+    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name) : NULL;
+    return ours ? ours : real(handle, name);
 }
 
 void *preload_dlvsym(void *handle, const char *name, const char *version) {
     dlvsym_type real = real_dlvsym();
     if (!real) return NULL;
-    if (!is_ours(handle, name)) return real(handle, name, version);
-    return exchange(name, real(handle, name, version));
+    if (is_ours(handle, name)) return exchange(name, real(handle, name, version));
+    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name) : NULL;
+    return ours ? ours : real(handle, name, version);
 }
 
 /* Libc looks at who called where a path has variables or no slash, too. */

@@ -176,6 +176,9 @@ typedef int call(void *, ...);
 extern call cuInit, cuDevicePrimaryCtxRetain, cuCtxSetCurrent, cuMemAlloc_v2;
 static call *const takes = cuMemAlloc_v2;
 #define FIND(name) name
+#elif defined NEXT
+#define FIND(name) ((call *)dlsym(RTLD_NEXT, #name))
+#define takes FIND(cuMemAlloc_v2)
 #else
 #define FIND(name) ((call *)dlsym(dlopen("libcuda.so.1", RTLD_NOW), #name))
 #define takes FIND(cuMemAlloc_v2)
@@ -196,19 +199,59 @@ print(library.take(ctypes.c_size_t(size)))
 """
 
 
+def library_of(path, source, *flags):
+    """One that is linked to the driver where FLAGS say how it finds its functions."""
+    driver = ("-Wl,--no-as-needed", native_files.find("sim/libcuda.so.1")) if flags else ()
+    command = ["gcc", "-shared", "-fPIC", "-D_GNU_SOURCE", *flags, "-x", "c", "-o", path, "-", "-x", "none"]
+    subprocess.run([*command, *driver, "-ldl"], input=source, text=True, check=True)
+    return path
+
+
 @pytest.mark.parametrize("how", [os.RTLD_LAZY, os.RTLD_NOW], ids=["lazily", "at once"])
 @pytest.mark.parametrize("flags", [(), ("-DLINKED",), ("-DLINKED", "-fno-plt", "-Wl,-z,relro,-z,now")])
 def test_a_library_that_binds_to_its_own_dependencies_first_is_held_to_the_share(
     share, limited, tmp_path, flags, how
 ):
     """As Taichi opens its own: with RTLD_DEEPBIND, past every preload."""
-    library, driver = tmp_path / "deep.so", native_files.find("sim/libcuda.so.1")
-    linked = (driver,) if flags else ()
-    command = ["gcc", "-shared", "-fPIC", *flags, "-x", "c", "-o", library, "-", "-x", "none", *linked]
-    subprocess.run([*command, "-ldl"], input=DEEP, text=True, check=True)
+    library = library_of(tmp_path / "deep.so", DEEP, *flags)
     for size, refused in ((1 * GIB, 0), (11 * GIB, 2)):
         program = (sys.executable, "-c", DEEPLY, library, how | os.RTLD_DEEPBIND, size)
         assert ends(limited(share, *program)) == (0, f"{refused}\n", "")
+
+
+def test_a_library_that_asks_for_the_next_function_behind_it_is_held_to_the_share(share, limited, tmp_path):
+    """It comes behind the preload, so what is next for it is the driver's."""
+    library = library_of(tmp_path / "next.so", DEEP, "-DNEXT")
+    for size, refused in ((1 * GIB, 0), (11 * GIB, 2)):
+        program = (sys.executable, "-c", DEEPLY, library, os.RTLD_NOW, size)
+        assert ends(limited(share, *program)) == (0, f"{refused}\n", "")
+
+
+TOOL = """
+#include <dlfcn.h>
+#include <stddef.h>
+int calls;
+int cuMemAlloc_v2(void *at, size_t bytes) {
+    int (*next)(void *, size_t) = dlsym(RTLD_NEXT, "cuMemAlloc_v2");
+    calls++;
+    return next(at, bytes);
+}
+"""
+TAKES_AS_LINKED = """
+import ctypes
+driver, program = ctypes.CDLL("libcuda.so.1", ctypes.RTLD_GLOBAL), ctypes.CDLL(None)
+driver.cuInit(0), driver.cuCtxCreate_v2(ctypes.byref(ctypes.c_void_p()), 0, 0)
+sizes = (6 << 30, 6 << 30)
+print(*(program.cuMemAlloc_v2(ctypes.byref(ctypes.c_uint64()), ctypes.c_size_t(each)) for each in sizes))
+print(ctypes.c_int.in_dll(program, "calls").value)
+"""
+
+
+def test_a_tool_that_is_preloaded_before_the_limiter_hears_of_each_call_once(share, limited, tmp_path):
+    tool = library_of(tmp_path / "tool.so", TOOL)
+    preload = f"{tool} {native_files.find('libvgpu.so')}"
+    program = limited(share, sys.executable, "-c", TAKES_AS_LINKED, LD_PRELOAD=preload)
+    assert ends(program) == (0, "0 2\n2\n", "")
 
 
 @pytest.mark.parametrize("how", [os.RTLD_NOW, os.RTLD_NOW | os.RTLD_DEEPBIND], ids=["plainly", "deeply"])
