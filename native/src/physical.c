@@ -30,10 +30,11 @@ struct binding {
 };
 
 /* A handle, or a range of addresses: ranges that overlap compare equal. */
-typedef struct {
+typedef struct mapped {
     uint64_t start, end;
     physical *memory;
-    int times; /* that the handle must be released */
+    int times;    /* that the handle must be released */
+    mapped *next; /* of a range that is taken out */
 } entry;
 
 static void *handles, *mappings;
@@ -60,13 +61,8 @@ static physical *of_handle(uint64_t handle) {
 static void insert(void **tree, uint64_t start, uint64_t end, physical *memory) {
     entry *added = malloc(sizeof *added);
     if (!added) return;
-    *added = (entry){start, end, memory, 1};
+    *added = (entry){start, end, memory, 1, NULL};
     if (!tsearch(added, tree, compare)) free(added);
-}
-
-static void delete(void **tree, entry *gone) {
-    tdelete(gone, tree, compare);
-    free(gone);
 }
 
 static void drop(physical *self);
@@ -189,13 +185,31 @@ void physical_mapped(uint64_t address, size_t size, uint64_t handle) {
     pthread_mutex_unlock(&mutex);
 }
 
-void physical_unmapped(uint64_t address, size_t size) {
+mapped *physical_unmap(uint64_t address, size_t size) {
+    mapped *out = NULL;
     pthread_mutex_lock(&mutex);
     for (entry *each; (each = find(&mappings, address, address + size));) {
-        physical *memory = each->memory;
-        delete(&mappings, each);
-        drop(memory);
+        tdelete(each, &mappings, compare);
+        each->next = out;
+        out = each;
     }
+    pthread_mutex_unlock(&mutex);
+    return out;
+}
+
+void physical_unmapped(mapped *gone) {
+    pthread_mutex_lock(&mutex);
+    for (mapped *next; gone; gone = next) {
+        next = gone->next;
+        drop(gone->memory);
+        free(gone);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+void physical_map_again(mapped *kept) {
+    pthread_mutex_lock(&mutex);
+    for (; kept; kept = kept->next) tsearch(kept, &mappings, compare);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -203,7 +217,10 @@ physical *physical_hold(uint64_t handle) {
     pthread_mutex_lock(&mutex);
     entry *known = find(&handles, handle, handle + 1);
     physical *memory = known ? known->memory : NULL;
-    if (known && --known->times == 0) delete(&handles, known);
+    if (known && --known->times == 0) {
+        tdelete(known, &handles, compare);
+        free(known);
+    }
     pthread_mutex_unlock(&mutex);
     return memory;
 }

@@ -12,6 +12,7 @@
 
 typedef struct physical physical;
 typedef struct binding binding;
+typedef struct mapped mapped;
 
 /* Memory of a device, charged; or a multicast object or sparse array. */
 void physical_created(uint64_t handle, int device, const budget *card, const charge *taken);
@@ -21,8 +22,11 @@ void physical_holder(uint64_t handle);
 void physical_retained(uint64_t handle, uint64_t address);
 void physical_mapped(uint64_t address, size_t size, uint64_t handle);
 
-/* All mappings within the range, which the driver has just ended. */
-void physical_unmapped(uint64_t address, size_t size);
+/* All mappings within the range, taken out before the driver ends them, since another thread may map there at
+ * once. NULL: nothing of ours. */
+mapped *physical_unmap(uint64_t address, size_t size);
+void physical_unmapped(mapped *gone);
+void physical_map_again(mapped *kept);
 
 /* A reference of a handle, taken out before the driver releases it, which may give its value out again at
  * once. NULL when it is not ours. */

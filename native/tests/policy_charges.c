@@ -55,13 +55,27 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     physical_retained(3, 0x2800);
     physical_retained(3, 0x2800);
     physical_retained(4, 0x9800);
-    physical_unmapped(0x1000, 0x2000);
+    physical_unmapped(physical_unmap(0x1000, 0x2000));
     physical_let_go(physical_hold(3));
     CHECK(budget_usage(card) == 10 * MIB);
     physical *last = physical_hold(3);
     physical_put_back(3, last); /* the driver would not release it */
     CHECK(budget_usage(card) == 10 * MIB);
     physical_let_go(physical_hold(3));
+    CHECK(budget_usage(card) == 0);
+
+    for (uint64_t handle = 5; handle <= 6; handle++) { /* as soon as the driver has unmapped the one */
+        mapped *before = physical_unmap(0x1000, 0x1000);
+        CHECK(budget_reserve(card, handle * MIB, &taken) == 0);
+        physical_created(handle, 0, card, &taken);
+        physical_mapped(0x1000, 0x1000, handle);
+        physical_let_go(physical_hold(handle));
+        physical_unmapped(before);
+        CHECK(budget_usage(card) == handle * MIB);
+    }
+    physical_map_again(physical_unmap(0x1000, 0x1000)); /* the driver would not unmap it */
+    CHECK(budget_usage(card) == 6 * MIB);
+    physical_unmapped(physical_unmap(0x1000, 0x1000));
     CHECK(budget_usage(card) == 0);
     CHECK(budget_reserve(card, MIB, &taken) == 0);
     physical_created(5, 0, card, &taken);
