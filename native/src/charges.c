@@ -102,21 +102,20 @@ bool charges_take(charge_kind kind, uint64_t key, charged *what) {
     return found;
 }
 
-/* Seldom: when a context ends. */
-bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what) {
-    bool found = false;
-    for (shard *self = shards; owner && !found && self < shards + SHARDS; self++) {
+void charges_end(uint64_t owner, void (*give_back)(uint64_t key, const charged *what)) {
+    for (shard *self = shards; owner && self < shards + SHARDS; self++) {
         pthread_mutex_lock(&self->mutex);
-        for (size_t at = 0; at < self->capacity && !found; at++) {
-            if (!self->entries[at].kind || self->entries[at].what.owner != owner) continue;
-            found = true;
-            *key = self->entries[at].key;
-            *what = self->entries[at].what;
-            remove_at(self, at);
+        for (size_t at = 0; at < self->capacity;) {
+            entry each = self->entries[at];
+            if (!each.kind || each.what.owner != owner) {
+                at++;
+                continue;
+            }
+            remove_at(self, at); /* which may put another one here */
+            give_back(each.key, &each.what);
         }
         pthread_mutex_unlock(&self->mutex);
     }
-    return found;
 }
 
 void charges_hand_over(uint64_t from, uint64_t to) {
@@ -132,8 +131,7 @@ void charges_hand_over(uint64_t from, uint64_t to) {
 void charges_forked(void) {
     for (int i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&shards[i].mutex, NULL);
-        free(shards[i].entries);
-        shards[i].entries = NULL;
+        shards[i].entries = NULL; /* a thread of the parent's may have been about to free them */
         shards[i].capacity = shards[i].count = 0;
     }
 }

@@ -31,8 +31,8 @@ int charges_put(charge_kind kind, uint64_t key, const charged *what);
 /* Forget a charge and return it; false when there is none. */
 bool charges_take(charge_kind kind, uint64_t key, charged *what);
 
-/* The same for any charge of OWNER, with its key. */
-bool charges_take_owned(uint64_t owner, uint64_t *key, charged *what);
+/* The same of all charges of OWNER, which has ended. */
+void charges_end(uint64_t owner, void (*give_back)(uint64_t key, const charged *what));
 
 /* What ends with FROM ends with TO from now on. */
 void charges_hand_over(uint64_t from, uint64_t to);

@@ -55,13 +55,13 @@ bool context_call_succeeded(CUresult result) {
            result == CUDA_ERROR_UNKNOWN;
 }
 
+static void give_back(uint64_t key, const charged *what) {
+    budget_refund(what->card, &what->taken);
+    if (what->holder) physical_let_go(physical_hold(key));
+}
+
 void context_ended(uint64_t owner) {
-    uint64_t key;
-    charged what;
-    while (charges_take_owned(owner, &key, &what)) {
-        budget_refund(what.card, &what.taken);
-        if (what.holder) physical_let_go(physical_hold(key));
-    }
+    charges_end(owner, give_back);
     host_ended(owner);
     pools_settle();
 }
