@@ -266,6 +266,14 @@ CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const 
                                           const void *edges, size_t count, CUstreamCaptureMode how) {
     BEGIN_CAPTURE(cuStreamBeginCaptureToGraph_ptsz, stream, graph, before, edges, count, how);
 }
+CUresult cuStreamBeginRecaptureToGraph(CUstream stream, CUstreamCaptureMode how, CUgraph graph, void *differs,
+                                       void *data) {
+    BEGIN_CAPTURE(cuStreamBeginRecaptureToGraph, stream, how, graph, differs, data);
+}
+CUresult cuStreamBeginRecaptureToGraph_ptsz(CUstream stream, CUstreamCaptureMode how, CUgraph graph,
+                                            void *differs, void *data) {
+    BEGIN_CAPTURE(cuStreamBeginRecaptureToGraph_ptsz, stream, how, graph, differs, data);
+}
 CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
     END_CAPTURE(cuStreamEndCapture, stream, graph);
 }

@@ -67,6 +67,10 @@ BEGINS_AND_ENDS(to_graph, cuStreamBeginCaptureToGraph(&stream, graph, NULL, NULL
                 cuStreamEndCapture(&stream, &graph))
 BEGINS_AND_ENDS(to_graph_ptsz, cuStreamBeginCaptureToGraph_ptsz(&stream, graph, NULL, NULL, 0, 0),
                 cuStreamEndCapture_ptsz(&stream, &graph))
+BEGINS_AND_ENDS(again, cuStreamBeginRecaptureToGraph(&stream, 0, graph, NULL, NULL),
+                cuStreamEndCapture(&stream, &graph))
+BEGINS_AND_ENDS(again_ptsz, cuStreamBeginRecaptureToGraph_ptsz(&stream, 0, graph, NULL, NULL),
+                cuStreamEndCapture_ptsz(&stream, &graph))
 
 static void two_captures_at_once(void) {
     CHECK(cuStreamBeginCapture_v2(&stream, 0) == CUDA_SUCCESS);
@@ -118,6 +122,8 @@ void test_captures(void) {
     WITH(usual_ptsz);
     WITH(to_graph);
     WITH(to_graph_ptsz);
+    WITH(again);
+    WITH(again_ptsz);
     with_cores(100, captures_beside_each_other_are_told_apart);
     with_cores(100, a_capture_that_was_refused_never_began_and_one_that_became_invalid_has_ended);
     with_cores(10, long_work_that_is_recorded_is_not_measured);

@@ -229,6 +229,9 @@ CAPTURE(cuStreamBeginCaptureToGraph,
         (CUstream stream, CUgraph graph, const CUgraphNode *before, const void *edges, size_t count,
          CUstreamCaptureMode how),
         ((void)graph, (void)before, (void)edges, (void)count, (void)how), begin_capture)
+CAPTURE(cuStreamBeginRecaptureToGraph,
+        (CUstream stream, CUstreamCaptureMode how, CUgraph graph, void *differs, void *data),
+        ((void)graph, (void)differs, (void)data, (void)how), begin_capture)
 CAPTURE(cuStreamEndCapture, (CUstream stream, CUgraph *graph), (void)graph, end_capture)
 
 _Atomic(void *) real_functions[HOOK_COUNT];
@@ -243,6 +246,7 @@ void *find_real_function(int hook) {
         PAIR(cuStreamBeginCapture),
         PAIR(cuStreamBeginCapture_v2),
         PAIR(cuStreamBeginCaptureToGraph),
+        PAIR(cuStreamBeginRecaptureToGraph),
         PAIR(cuStreamEndCapture),
         ONE(cuLaunch),
         ONE(cuLaunchGrid),

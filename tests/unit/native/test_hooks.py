@@ -23,6 +23,9 @@ ELSEWHERE = {
     # images are not read by the simulated driver, so nothing is found in them
     "cuModuleGetGlobal_v2",
     "cuLibraryGetGlobal",
+    # native/tests/computing_captures.c, as the simulated driver is not so new
+    "cuStreamBeginRecaptureToGraph",
+    "cuStreamBeginRecaptureToGraph_ptsz",
     # graphics, which is not simulated; they share the body of cuCtxCreate
     "cuGLCtxCreate",
     "cuGLCtxCreate_v2",
