@@ -49,9 +49,10 @@ CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *shape) {
 static CUresult created(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *shape, const void *array) {
     if (result != CUDA_SUCCESS || has_memory(shape->Flags)) return result;
     request self = request_in_context();
+    if (self.state != CARD_LIMITED) return result;
     self.own.holder = true;
     physical_holder((uint64_t)(uintptr_t)array);
-    if (self.state == CARD_LIMITED) charges_put(CHARGE_ARRAY, (uint64_t)(uintptr_t)array, &self.own);
+    charges_put(CHARGE_ARRAY, (uint64_t)(uintptr_t)array, &self.own);
     return result;
 }
 

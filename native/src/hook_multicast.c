@@ -1,14 +1,14 @@
 /* Multicast objects: they take no memory of a card, and hold what is bound to them. Memory of pools that is
  * bound is not followed: it is charged as long as its pool has it. */
+#include "cards.h"
 #include "failpoint.h"
-#include "hooks.h"
 #include "physical.h"
 
 CUresult cuMulticastCreate(CUmemGenericAllocationHandle *object, const CUmulticastObjectProp *properties) {
     cuMulticastCreate_type real = REAL(cuMulticastCreate);
     if (!real) return CUDA_ERROR_NOT_FOUND;
     CUresult result = real(object, properties);
-    if (result == CUDA_SUCCESS) physical_holder(*object);
+    if (result == CUDA_SUCCESS && cards_are_limited()) physical_holder(*object);
     return result;
 }
 

@@ -99,6 +99,7 @@ static bool device_of_stream(CUstream stream, CUdevice *device) {
 static CUresult allocate(const asking *what) {
     CUdevice device;
     CUresult result;
+    if (cards_are_free()) return call(what);
     pools_lock();
     pool_account *self = pool_account_of(what->pool);
     if (self && self->unplaced && device_of_stream(what->stream, &device)) pool_place(self, device);
@@ -127,8 +128,7 @@ static CUmemoryPool current_pool(CUstream stream) {
 
 static CUresult allocate_from_current(int hook, CUdeviceptr *pointer, size_t size, CUstream stream) {
     asking what = {hook, pointer, size, NULL, stream};
-    if (cards_are_free()) return call(&what);
-    what.pool = current_pool(stream);
+    if (!cards_are_free()) what.pool = current_pool(stream);
     return what.pool ? allocate(&what) : call(&what);
 }
 

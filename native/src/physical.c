@@ -242,9 +242,10 @@ void physical_put_back(uint64_t handle, physical *self) {
 
 /* An object that is not known came here in a way that cannot be followed. */
 static void bind(uint64_t handle, int device, uint64_t offset, size_t size, physical *memory) {
+    if (!memory || !memory->card) return;
     physical *object = of_handle(handle);
     if (!object) object = add(handle, (physical){.unfollowed = true});
-    binding *made = memory && memory->card && object ? malloc(sizeof *made) : NULL;
+    binding *made = object ? malloc(sizeof *made) : NULL;
     if (!made) return;
     *made = (binding){memory, device < 0 ? memory->device : device, offset, size, object->bindings};
     object->bindings = made;
