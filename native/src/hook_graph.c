@@ -120,6 +120,7 @@ static void settle_all(CUresult result, CUgraphExec executable, request asked[MO
     do {                                                                                                     \
         symbol##_type real = REAL(symbol);                                                                   \
         if (!real) return CUDA_ERROR_NOT_FOUND;                                                              \
+        if (cards_are_free()) return real(__VA_ARGS__);                                                      \
         uint64_t bytes[MOST_DEVICES] = {0};                                                                  \
         request asked[MOST_DEVICES] = {0};                                                                   \
         ranges allocated = {0};                                                                              \
