@@ -5,7 +5,7 @@ LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c
 POLICY      := $(LEDGER) src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 COMPUTING   := src/throttle.c src/costs.c src/meter.c src/overlap.c src/turns.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged oracle)
-TEST_DEPS   := $(wildcard tests/*.h src/*.h include/*) flags.mk
+TEST_DEPS   := $(wildcard tests/*.h src/*.h src/*.def include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
 # What must be caught where: in the ledger by itself, or by the simulated driver's oracle.
@@ -16,7 +16,7 @@ $(TEST_OUT)/policy: $(wildcard tests/policy*.c) $(POLICY) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 # In a time of its own, which passes when the test says so.
-$(TEST_OUT)/computing: $(wildcard tests/computing*.c) $(COMPUTING) $(TEST_DEPS) src/hooks.def
+$(TEST_OUT)/computing: $(wildcard tests/computing*.c) $(COMPUTING) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -Wl,--wrap=clock_gettime,--wrap=nanosleep -o $@ \
 	  $(filter %.c,$^) $(LDLIBS)
@@ -27,7 +27,7 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c $(LEDGER) $(TEST_DEPS)
 $(addprefix $(TEST_OUT)/,storm lookup arguments forks unchanged): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
-$(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) src/hooks.def $(TEST_DEPS)
+$(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/storm: tests/storm_mapped.c
