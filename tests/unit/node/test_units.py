@@ -47,6 +47,12 @@ def test_a_share_that_reserves_nothing_owns_no_unit() -> None:
     assert units(planned(cores(0))) == ()
 
 
+def test_neighbouring_units_are_looked_for_behind_a_gap_that_is_too_short() -> None:
+    held = [planned(cores(25))]
+    held.append(planned(cores(25), *held))
+    assert units(planned(cores(50), held[1])) == tuple(range(18, 37))
+
+
 def test_scattered_units_are_given_when_no_run_is_long_enough() -> None:
     held = [planned(cores(25))]
     for _ in range(3):
