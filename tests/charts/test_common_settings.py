@@ -67,6 +67,19 @@ def test_pods_of_one_component_take_more_labels_and_annotations(
     assert sum("billing" in labels for labels in others) == 1
 
 
+def test_the_plugin_tolerates_the_usual_taint_of_gpu_nodes_or_those_that_are_named(render: Render) -> None:
+    def tolerated(*values: str) -> list[dict[str, str]]:
+        found = pod_spec(render(*values).one("DaemonSet", "hami-dra-driver-kubelet-plugin"))
+        return found.get("tolerations", [])
+
+    value = "hami-dra.drivers.nvidia.daemonSet.tolerations"
+    assert tolerated() == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert tolerated("--set-json", f'{value}=[{{"key": "dedicated", "value": "gpu"}}]') == [
+        {"key": "dedicated", "value": "gpu"}
+    ]
+    assert tolerated("--set-json", f"{value}=[]") == []
+
+
 def test_a_label_that_is_no_text_is_refused_with_its_place(refusal: Callable[..., str]) -> None:
     said = refusal("--set", "global.commonLabels.cost=4711")
     assert "at '/global/commonLabels/cost': got number, want string" in said

@@ -24,6 +24,27 @@ def test_a_share_is_allocated_with_what_was_asked_for(space):
     assert result["shareID"]
 
 
+@pytest.fixture
+def tainted(cluster):
+    """Every node has the taint of providers' GPU nodes."""
+
+    def change(taints):
+        for node in cluster.client.list(kinds.NODES)[0]:
+            cluster.client.patch(kinds.NODES, node["metadata"]["name"], {"spec": {"taints": taints}})
+
+    change([{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}])
+    yield
+    change(None)
+
+
+def test_a_converted_pod_goes_to_tainted_nodes_where_asking_for_the_resource_means_tolerating_them(
+    tainted, space
+):
+    """Admission plugin ExtendedResourceToleration, which comes before us: GKE and others have it."""
+    space.create(kinds.PODS, pod({"gpu": 1, "gpumem": 1024}))
+    space.allocated()
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_cards_are_distinct_cards_of_one_node(space, count):
     space.create(kinds.PODS, pod({"gpu": count, "gpumem": 1024}))

@@ -126,8 +126,9 @@ def api_server(
             *("--service-account-key-file", folder / "tls.crt"),
             *("--service-account-signing-key-file", folder / "tls.key"),
             *("--disable-admission-plugins=ServiceAccount", "--allow-privileged"),
-            # Some clusters have it: who sets blockOwnerDeletion needs a right on the owner.
-            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            # Some clusters have them. Who sets blockOwnerDeletion needs a right on the owner; a Pod tolerates
+            # the taint that is called as an extended resource that it asks for.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement,ExtendedResourceToleration",
             *flags,
         ),
     ):
