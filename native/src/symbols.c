@@ -184,12 +184,13 @@ static int place_of(const void *address) {
 
 /* RTLD_NEXT means "after me": who was loaded after us would find the driver past us. Ours is the answer only
  * where it leads to the driver at once, or a tool that it leads to might come back to us. */
-static void *next(const void *caller, const char *name) {
+static void *next(const void *caller, const char *name, const char *version) {
     int hook = hook_named(name), asks = place_of(caller);
     if (hook < 0 || asks < place_of(hooks[hook].wrapper)) return NULL;
     void *driver = open_library(names[hooks[hook].library], RTLD_LAZY | RTLD_NOLOAD);
     if (!driver) return NULL;
-    void *real = real_dlsym()(driver, name), *ours = exchange(name, real);
+    void *real = version ? real_dlvsym()(driver, name, version) : real_dlsym()(driver, name);
+    void *ours = exchange(name, real);
     bool leads_there = real && known_function(hook) == real && place_of(real) != asks;
     dlclose(driver);
     return leads_there ? ours : NULL;
@@ -204,7 +205,7 @@ void *preload_dlsym(void *handle, const char *name) {
     dlsym_type real = real_dlsym();
     if (!real) return NULL;
     if (is_ours(handle, name)) return exchange(name, real(handle, name));
-    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name) : NULL;
+    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name, NULL) : NULL;
     return ours ? ours : real(handle, name);
 }
 
@@ -212,7 +213,7 @@ void *preload_dlvsym(void *handle, const char *name, const char *version) {
     dlvsym_type real = real_dlvsym();
     if (!real) return NULL;
     if (is_ours(handle, name)) return exchange(name, real(handle, name, version));
-    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name) : NULL;
+    void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name, version) : NULL;
     return ours ? ours : real(handle, name, version);
 }
 

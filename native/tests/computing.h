@@ -71,6 +71,7 @@ static inline void hinted(uint32_t rate, uint32_t part) {
 /* Run in a process of its own, with CORES reserved. */
 void with_cores(unsigned cores, void (*test)(void));
 
+void test_learnt(void);
 void test_launches(void);
 void test_bills(void);
 void test_contexts(void);
