@@ -67,6 +67,23 @@ def test_a_killed_process_leaves_its_memory_to_the_next_at_once(share, limited):
     assert code == 0, out
 
 
+OPENS = """
+import ctypes, os
+ctypes.CDLL("libcuda.so.1").cuInit(0)
+links = [f"/proc/self/fd/{number}" for number in range(3, 64)]
+print(*(os.path.basename(os.readlink(each)) for each in links if os.path.lexists(each)))
+"""
+
+
+def test_the_ledger_is_opened_before_the_files_of_the_driver(share, limited):
+    """As the kernel lets go of a dead process's files in the other order.
+
+    So nobody is given memory that the driver has not freed yet.
+    """
+    code, out, err = ends(limited(share, sys.executable, "-c", OPENS))
+    assert (code, out.split()[:2], err) == (0, ["ledger", "state"], "")
+
+
 def test_many_processes_never_hold_more_than_the_share_by_the_drivers_word(share, limited, tmp_path):
     fillers = [limited(share, "hami-fill", "--chunk", "16Mi", "--hold", FOREVER) for _ in range(16)]
 
@@ -123,10 +140,10 @@ def test_a_read_only_ledger_refuses_memory_and_says_so(share, limited):
     assert "cannot be used (Read-only file system)" in refused(limited(share, *command))
 
 
-def cut_short_under(share, program, text):
+def cut_short_under(share, program, text, left=0):
     """How PROGRAM ends whose ledger is cut short when it has said TEXT, and that is told so."""
     waits_for(program, text)
-    os.truncate(share / "one" / "ledger", 0)
+    os.truncate(share / "one" / "ledger", left)
     program.stdin.write("\n")
     return ends(program)
 
@@ -156,20 +173,23 @@ print("computed")
 """
 
 
-def test_a_ledger_that_is_cut_short_under_a_program_gives_it_no_more_memory(share, limited):
+@pytest.mark.parametrize("left", [0, 8192], ids=["to nothing", "behind the program's own place"])
+def test_a_ledger_that_is_cut_short_under_a_program_gives_it_no_more_memory(share, limited, left):
     program = limited(share, sys.executable, "-c", ALLOCATE_AGAIN, PYTHONPATH=".")
-    code, out, err = cut_short_under(share, program, "holds")
+    code, out, err = cut_short_under(share, program, "holds", left)
     assert (code, out) == (0, "refused: 2\n"), err
     assert len(err.splitlines()) == 1, err
     assert "the ledger of its share cannot be used" in err
 
 
 ALLOCATE_AGAIN = """
+import time
 from tests.gpu.cuda import Card, CudaError
 card = Card()
 card.allocate(1 << 20)
 print("holds", flush=True)
 input()
+time.sleep(0.1)  # a file is trusted for some time
 for _ in range(3):
     try:
         card.allocate(1 << 20)
