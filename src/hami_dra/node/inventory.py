@@ -85,7 +85,7 @@ class DeviceWatch:
                 raise
             log.error("started without the driver, to give claims back", error=str(problem))
             self.inventory = _silent(Inventory(()), str(problem))
-        _report(Inventory(()), self.inventory)
+        self._report(Inventory(()))
 
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
         """Call LISTENER in a thread of the watch whenever devices or problems differ."""
@@ -120,28 +120,28 @@ class DeviceWatch:
             before, self.inventory = self.inventory, now
             if now == before:
                 return
-            _report(before, now)
+            self._report(before)
             if now.devices != before.devices:
                 log.info("devices changed", devices={device.name: device.uuid for device in now.devices})
             for listener in self._listeners:
                 listener(now)
 
+    def _report(self, before: Inventory) -> None:
+        """Log what is another problem now, and count every device as sick or not."""
+        now, driver = self.inventory, self._backend.driver
+        for name in {device.name for device in before.devices} - {device.name for device in now.devices}:
+            metrics.SICK.remove(driver, name)
+        for name in (device.name for device in now.devices):
+            metrics.SICK.labels(driver, name).set(bool(now.fatal(name)))
+            problems = now.problems.get(name, ())
+            if problems == before.problems.get(name, ()):
+                continue
+            for each in problems:
+                log.error("device problem", device=name, key=each.key, value=each.value, problem=each.message)
+            if not problems:
+                log.info("device recovered", device=name)
+
 
 def _silent(before: Inventory, why: str) -> Inventory:
     silent = [Problem(device.name, "driver", why) for device in before.devices]
     return replace(merged(before, before.devices, silent), silent="" if before.devices else why)
-
-
-def _report(before: Inventory, now: Inventory) -> None:
-    """Log what is another problem NOW, and count every device as sick or not."""
-    for name in {device.name for device in before.devices} - {device.name for device in now.devices}:
-        metrics.SICK.remove(name)
-    for name in (device.name for device in now.devices):
-        metrics.SICK.labels(name).set(bool(now.fatal(name)))
-        problems = now.problems.get(name, ())
-        if problems == before.problems.get(name, ()):
-            continue
-        for each in problems:
-            log.error("device problem", device=name, key=each.key, value=each.value, problem=each.message)
-        if not problems:
-            log.info("device recovered", device=name)

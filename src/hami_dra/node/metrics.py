@@ -13,7 +13,7 @@ UNPREPARE = Histogram(
 FAILURES = Counter("hami_node_claim_failures_total", "Claims that failed.", ("operation", "reason"))
 PUBLISHES = Counter("hami_node_slice_publishes_total", "Times that the node's ResourceSlices were written.")
 PUBLISH_FAILURES = Counter("hami_node_slice_publish_failures_total", "Times that writing them failed.")
-SICK = Gauge("hami_node_device_sick", "1: no new share lands on the device.", ("device",))
+SICK = Gauge("hami_node_device_sick", "1: no new share lands on the device.", ("driver", "device"))
 PREPARED = Gauge(
     "hami_node_prepared_claims", "Claims of a driver that are prepared on this node now.", ("driver",)
 )

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from hami_dra.devices.backend import Problem
 from hami_dra.model.device import Device, Parts
 from hami_dra.model.errors import DriverError
+from hami_dra.model.names import DRIVER
 from hami_dra.node.inventory import DeviceWatch, Inventory
 from tests.support.cards import A10, SECOND, CardBackend, card
 from tests.support.counted import counted
@@ -46,21 +47,33 @@ def test_a_problem_comes_and_goes(watch: DeviceWatch, backend: CardBackend, hear
     backend.problems = [Problem(SECOND.name, "xid", "fallen off the bus", "79")]
     watch.poll()
     watch.poll()
-    assert REGISTRY.get_sample_value("hami_node_device_sick", {"device": SECOND.name}) == 1
+    assert REGISTRY.get_sample_value("hami_node_device_sick", {"driver": DRIVER, "device": SECOND.name}) == 1
     backend.problems = []
     watch.poll()
-    assert REGISTRY.get_sample_value("hami_node_device_sick", {"device": SECOND.name}) == 0
+    assert REGISTRY.get_sample_value("hami_node_device_sick", {"driver": DRIVER, "device": SECOND.name}) == 0
     assert [keys(each, SECOND.name) for each in heard] == [["xid"], []]
 
 
 def test_a_card_that_is_sick_when_the_plugin_starts_is_told_as_sick(backend: CardBackend) -> None:
     backend.problems = [Problem(SECOND.name, "recovery", "the driver asks for: reset", "reset")]
-    with counted("hami_node_device_sick", device=SECOND.name) as sick:
+    with counted("hami_node_device_sick", driver=DRIVER, device=SECOND.name) as sick:
         DeviceWatch(backend)
         assert sick() == 1
         backend.problems = []
         DeviceWatch(backend)
         assert sick() == 0
+
+
+def test_devices_of_two_families_may_have_the_same_name(watch: DeviceWatch, backend: CardBackend) -> None:
+    other = CardBackend(SECOND)
+    other.driver = "other.project-hami.io"
+    other.problems = [Problem(SECOND.name, "xid", "fallen off the bus", "79")]
+    DeviceWatch(other)
+    sick = {
+        driver: REGISTRY.get_sample_value("hami_node_device_sick", {"driver": driver, "device": SECOND.name})
+        for driver in (backend.driver, other.driver)
+    }
+    assert sick == {backend.driver: 0, other.driver: 1}
 
 
 def test_a_card_that_vanishes_is_lost_until_it_is_back(
@@ -90,9 +103,8 @@ def test_what_an_administrator_cuts_anew_is_not_lost(
         backend.devices = [*cut, SECOND]
         watch.poll()
         assert heard[-1] == Inventory((*cut, SECOND))
-        assert (REGISTRY.get_sample_value("hami_node_device_sick", {"device": A10.name}) == 0) == (
-            cut == [A10]
-        )
+        told = {"driver": DRIVER, "device": A10.name}
+        assert (REGISTRY.get_sample_value("hami_node_device_sick", told) == 0) == (cut == [A10])
     backend.devices = [SECOND]
     watch.poll()
     assert keys(heard[-1], A10.name) == ["lost"]
