@@ -76,7 +76,18 @@ def test_a_monitor_that_hears_no_api_server_does_not_say_that_it_tells_the_prese
     for age_s, said in ((web.STALE_S / 2, "Allocations as of"), (web.STALE_S * 2, "since then is not known")):
         with serving(cluster(), heard_at=time.time() - age_s) as address:
             browser.open(address)
-            assert said in browser.script("document.getElementById('status').innerText")
+            assert said in browser.script("document.querySelector('footer').innerText")
+
+
+def test_a_screen_reader_is_not_told_the_time_again_and_again(page: Browser) -> None:
+    page.script(
+        "window.told = []; new MutationObserver((changes) => told.push(...changes))"
+        ".observe(document.getElementById('status'), {childList: true, subtree: true}); 0"
+    )
+    assert "Allocations as of" in page.script("document.getElementById('as-of').innerText")
+    page.script("Date.prototype.toLocaleTimeString = () => 'later'; refresh(); 0")
+    page.until("document.getElementById('as-of').innerText.includes('later')")
+    assert page.script("told.length") == 0
 
 
 def test_it_loads_nothing_from_elsewhere_and_its_own_policy_forbids_nothing_of_it(

@@ -38,7 +38,7 @@ async function refresh() {
     }
     say();
   } catch (problem) {
-    $("status").textContent = `Cannot reach the monitor (${problem.message}); what is shown may be old. Trying again.`;
+    tell(`Cannot reach the monitor (${problem.message}); what is shown may be old. Trying again.`);
   }
   setTimeout(refresh, EVERY_MS);
 }
@@ -153,10 +153,13 @@ function table(card) {
 function say() {
   const count = wanted() ? `${plural(shown.length, "card")} shown. ` : "";
   const since = cluster.staleSince && new Date(1000 * cluster.staleSince).toLocaleString();
-  const asOf = since
-    ? `The monitor has not heard from the API server since ${since}: what happened since then is not known.`
-    : `Allocations as of ${new Date().toLocaleTimeString()}, refreshed every ${EVERY_MS / 1000} seconds.`;
-  $("status").textContent = count + asOf;
+  tell(count + (since ? `The monitor has not heard from the API server since ${since}: what happened since then is not known.` : ""));
+  $("as-of").textContent = since ? "" : `Allocations as of ${new Date().toLocaleTimeString()}, refreshed every ${EVERY_MS / 1000} seconds.`;
+}
+
+/* Screen readers read each change aloud: the time is beside it, and what is said already is not said again. */
+function tell(text) {
+  if ($("status").textContent !== text) $("status").textContent = text;
 }
 
 function age(since) {
