@@ -65,7 +65,14 @@ class DriverRoot:
         return None
 
     def resolve(self, relative: str) -> Path | None:
-        """Follow links as if `path` were the root directory; None when a part is missing."""
+        """Follow links as if `path` were the root directory; None when a part is missing. errors.DriverError:
+        the root does not answer, as a stale mount, or a part is not ours to look at."""
+        try:
+            return self._resolved(relative)
+        except OSError as problem:
+            raise DriverError(f"{self.host} does not answer: {problem}") from problem
+
+    def _resolved(self, relative: str) -> Path | None:
         todo = relative.split("/")[::-1]
         done: list[str] = []
         links = 0

@@ -36,15 +36,16 @@ class Host:
         """Where we see PATH, links resolved; None when it is not there, or not ours to look at."""
         try:
             return self.root.resolve(path)
-        except OSError:
+        except DriverError:
             return None
 
     def glob(self, pattern: str) -> Iterator[str]:
-        """The host's paths that match, in order of name with numbers counted."""
-        found = (
-            "/" + str(path.relative_to(self.root.path)) for path in self.root.path.glob(pattern.lstrip("/"))
-        )
-        return iter(sorted(found, key=_natural))
+        """The host's paths that match, in order of name with numbers counted. Raises DriverError."""
+        try:
+            found = list(self.root.path.glob(pattern.lstrip("/")))
+        except OSError as problem:
+            raise DriverError(f"{self.root.host} does not answer: {problem}") from problem
+        return iter(sorted(("/" + str(path.relative_to(self.root.path)) for path in found), key=_natural))
 
     def read(self, path: str) -> str | None:
         """Content without the white space around it; None when it is not there or cannot be read."""

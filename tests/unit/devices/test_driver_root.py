@@ -65,6 +65,13 @@ def test_a_broken_driver_library_is_a_driver_error(tmp_path: Path) -> None:
         NvidiaBackend(DriverRoot(tmp_path, tmp_path)).discover()
 
 
+def test_a_root_that_does_not_answer_is_a_driver_error(tmp_path: Path) -> None:
+    """As a stale mount. Here it is one whose name is too long for the kernel."""
+    unreadable = DriverRoot(tmp_path / ("x" * 300), Path("/run/nvidia/driver"))
+    with pytest.raises(DriverError, match=r"/run/nvidia/driver does not answer: .*too long"):
+        NvidiaBackend(unreadable).discover()
+
+
 def test_without_a_toolkit_the_container_gets_libraries_where_both_families_of_images_look(
     root: DriverRoot,
 ) -> None:

@@ -73,6 +73,12 @@ def test_what_a_family_says_of_its_devices_stands_under_the_cards_names(tmp_path
     assert float(samples[f"hami_host_gpu_healthy{second}"]) == 0
 
 
+def test_a_host_that_does_not_answer_hides_no_other_family(tmp_path):
+    """As a stale mount. Here its root has a name that is too long for the kernel."""
+    stale, there = trees.backend("neuron", tmp_path / ("x" * 300)), trees.backend("amd", trees.MIXED)
+    assert 'device_type="AMD Instinct MI300X"' in DeviceUsage("n1", [stale, there]).text()
+
+
 def shares_of(*asked):
     return lambda: [
         Share(f"id-{at}", "r", NODE, device, "GPU-x", amounts) for at, (device, amounts) in enumerate(asked)
