@@ -141,6 +141,10 @@ def cut_by_hand_beside_ours(folder: Path) -> None:
         node.prepare(body)
         cut_by_hand(1, 2, 2)
         assert instances() == [(0, 2, True), (2, 2, True)]
+        assert node.plugin
+        node.plugin.watch.poll()
+        offered = [device.name for device in node.plugin.watch.inventory.devices if device.shared]
+        assert offered == ["hami-gpu-0", "hami-mig-1-2-0"], "a Pod's own instance is not for others to share"
         assert node.unprepare(body) == ""
         assert instances() == [(2, 2, True)]
 

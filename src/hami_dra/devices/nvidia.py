@@ -195,8 +195,10 @@ class NvidiaBackend:
         if offered is not None:
             yield from offered
             return
+        ours = self._partitions.numbers(handle, card.uuid) if self._partitions else set()
         for found in nvidia_mig.instances(handle):
-            yield nvidia_mig.device(card, found, capacities(found.memory))
+            if found.instance.gpu not in ours:
+                yield nvidia_mig.device(card, found, capacities(found.memory))
 
     def _device(self, handle: Any) -> Device:
         minor = pynvml.nvmlDeviceGetMinorNumber(handle)

@@ -64,6 +64,15 @@ class Partitions:
         total = max((each.place.start + each.size for each in possible), default=0)
         return [_device(card, each, total, capacities(each.memory)) for each in possible]
 
+    def numbers(self, handle: Any, card: str) -> set[int]:
+        """The GPU instances of the card that we made: each is one claim's, whoever cuts the card, too."""
+        made = self._made()
+        return {
+            int(pynvml.nvmlGpuInstanceGetInfo(one).id)
+            for place, one in _existing(handle, card)
+            if place in made
+        }
+
     def settle(self, handle: Any, card: str, wanted: Collection[Partition]) -> dict[Place, Exception]:
         """Make the card's instances those of WANTED, as far as they are ours. Returns what went wrong, by
         place; it keeps no other one. Raises NVMLError of a card that is gone."""
