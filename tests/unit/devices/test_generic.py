@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hami_dra.devices import template
 from hami_dra.devices.backend import ClaimEdits, Grant
@@ -151,6 +152,19 @@ def test_a_model_that_the_profile_does_not_know_is_left_out_and_told_once(
     for _ in range(2):
         assert [device.name for device in backend.discover()] == ["gcu-1"]
     assert capsys.readouterr().out.count("model '0x9999' is not in models.table") == 1
+
+
+def test_a_profile_may_name_which_products_of_a_vendor_are_its_devices(tmp_path: Path) -> None:
+    """Others take no number either."""
+    tree = trees.copy_of(trees.OTHERS, tmp_path)
+    (tree / "sys/bus/pci/devices/0000:20:00.0/device").write_text("0x9999\n")
+    backend = trees.backend("enflame", tree)
+    how = backend.profile.discover
+    assert how.pci is not None
+    pci = replace(how.pci, device=["0x8001"])
+    backend.profile = replace(backend.profile, discover=replace(how, pci=pci))
+    (device,) = backend.discover()
+    assert (device.name, device.attributes["pciBusID"]) == ("gcu-0", "0000:21:00.0")
 
 
 def test_a_program_that_says_nothing_leaves_its_devices_out(tmp_path: Path) -> None:

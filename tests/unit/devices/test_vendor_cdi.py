@@ -52,3 +52,11 @@ def test_a_broken_specification_of_someone_else_is_passed_over(tmp_path: Path) -
     (tmp_path / "b.json").write_text("[]")
     write(tmp_path / "c.yaml", "nvidia.com/gpu", {"name": A10.uuid})
     assert VendorCdi("nvidia.com/gpu", [tmp_path]).device_for(A10.uuid, 0, "/dev/nvidia0")
+
+
+def test_what_kubelet_plugins_and_editors_leave_is_no_toolkits_specification(tmp_path: Path) -> None:
+    """Plugins of Kubernetes write `k8s.*` for one claim each, ours too; files with a dot are half written."""
+    for name in ("k8s.gpu.nvidia.com-claim_1.yaml", ".a.yaml", "a.yaml.tmp"):
+        write(tmp_path / name, "nvidia.com/gpu", {"name": A10.uuid})
+    vendor = VendorCdi("nvidia.com/gpu", [tmp_path])
+    assert vendor.device_for(A10.uuid, 0, "/dev/nvidia0") is None
