@@ -160,3 +160,23 @@ def test_a_share_that_an_update_asks_for_is_refused_when_the_container_has_none(
         "spec.containers[plain]: it asks for nvidia.com/gpu 1: the share of a Pod is fixed when it is made"
         in said
     )
+
+
+@pytest.mark.parametrize("how", [("create",), SERVER_SIDE], ids=" ".join)
+@pytest.mark.parametrize("named", ["train", "second"])
+def test_a_copied_manifest_that_was_edited_gets_what_it_asks_for(space, kubectl, how, named):
+    """As `kubectl get -o yaml` prints it; a copy of the same name is made when the first Pod is gone."""
+    kubectl("create", manifest=manifest())
+    copied = read(space)
+    for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        copied["metadata"].pop(key, None)
+    copied["metadata"]["name"] = named
+    copied["spec"].pop("nodeName", None)
+    copied["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpumem"] = "300"
+    if named == "train":
+        space.delete_pod("train")
+    kubectl(*how, manifest=copied)
+    annotations = space.client.get(kinds.PODS, named, space.name)["metadata"]["annotations"]
+    asked = json.loads(annotations["hami.io/resources"])
+    assert asked["cuda"] == {"nvidia.com/gpumem": 300}
+    assert asked["side"] == {"nvidia.com/gpumem": 256, "nvidia.com/gpucores": 10}

@@ -36,6 +36,17 @@ def beside_others(limits, **more):
     return found | more
 
 
+def reviewed(found, *manifest, annotations=()):
+    """FOUND as an API server sends it, which was made from a MANIFEST with these resources of `cuda`."""
+    resources = {"f:limits": {f"f:{name}": {} for limits in manifest for name in limits}}
+    fields = {
+        "f:metadata": {"f:annotations": {f"f:{name}": {} for name in annotations}},
+        "f:spec": {"f:containers": {'k:{"name":"cuda"}': {".": {}, "f:resources": resources}}},
+    }
+    found["metadata"] |= {"managedFields": [{"manager": "kubectl", "fieldsV1": fields}]}
+    return found
+
+
 @pytest.mark.parametrize(
     ("filled_in", "in_all"),
     [
@@ -47,9 +58,9 @@ def beside_others(limits, **more):
 @pytest.mark.parametrize("group", ["limits", "requests"])
 def test_what_is_filled_in_after_a_conversion_brings_no_second_share(filled_in, in_all, group):
     """By a LimitRange, or a webhook that comes after ours: the API server asks again."""
-    once = converted(beside_others(gpu(gpu=1, gpumem=1024))).pod
+    once = reviewed(converted(beside_others(gpu(gpu=1, gpumem=1024))).pod)
     once["spec"]["containers"][0]["resources"][group] = gpu(**filled_in)
-    assert converted(once).pod == converted(beside_others(gpu(**in_all))).pod
+    assert converted(once).pod == reviewed(converted(beside_others(gpu(**in_all))).pod)
 
 
 def test_containers_without_a_share_stay_as_they_are_when_a_pod_is_converted_afresh():
@@ -162,6 +173,33 @@ def test_a_manifest_copied_from_a_converted_pod_does_not_bring_that_ones_claims(
     copied["spec"]["containers"][0]["resources"] = {"limits": gpu(gpumem=512)}
     wanted = json.loads(converted(copied).pod["metadata"]["annotations"][names.CLAIMS_ANNOTATION])
     assert list(wanted["claims"]) == ["ml-second-cuda"]
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["hami convert", "API server"])
+def test_what_a_copied_manifest_was_edited_to_ask_for_counts_and_the_rest_stays(is_file):
+    source = pod(gpu(gpumem=1024, gpucores=50), name="first")
+    source["spec"]["containers"].append(source["spec"]["containers"][0] | {"name": "other"})
+    copied = converted(source).pod
+    copied["metadata"]["name"] = "second"
+    copied["spec"]["containers"][0]["resources"]["limits"] = gpu(gpumem=512)
+    if not is_file:
+        reviewed(copied, gpu(gpumem=512), annotations=[names.CLAIMS_ANNOTATION])
+    claims = converted(copied).claims
+    amounts = {
+        name: claim["devices"]["requests"][0]["exactly"]["capacity"]["requests"]
+        for name, claim in claims.items()
+    }
+    assert amounts == {
+        "ml-second-cuda": {"memory": str(GIB // 2), "cores": "0"},
+        "ml-second-other": {"memory": str(GIB), "cores": "50"},
+    }
+
+
+def test_what_is_filled_into_a_copied_manifest_is_not_what_it_asks_for():
+    copied = converted(pod(gpu(gpumem=1024))).pod
+    copied["spec"]["containers"][0]["resources"]["limits"] = gpu(gpumem=512)
+    reviewed(copied, annotations=[names.CLAIMS_ANNOTATION])
+    assert converted(copied).pod["metadata"]["annotations"][names.ASKED_MEMORY] == "1024"
 
 
 def test_of_an_environment_variable_that_is_written_twice_the_last_counts():
