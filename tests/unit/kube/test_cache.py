@@ -111,3 +111,26 @@ def test_an_api_server_that_is_away_is_not_heard_nor_asked_without_a_pause(monke
     assert cache.heard_at == listed_at > 0
     assert kube.watches == 1
     cache.stop()
+
+
+def test_what_went_while_the_watch_was_broken_is_told_as_gone(heard, monkeypatch):
+    monkeypatch.setattr(caches, "RETRY_AFTER_S", 0.01)
+    kube = FakeKube()
+    for name in ("stays", "goes"):
+        kube.create(kinds.PODS, {"metadata": {"name": name}}, "ml")
+    cache = Cache(kube, kinds.PODS)
+    cache.on_change(heard.append)
+    cache.start()
+    until(lambda: len(heard) == 2, "the first list")
+    stays = kube.get(kinds.PODS, "stays", "ml")
+    kube.lose(kinds.PODS)
+    kube.put(kinds.PODS, "ml", "stays", stays)
+    for name in ("a", "b"):
+        kube.create(kinds.NODES, {"metadata": {"name": name}})
+    kube.forget_history()
+    kube.end_watches()
+    until(lambda: len(heard) == 3, "that one is gone")
+    assert (heard[2].type, heard[2].object["metadata"]["name"]) == ("gone", "goes")
+    assert [item["metadata"]["name"] for item in cache.all()] == ["stays"]
+    cache.stop()
+    kube.end_watches()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +16,7 @@ from kubernetes import client as official
 from kubernetes import config
 
 from hami_dra.kube import NODES, Client, transport
+from hami_dra.kube.client import REQUEST_TIMEOUT_S
 from hami_dra.model import errors
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_server import serving
@@ -80,6 +83,17 @@ def test_what_may_mend_itself_is_tried_again(server: Server) -> None:
     server.codes = [500, 503, 429]
     assert client(server).get(NODES, "n") == {"message": "no leader"}
     assert len(server.paths) == 4
+
+
+def test_a_server_that_says_nothing_is_given_up_when_the_patience_ends() -> None:
+    """The webhook has 5 s for its answer: it cannot wait as long as others."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        configuration = official.Configuration()
+        configuration.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(errors.Unavailable):
+            Client(official.ApiClient(configuration)).get(NODES, "n", patience_s=0.3)
+    assert time.monotonic() - began < REQUEST_TIMEOUT_S / 2
 
 
 def test_what_does_not_mend_itself_is_told_in_the_end(server: Server) -> None:
