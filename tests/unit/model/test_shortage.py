@@ -162,6 +162,16 @@ def test_what_was_asked_for_is_named_with_what_there_is(change, reason, words, c
     assert command in found.next
 
 
+def test_a_type_that_nobody_has_is_no_cause_while_another_alternative_has_its_card():
+    made = claim()
+    (request,) = made["spec"]["devices"]["requests"]
+    wishes = [with_choice("productName", kind) for kind in ("H100", "A10")]
+    request["firstAvailable"] = [wish["spec"]["devices"]["requests"][0]["exactly"] for wish in wishes]
+    assert explain(dataclasses.replace(WAITING, claims=[made])).reason == "Scheduler"
+    request["firstAvailable"].pop()
+    assert explain(dataclasses.replace(WAITING, claims=[made])).reason == "NoMatch"
+
+
 def test_a_percentage_that_fits_one_kind_of_card_does_not_wait_for_room():
     found = explain(dataclasses.replace(WAITING, claims=[percentage("1Gi", "80Gi")]))
     assert found.reason == "Scheduler"
