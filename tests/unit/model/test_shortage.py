@@ -30,8 +30,8 @@ def percentage(*memories):
     return made
 
 
-def two_cards(memory):
-    made = claim(memory=memory)
+def two_cards(memory, kind=""):
+    made = with_choice("productName", kind) if kind else claim(memory=memory)
     made["spec"]["devices"]["requests"] *= 2
     return made
 
@@ -50,10 +50,12 @@ def taken(**result):
     return made
 
 
-def mixed_slice():
-    made = slice_of("a")
-    small = {"name": "hami-gpu-1", "capacity": CARD | {"memory": {"value": "8Gi"}}}
-    made["spec"]["devices"].append(made["spec"]["devices"][0] | small)
+def mixed_slice(node="a", first="23028Mi", memory="8Gi", **attributes):
+    made = slice_of(node)
+    (large,) = made["spec"]["devices"]
+    large["capacity"] = CARD | {"memory": {"value": first}}
+    other = {"attributes": large["attributes"] | attributes, "capacity": CARD | {"memory": {"value": memory}}}
+    made["spec"]["devices"].append(large | {"name": "hami-gpu-1"} | other)
     return made
 
 
@@ -106,6 +108,24 @@ SHORTAGES = {
         {"claims": [two_cards("15Gi")], "slices": [mixed_slice()]},
         "TooLarge",
         ["asks for 2 cards, and no node has more than 1"],
+        SLICES,
+    ),
+    "two cards of a type": (
+        {"claims": [two_cards("1Gi", "A10")], "slices": [mixed_slice(productName={"string": "NVIDIA L4"})]},
+        "TooLarge",
+        ["asks for 2 cards, and no node has more than 1"],
+        SLICES,
+    ),
+    "many cards, and a large one elsewhere": (
+        {
+            "claims": [claim(memory="20Gi", cores="0"), claim(memory="8Gi", cores="0")],
+            "slices": [
+                mixed_slice(memory="15Gi", first="15Gi"),
+                mixed_slice(node="b", memory="1Gi", first="20Gi"),
+            ],
+        },
+        "TooLarge",
+        ["no node has as much as its claims ask for together"],
         SLICES,
     ),
     "two shares of one node": (
