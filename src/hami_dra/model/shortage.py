@@ -59,6 +59,7 @@ def _no_match(claims: Sequence[Claim], room: Room) -> Shortage | None:
                 )
                 words = f"because no card is of {kind} {wanted}; there are {there}"
                 return Shortage("NoMatch", words, SLICES)
+        return Shortage("NoMatch", "because no card meets all that it asks for together", SLICES)
     return None
 
 
@@ -77,9 +78,9 @@ def _no_room(claims: Sequence[Claim], room: Room) -> Shortage | None:
     for requests in filter(None, claims):
         for request in requests:
             matching = [card for card in room.cards if any(wish.matches(card) for wish in request)]
-            if matching and not any(wish.large_enough(card) for wish in request for card in matching):
+            if not any(wish.large_enough(card) for wish in request for card in matching):
                 return _too_large(request[0], matching)
-            if matching and not any(room.has(card, wish) for wish in request for card in matching):
+            if not any(room.has(card, wish) for wish in request for card in matching):
                 return _full(request[0], matching, room)
         count = sum(request[0].count for request in requests)
         nodes = Counter(

@@ -66,6 +66,12 @@ CAUSES = {
         f"nvidia.com/gpu, which Kubernetes takes from DeviceClass {names.DRIVER}: 0/3 nodes",
         "describe pod",
     ),
+    "served by Kubernetes itself, and not yet looked at": (
+        {"pod": waiting_pod(WHOLE_CARD), "classes": [MAPPED]},
+        "Scheduler",
+        f"nvidia.com/gpu, which Kubernetes takes from DeviceClass {names.DRIVER}: not seen yet",
+        "describe pod",
+    ),
     "gates": (
         {"pod": waiting_pod(GATED)},
         "Gated",

@@ -53,3 +53,4 @@ def test_formatted_bytes_read_back_as_the_same_number(value):
 def test_a_cards_memory_is_printed_as_the_guide_prints_it():
     assert quantity.format_bytes(23028 * 1024**2) == "23028Mi"
     assert quantity.format_bytes(10 * 1024**3) == "10Gi"
+    assert quantity.format_bytes(0) == "0"

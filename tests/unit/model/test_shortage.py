@@ -13,9 +13,13 @@ SLICES, CLAIMS = "kubectl get resourceslices", "kubectl get resourceclaims -A"
 
 
 def with_choice(attribute, *values, keep=True):
+    return with_choices(Choice(attribute, values, keep))
+
+
+def with_choices(*choices):
     made = claim(memory="1Gi")
-    expression = Choice(attribute, values, keep).expression(names.DRIVER)
-    made["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [{"cel": {"expression": expression}}]
+    selectors = [{"cel": {"expression": choice.expression(names.DRIVER)}} for choice in choices]
+    made["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = selectors
     return made
 
 
@@ -90,6 +94,19 @@ SHORTAGES = {
         {"claims": [with_choice("uuid", "GPU-x", "GPU-y")]},
         "NoMatch",
         ["no card is of UUID GPU-x or GPU-y; there are GPU-a"],
+        SLICES,
+    ),
+    "the type of one card and the uuid of another": (
+        {
+            "claims": [
+                with_choices(Choice("productName", ("L4",), keep=True), Choice("uuid", ("GPU-a",), keep=True))
+            ],
+            "slices": [
+                mixed_slice(productName={"string": "NVIDIA L4"}, uuid={"string": "GPU-other"}),
+            ],
+        },
+        "NoMatch",
+        ["no card meets all that it asks for together"],
         SLICES,
     ),
     "impossible": (
