@@ -309,7 +309,8 @@ def test_a_webhook_without_replicas_is_wrong(hami, kube):
     assert found["remedy"] == f"kubectl -n {healthy.NAMESPACE} scale deployment {name} --replicas=1"
 
 
-def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch, output):
     """Half a second of device time in two seconds."""
     seconds, clock = iter((1.0, 1.5)), iter((10.0, 12.0))
     served = dict(used.texts)
@@ -322,7 +323,11 @@ def test_top_shows_the_compute_between_two_looks(hami, used, monkeypatch):
 
     monkeypatch.setattr(used, "texts", Growing(served))
     monkeypatch.setattr("hami_dra.ops.usage.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    done = hami("top", "--once", "--interval", "0.1", "-o", "json")
+    done = hami("top", "--once", "--interval", "0.1", "-o", output)
+    if output == "table":
+        row = next(line for line in done.output.splitlines() if "gpu-a" in line)
+        assert "25%/50%" in row, row
+        return
     first = next(share for share in json.loads(done.output)["shares"] if share["node"] == "gpu-a")
     assert first["utilization"] == 0.25
     assert (first["card"], first["memory"], first["processes"]) == ("4", 8 * 1024**3, 3)
