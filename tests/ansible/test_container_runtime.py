@@ -93,6 +93,13 @@ def test_a_registrys_password_beside_the_change_is_in_no_output_however_much_is_
     assert PASSWORD not in output
 
 
+def test_a_containerd_that_knows_no_switch_for_cdi_has_it_always_on(node):
+    """As containerd 2.4 does: its dump leaves `enable_cdi` out, whatever the file says."""
+    node.runs("containerd")
+    node.program("containerd", "[ \"$1\" = --version ] && echo v2.4.0 || echo 'version = 4'")
+    assert "changed=0" in node.check()
+
+
 IMAGE = "registry.example.com/hami-dra:1.0"
 
 
