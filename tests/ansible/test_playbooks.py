@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.ansible.stand_ins import Machine
 from tests.cluster import collection
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def test_what_may_break_a_node_goes_from_node_to_node_and_ends_at_the_first_that
     by_name = {play["name"]: play for play in plays(playbook)}
     batches = {name: by_name[name]["serial"] for name in ("Runtime", "Control plane", "Kubelet")}
     assert batches["Control plane"] == 1
-    assert batches["Runtime"] == "{{ hami_batch | default([1, '100%']) }}"
+    assert "hami_batch | default([1, '100%'])" in batches["Runtime"]
     assert batches["Kubelet"] == (batches["Runtime"] if playbook == "site.yml" else 1)
     assert all(by_name[name]["any_errors_fatal"] for name in batches)
 
@@ -150,3 +151,28 @@ def test_every_variable_that_somebody_may_set_is_explained_in_the_sample_invento
     derived = set(re.findall(r"(?m)^(hami_\w+):", (ROOT / "playbooks/group_vars/all.yml").read_text()))
     within = {"hami_program", "hami_report"}
     assert used - derived - within == set(re.findall(r"\bhami_\w+", sample))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "arguments", "batches"),
+    [("{}", [], 2), ("{hami_batch: 1}", [], 3), ("{hami_batch: 50%}", ["-e", "hami_batch=3"], 1)],
+)
+def test_as_many_nodes_change_at_a_time_as_the_inventory_says(tmp_path, setting, arguments, batches):
+    machine = Machine(tmp_path)
+    machine.program("systemctl", "for unit in crio 1 2 3 4; do echo inactive; done; echo active")
+    machine.program("containerd", "[ \"$1\" = --version ] && echo v2.4.0 || echo 'version = 4'")
+    hosts = f"all: {{vars: {setting}}}\ncontrol_plane: {{hosts: {{a: }}}}\n"
+    hosts += "gpu_nodes: {hosts: {b: , c: , d: }}\n"
+    arguments = ["--tags", "runtime", *arguments]
+    output = machine.output(ROOT / "playbooks/site.yml", *arguments, inventory=hosts)
+    assert output.count("PLAY [Runtime]") == batches
+
+
+@pytest.mark.slow
+def test_an_inventory_of_the_control_plane_alone_is_no_error(tmp_path):
+    inventory = "gpu_nodes: {hosts: {}}\ncontrol_plane: {hosts: {a: }}\n"
+    for playbook in ("site.yml", "reset.yml"):
+        (tmp_path / playbook).mkdir()
+        machine = Machine(tmp_path / playbook)
+        machine.play(ROOT / "playbooks" / playbook, "--tags", "runtime", inventory=inventory)
