@@ -204,6 +204,11 @@ def parse_gates(metrics: str) -> dict[str, bool]:
     return {name: value == "1" for name, value in _GATE.findall(metrics)}
 
 
+def is_on(gate: str, gates: dict[str, bool]) -> bool:
+    """Whether a component has what GATE stands for: one that knows other gates alone always has it."""
+    return gates.get(gate, bool(gates))
+
+
 def certificate_secret(deployment: Object) -> str | None:
     """Name of the Secret with the webhook's certificate, as its Deployment has it."""
     spec = deployment["spec"]["template"]["spec"]

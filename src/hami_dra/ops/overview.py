@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.observe import allocation
-from hami_dra.ops.facts import PLUGINS, Facts, component
+from hami_dra.ops.facts import PLUGINS, Facts, component, is_on
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def of(facts: Facts) -> Overview:
         for node, device in facts.cards
         if device.get("taints")
     }
-    state = facts.gates.get(names.GATE)
+    gate = "on" if is_on(names.GATE, facts.gates) else "off"
     return Overview(
         kubernetes=str(facts.version.get("gitVersion", "?")),
-        gate="unknown" if "gates" in facts.unreadable else "on" if state else "off",
+        gate="unknown" if "gates" in facts.unreadable else gate,
         components=_components(facts),
         label=facts.gpu_label,
         nodes=[_node(node, facts, published) for node in facts.nodes if _concerns(node, facts, published)],

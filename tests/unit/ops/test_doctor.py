@@ -373,6 +373,15 @@ def test_gates_are_read_from_a_components_metrics():
     assert facts.parse_gates(metrics) == {"DRAConsumableCapacity": True, "Other": False}
 
 
+def test_a_release_in_which_the_gate_is_none_any_more_has_what_it_stood_for():
+    kube = healthy.cluster()
+    gates = healthy.GATES.replace("DRAConsumableCapacity", "Another")
+    kube.texts["/metrics"] = gates
+    for node in NODES:
+        kube.texts[f"/api/v1/nodes/{node}/proxy/metrics"] = gates
+    assert complaints(kube) == {}
+
+
 def test_the_roles_name_faults_as_the_doctor_does():
     """Ids in the preflight role and its filter: what Ansible says can be looked up in the documentation."""
     known = {check.id for check in checks.CHECKS}

@@ -7,7 +7,7 @@ import datetime
 from hami_dra.kube.protocol import Object
 from hami_dra.model.names import GATE
 from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, closed, command, fine, node_count, some
-from hami_dra.ops.facts import Facts
+from hami_dra.ops.facts import Facts, is_on
 
 LEAST_KUBERNETES = (1, 34)
 MOST_SKEW = datetime.timedelta(seconds=10)
@@ -26,10 +26,9 @@ def _kubernetes_version(facts: Facts) -> Verdict:
 
 
 def _feature_gate(facts: Facts) -> Verdict:
-    state = facts.gates.get(GATE)
-    if state:
+    if is_on(GATE, facts.gates):
         return fine("on in the API server")
-    found = "the API server does not know it" if state is None else "off in the API server"
+    found = "off in the API server" if facts.gates else "the API server says nothing of its gates"
     return bad(
         found, "run playbooks/site.yml --tags control_plane,kubelet, or switch it on in every component"
     )
@@ -37,7 +36,7 @@ def _feature_gate(facts: Facts) -> Verdict:
 
 def _kubelet_gate(facts: Facts) -> Verdict:
     told = facts.kubelet_gates
-    off = sorted(node for node, gates in told.items() if isinstance(gates, dict) and not gates.get(GATE))
+    off = sorted(node for node, gates in told.items() if isinstance(gates, dict) and not is_on(GATE, gates))
     if off:
         return bad(f"off in the kubelet of {some(off)}", "run playbooks/site.yml --tags kubelet")
     if silent := {node: why for node, why in told.items() if isinstance(why, str)}:
