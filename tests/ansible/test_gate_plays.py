@@ -1,5 +1,11 @@
 """The plays that switch gates on, with nothing to do or nothing that they may do. kubectl is simulated."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.ansible.stand_ins import ROOT, Machine
@@ -43,6 +49,23 @@ def test_a_gate_that_is_off_in_a_kubelet_is_told_with_the_providers_own_place_fo
     assert "GKE and Azure: the node pool's, EKS: the NodeConfig of the launch template" in output
 
 
+def test_localhost_in_an_inventory_is_asked_without_ssh(tmp_path, monkeypatch):
+    """As the sample inventory names it where a provider runs the control plane."""
+    machine = Machine(tmp_path)
+    machine.program("kubectl", f"echo '{GATE} 1'")
+    monkeypatch.setenv("PATH", f"{machine.programs}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    book = [
+        Path(sys.executable).parent / "ansible-playbook",
+        "-i",
+        tmp_path / "hosts.yml",
+        ROOT / "playbooks/site.yml",
+    ]
+    no_ssh = ["--tags", "control_plane", "-e", "ansible_ssh_executable=/nowhere/ssh"]
+    done = subprocess.run([*book, *no_ssh], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_component_that_restarts_just_now_gets_its_time(tmp_path):
     """As when a run was killed that had just changed the API server: the others end without it."""
     machine = Machine(tmp_path)
@@ -52,3 +75,27 @@ def test_a_component_that_restarts_just_now_gets_its_time(tmp_path):
     output = machine.play(ROOT / "playbooks/site.yml", "--tags", "control_plane", inventory=inventory)
     assert "RETRYING" in output
     assert "changed=0" in output
+
+
+def test_a_dry_run_tells_of_what_kubeadm_keeps_for_all_control_plane_nodes_once(tmp_path):
+    machine = Machine(tmp_path)
+    (tmp_path / "config-map").write_text(
+        json.dumps({"data": {"ClusterConfiguration": "apiVersion: kubeadm.k8s.io/v1beta4\n"}})
+    )
+    machine.program(
+        "kubectl",
+        f"""
+case $* in
+  *replace*) cat >/dev/null; echo write >>{tmp_path}/writes ;;
+  *configmaps*) cat {tmp_path}/config-map ;;
+  *) echo '{GATE} 0' ;;
+esac""",
+    )
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        manifest = f"spec:\n  containers:\n  - command:\n    - {name}\n"
+        (tmp_path / f"{name}.yaml").write_text(manifest)
+    inventory = "control_plane: {hosts: {a: , b: , c: }}\ngpu_nodes: {hosts: {d: }}\n"
+    arguments = ["--check", "--tags", "control_plane", "-e", "hami_distribution=kubeadm"]
+    arguments += ["-e", f"control_plane_gates_manifests={tmp_path}"]
+    machine.play(ROOT / "playbooks/site.yml", *arguments, inventory=inventory)
+    assert (tmp_path / "writes").read_text().splitlines() == ["write"]
