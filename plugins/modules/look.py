@@ -45,6 +45,7 @@ files:
   type: dict
 """
 
+import os  # noqa: E402
 import re  # noqa: E402
 import subprocess  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
@@ -54,12 +55,21 @@ from typing import Any  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 NOT_FOUND = 127
+MORE_PROGRAMS = ("/usr/local/bin", "/opt/bin")
+"""Where Kubespray, k3s and containerd's own archive put programs; Red Hat's sudo does not look there."""
 
 
 def run(look: dict[str, Any]) -> dict[str, Any]:
     """Run one command: `{"rc", "stdout", "stderr", "found"}`."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_PROGRAMS])
     try:
-        done = subprocess.run(look["argv"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            look["argv"],
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PATH": path},
+        )
     except OSError as problem:
         return {
             "rc": NOT_FOUND,

@@ -28,6 +28,12 @@ def test_a_program_that_is_not_there_is_an_answer_too():
     assert (seen["rc"], seen["stderr"]) == (127, "/nowhere/containerd: No such file or directory")
 
 
+def test_programs_are_found_where_sudo_does_not_look_for_them(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    seen = look.run({"argv": ["sh", "-c", "echo $PATH"]})
+    assert "/usr/local/bin" in seen["stdout"].strip().split(":")
+
+
 def test_files_are_read_and_missing_ones_told_from_empty_ones(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("a\n")
