@@ -1,13 +1,13 @@
-/* A list for handles, which are looked up seldom, and a table without a lock for functions. */
+/* Chains for handles, by their own value and by their image's, and a table without a lock for functions. */
 #include "code.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLACES = 2048, PROBES = 4 }; /* one that finds no place is not waited for */
+enum { CHAINS = 4096, PLACES = 2048, PROBES = 4 }; /* one that finds no place is not waited for */
 
-static code *known;
+static code *by_handle[CHAINS], *by_image[CHAINS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
@@ -16,35 +16,65 @@ static struct {
 } waiting[PLACES];
 _Atomic int code_waiting;
 
-static code *find(uint64_t handle) {
-    code *each = known;
-    while (each && each->handle != handle) each = each->next;
-    return each;
+static size_t mixed(uint64_t value) { return (value * UINT64_C(0x9e3779b97f4a7c15)) >> 40; }
+
+/* The link that leads to the handle, or the end of the chain where it would be. */
+static code **find(uint64_t handle) {
+    code **link = &by_handle[mixed(handle) % CHAINS];
+    while (*link && (*link)->handle != handle) link = &(*link)->beside;
+    return link;
+}
+
+static void put(code *one) {
+    code **handles = &by_handle[mixed(one->handle) % CHAINS],
+         **images = &by_image[mixed(one->image) % CHAINS];
+    one->beside = *handles, one->next = *images;
+    *handles = *images = one;
+}
+
+/* All of an image, or only what is at HANDLE. */
+static code *take(uint64_t image, const uint64_t *handle) {
+    code *taken = NULL;
+    for (code **link = &by_image[mixed(image) % CHAINS]; *link;) {
+        code *one = *link;
+        if (one->image != image || (handle && one->handle != *handle)) {
+            link = &one->next;
+            continue;
+        }
+        *link = one->next;
+        *find(one->handle) = one->beside;
+        one->next = taken;
+        taken = one;
+    }
+    return taken;
 }
 
 void code_add(uint64_t handle, const code *of) {
     pthread_mutex_lock(&mutex);
-    code *place = find(handle);
-    if (!place && (place = malloc(sizeof *place))) {
-        place->next = known;
-        known = place;
-    }
+    code *one = *find(handle);
     /* A handle of what ended with its context may be given out again. */
-    if (place) *place = (code){handle, of->image, of->bytes, of->library, place->next};
+    if (one && one->image != of->image) {
+        code_forget(take(one->image, &handle));
+        one = NULL;
+    }
+    if (!one && (one = malloc(sizeof *one))) {
+        *one = (code){.handle = handle, .image = of->image};
+        put(one);
+    }
+    if (one) one->bytes = of->bytes, one->library = of->library;
     pthread_mutex_unlock(&mutex);
 }
 
 code code_of(uint64_t handle) {
     pthread_mutex_lock(&mutex);
-    const code *found = find(handle);
+    const code *found = *find(handle);
     code copy = found ? *found : (code){0};
     pthread_mutex_unlock(&mutex);
     return copy;
 }
 
 static size_t place(const void *function, size_t probe) {
-    uint64_t mixed = (uint64_t)(uintptr_t)function * UINT64_C(0x9e3779b97f4a7c15);
-    return ((mixed >> 40) + probe) % PLACES;
+    return (mixed((uint64_t)(uintptr_t)function) + probe) % PLACES;
 }
 
 static void stop_waiting(size_t at) {
@@ -53,18 +83,8 @@ static void stop_waiting(size_t at) {
 }
 
 code *code_hold(uint64_t image) {
-    code *held = NULL;
     pthread_mutex_lock(&mutex);
-    for (code **each = &known; *each;) {
-        code *one = *each;
-        if (one->image != image) {
-            each = &one->next;
-            continue;
-        }
-        *each = one->next;
-        one->next = held;
-        held = one;
-    }
+    code *held = take(image, NULL);
     for (size_t at = 0; held && at < PLACES; at++)
         if (atomic_load(&waiting[at].function) && waiting[at].image == image) stop_waiting(at);
     pthread_mutex_unlock(&mutex);
@@ -82,8 +102,10 @@ void code_put_back(code *held) {
     pthread_mutex_lock(&mutex);
     for (code *next; held; held = next) {
         next = held->next;
-        held->next = known;
-        known = held;
+        if (*find(held->handle))
+            free(held); /* another thread has found it again meanwhile */
+        else
+            put(held);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -117,7 +139,8 @@ uint64_t code_first_use(const void *function) {
 
 void code_forked(void) {
     pthread_mutex_init(&mutex, NULL);
-    known = NULL; /* CUDA does not work in the child; the list is not worth walking */
+    memset(by_handle, 0, sizeof by_handle); /* CUDA does not work in the child: not worth walking */
+    memset(by_image, 0, sizeof by_image);
     memset(waiting, 0, sizeof waiting);
     atomic_store(&code_waiting, 0);
 }

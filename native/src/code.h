@@ -14,7 +14,8 @@ struct code {
     uint64_t handle, image; /* the image by its own handle */
     uint64_t bytes;         /* of the image */
     bool library;           /* what the image is, else a module */
-    code *next;
+    code *next;             /* of the image, in a chain of code.c or held */
+    code *beside;           /* in another chain of code.c */
 };
 
 /* HANDLE is of the same image as OF, whatever it was before. */

@@ -58,6 +58,17 @@ static void handles_lead_to_their_image_until_it_is_unloaded(void) {
     CHECK(code_hold(1) == NULL && code_of(2).bytes == 0);
     code_add(3, &(code){.image = 4, .bytes = 400}); /* a handle that is given out again */
     CHECK(code_of(3).image == 4 && code_of(3).bytes == 400);
+    CHECK(code_hold(3) == NULL);
+}
+
+static void each_of_many_handles_is_found(void) {
+    enum { IMAGES = 3, MANY = 30000 };
+    for (uint64_t at = 1; at <= MANY; at++) code_add(at << 8, &(code){.image = at % IMAGES, .bytes = at});
+    code_forget(code_hold(1));
+    for (uint64_t at = 1; at <= MANY; at++) CHECK(code_of(at << 8).bytes == (at % IMAGES == 1 ? 0 : at));
+    int left = 0;
+    for (const code *each = code_hold(2); each; each = each->next) left++;
+    CHECK(left == MANY / IMAGES);
 }
 
 static void a_function_waits_for_its_first_launch_unless_its_image_is_unloaded(void) {
@@ -84,5 +95,6 @@ void test_code(void) {
     of_a_fat_binary_the_largest_entry_counts();
     ptx_is_as_large_as_its_text_and_a_file_as_the_file();
     handles_lead_to_their_image_until_it_is_unloaded();
+    alone(each_of_many_handles_is_found);
     alone(a_function_waits_for_its_first_launch_unless_its_image_is_unloaded);
 }
