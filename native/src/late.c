@@ -43,6 +43,8 @@ LATE(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *before), (ho
      sigprocmask(how, set, before))
 LATE(int, dladdr, (const void *address, Dl_info *info), (address, info), 0)
 LATE(char *, dlerror, (void), (), NULL)
+LATE(int, dlinfo, (void *library, int what, void *into), (library, what, into), -1)
+LATE(void *, dlmopen, (Lmid_t where, const char *path, int how), (where, path, how), NULL)
 LATE(int, dlclose, (void *library), (library), 0)
 
 /* glibc links this one into each program that names it, around what all its versions export; only some on

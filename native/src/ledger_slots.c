@@ -140,7 +140,10 @@ static void raise_high(ledger_file *file, uint32_t to) {
 
 static int take_slot(ledger *self) {
     for (int slot = 0; slot < LEDGER_SLOTS; slot++) {
-        if (!ledger_lock_slot(self->lock_fd, slot, F_WRLCK)) continue;
+        if (!ledger_lock_slot(self->lock_fd, slot, F_WRLCK)) {
+            if (errno == EAGAIN || errno == EACCES) continue; /* another process has it */
+            return -errno;
+        }
         FAILPOINT("attach.locked");
         ledger_clear_slot(self->file, (uint32_t)slot);
         FAILPOINT("attach.cleared");

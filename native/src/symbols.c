@@ -53,13 +53,17 @@ static void *open_library(const char *path, int how) {
     return real ? real(path, how) : NULL;
 }
 
-/* The loaded driver library; loaded only when the program has it already or calls into it. */
+/* A library whose function a program has found stays loaded, though the program may close it. */
+static _Atomic(void *) kept[2];
+
+/* The driver library that the program has found, or is linked to; the calls of one go to no other. */
 static const char *const names[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
 static _Atomic(void *) handles[2];
 static void *driver_handle(enum library library) {
     void *handle = atomic_load(&handles[library]);
     if (!handle) {
-        handle = open_library(names[library], RTLD_LAZY | RTLD_LOCAL);
+        handle = atomic_load(&kept[library]);
+        if (!handle) handle = open_library(names[library], RTLD_LAZY | RTLD_LOCAL);
         atomic_store(&handles[library], handle);
     }
     return handle;
@@ -109,17 +113,23 @@ void *wrapper_of_name(const char *name, void *function) {
     return hooks[hook].wrapper;
 }
 
-/* A library whose function we have found stays loaded, though the program that looked it up may close it. */
-static _Atomic(void *) kept[2];
-static void keep_loaded(enum library library, const void *function) {
+/* Opened once more where HANDLE is, which may be a namespace of its own. */
+static void *open_beside(void *handle, const char *path) {
+    Lmid_t where = LM_ID_BASE;
+    dlinfo(handle, RTLD_DI_LMID, &where);
+    int how = RTLD_LAZY | RTLD_NOLOAD;
+    return where == LM_ID_BASE ? open_library(path, how) : dlmopen(where, path, how);
+}
+
+static void keep_loaded(enum library library, void *handle, const void *function) {
     Dl_info found;
     void *none = NULL;
     if (atomic_load(&kept[library]) || !dladdr(function, &found)) return;
-    void *handle = open_library(found.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
-    if (!handle)
+    void *again = open_beside(handle, found.dli_fname);
+    if (!again)
         dlerror(); /* nothing that the program asked for */
-    else if (!atomic_compare_exchange_strong(&kept[library], &none, handle))
-        dlclose(handle);
+    else if (!atomic_compare_exchange_strong(&kept[library], &none, again))
+        dlclose(again);
 }
 
 void let_go_of_driver(void) {
@@ -137,11 +147,11 @@ static bool comes_before_us(const char *name, const void *real) {
 }
 
 /* Looked up on a handle: the driver's function if we do not wrap it, nothing if the driver has none. */
-static void *exchange(const char *name, void *real) {
+static void *exchange(void *handle, const char *name, void *real) {
     int hook = real ? hook_named(name) : -1;
     if (hook < 0 || comes_before_us(name, real)) return real;
     if (real != hooks[hook].wrapper && !atomic_load(&real_functions[hook])) {
-        keep_loaded(hooks[hook].library, real);
+        keep_loaded(hooks[hook].library, handle, real);
         atomic_store(&real_functions[hook], real);
     }
     return hooks[hook].wrapper;
@@ -190,7 +200,7 @@ static void *next(const void *caller, const char *name, const char *version) {
     void *driver = open_library(names[hooks[hook].library], RTLD_LAZY | RTLD_NOLOAD);
     if (!driver) return NULL;
     void *real = version ? real_dlvsym()(driver, name, version) : real_dlsym()(driver, name);
-    void *ours = exchange(name, real);
+    void *ours = exchange(driver, name, real);
     bool leads_there = real && known_function(hook) == real && place_of(real) != asks;
     dlclose(driver);
     return leads_there ? ours : NULL;
@@ -204,7 +214,7 @@ static void *next(const void *caller, const char *name, const char *version) {
 void *preload_dlsym(void *handle, const char *name) {
     dlsym_type real = real_dlsym();
     if (!real) return NULL;
-    if (is_ours(handle, name)) return exchange(name, real(handle, name));
+    if (is_ours(handle, name)) return exchange(handle, name, real(handle, name));
     void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name, NULL) : NULL;
     return ours ? ours : real(handle, name);
 }
@@ -212,7 +222,7 @@ void *preload_dlsym(void *handle, const char *name) {
 void *preload_dlvsym(void *handle, const char *name, const char *version) {
     dlvsym_type real = real_dlvsym();
     if (!real) return NULL;
-    if (is_ours(handle, name)) return exchange(name, real(handle, name, version));
+    if (is_ours(handle, name)) return exchange(handle, name, real(handle, name, version));
     void *ours = is_next(handle, name) ? next(__builtin_return_address(0), name, version) : NULL;
     return ours ? ours : real(handle, name, version);
 }

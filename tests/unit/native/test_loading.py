@@ -180,7 +180,14 @@ static call *const takes = cuMemAlloc_v2;
 #define FIND(name) ((call *)dlsym(RTLD_NEXT, #name))
 #define takes FIND(cuMemAlloc_v2)
 #else
-#define FIND(name) ((call *)dlsym(dlopen("libcuda.so.1", RTLD_NOW), #name))
+#ifndef DRIVER
+#define DRIVER dlopen("libcuda.so.1", RTLD_NOW)
+#endif
+static void *driver(void) {
+    static void *opened;
+    return opened ? opened : (opened = DRIVER);
+}
+#define FIND(name) ((call *)dlsym(driver(), #name))
 #define takes FIND(cuMemAlloc_v2)
 #endif
 int take(size_t bytes) {
@@ -222,6 +229,14 @@ def test_a_library_that_binds_to_its_own_dependencies_first_is_held_to_the_share
 def test_a_library_that_asks_for_the_next_function_behind_it_is_held_to_the_share(share, limited, tmp_path):
     """It comes behind the preload, so what is next for it is the driver's."""
     library = library_of(tmp_path / "next.so", DEEP, "-DNEXT")
+    for size, refused in ((1 * GIB, 0), (11 * GIB, 2)):
+        program = (sys.executable, "-c", DEEPLY, library, os.RTLD_NOW, size)
+        assert ends(limited(share, *program)) == (0, f"{refused}\n", "")
+
+
+def test_a_driver_that_is_opened_in_a_namespace_of_its_own_is_held_to_the_share(share, limited, tmp_path):
+    inside = '-DDRIVER=dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW)'
+    library = library_of(tmp_path / "inside.so", DEEP, inside)
     for size, refused in ((1 * GIB, 0), (11 * GIB, 2)):
         program = (sys.executable, "-c", DEEPLY, library, os.RTLD_NOW, size)
         assert ends(limited(share, *program)) == (0, f"{refused}\n", "")

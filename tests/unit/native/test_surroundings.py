@@ -23,10 +23,13 @@ def take():
     "6 GiB of the 10 there are."
     return driver.cuMemAlloc_v2(ctypes.byref(ctypes.c_uint64()), ctypes.c_size_t(6 << 30))
 
-def refuse_to_open(error):
+OPEN = {"x86_64": [2, 257, 437], "aarch64": [56, 437]}
+FCNTL = {"x86_64": [72], "aarch64": [25]}
+
+def refuse(calls, error):
     "A system call filter of the kind that sandboxes install."
     import platform, struct
-    numbers = {"x86_64": [2, 257, 437], "aarch64": [56, 437]}[platform.machine()]
+    numbers = calls[platform.machine()]
     lines = [(0x20, 0, 0, 0)]
     lines += [(0x15, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
     lines += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | error)]
@@ -43,8 +46,9 @@ DEEDS = {
     "shares of somebody else": "os.chmod(shares, 0); os.setgid(65534); os.setuid(65534)",
     "no descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
     "no address space": "resource.setrlimit(resource.RLIMIT_AS, (4096, 4096))",
-    "nothing may be opened": "refuse_to_open(1)",
-    "nothing is there to be opened": "refuse_to_open(2)",
+    "nothing may be opened": "refuse(OPEN, 1)",
+    "nothing is there to be opened": "refuse(OPEN, 2)",
+    "nothing can be locked": "refuse(FCNTL, 38)",
     "descriptors closed by a daemon": "os.closerange(3, 4096); time.sleep(0.1)",
     "all descriptors given to others": "[os.dup2(1, other) for other in range(3, 32)]; time.sleep(0.1)",
     "all signals ignored": "[signal.signal(each, signal.SIG_IGN) for each in {*range(1, 32)} - {9, 19}]",
@@ -77,6 +81,20 @@ def test_what_a_program_does_when_it_has_used_the_card_gives_it_no_more_than_its
     code, out, err = run(share, "driver.cuInit(0); print(take())\n" + deed + "\nprint(take())")
     assert (code, out) == (0, "0\n2\n"), err
     assert len(err.splitlines()) <= 1, err
+
+
+def test_a_sandbox_without_locks_is_named_as_the_reason(share, run):
+    _, out, err = run(share, "refuse(FCNTL, 38); driver.cuInit(0); print(take())")
+    assert (out, err.rstrip().rpartition("(")[2]) == ("2\n", "Function not implemented)")
+
+
+def test_a_driver_that_is_opened_by_its_path_is_limited_where_no_other_is_to_be_found(
+    share, run, limited, tmp_path
+):
+    elsewhere = shutil.move(tmp_path / "libcuda.so.1", tmp_path / "driver.so")
+    code = BEGIN.replace("libcuda.so.1", str(elsewhere)) + "print(driver.cuInit(0), take(), take())"
+    program = limited(share, sys.executable, "-c", code, LD_LIBRARY_PATH="")
+    assert ends(program) == (0, "0 0 2\n", "")
 
 
 def test_a_driver_that_does_not_begin_is_gone_when_it_is_closed_and_another_one_is_limited(
