@@ -158,7 +158,8 @@ static void *exchange(void *handle, const char *name, void *real) {
 }
 
 static bool is_drivers(const char *name) {
-    return (name[0] == 'c' && name[1] == 'u') || strncmp(name, "nvml", 4) == 0;
+    if (name[0] == 'c') return name[1] == 'u';
+    return name[0] == 'n' && name[1] == 'v' && name[2] == 'm' && name[3] == 'l';
 }
 
 static bool is_ours(const void *handle, const char *name) {

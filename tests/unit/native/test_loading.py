@@ -242,6 +242,23 @@ def test_a_driver_that_is_opened_in_a_namespace_of_its_own_is_held_to_the_share(
         assert ends(limited(share, *program)) == (0, f"{refused}\n", "")
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [("-fsanitize=thread",), ("-fsanitize=address", "-static-libasan"), ("-fsanitize=undefined",)],
+    ids=["threads", "addresses", "undefined behaviour"],
+)
+def test_a_program_with_a_sanitizer_begins_and_is_held_to_its_share(share, limited, tmp_path, flags):
+    """It looks up what it stands before, and has none of it yet when it asks us."""
+    source = DEEP + "int main(void) { return take(11UL << 30); }"
+    program = tmp_path / "program"
+    command = ["gcc", "-D_GNU_SOURCE", *flags, "-x", "c", "-o", program, "-", "-ldl"]
+    subprocess.run(command, input=source, text=True, check=True)
+    nothing = {"LD_PRELOAD": "", "ASAN_OPTIONS": "detect_leaks=0"}
+    if ends(limited(share, program, **nothing)) != (0, "", ""):
+        pytest.skip("this machine does not run such programs")
+    assert ends(limited(share, program, ASAN_OPTIONS="detect_leaks=0")) == (2, "", "")
+
+
 TOOL = """
 #include <dlfcn.h>
 #include <stddef.h>
