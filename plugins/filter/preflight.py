@@ -78,10 +78,10 @@ def _cgroup(filesystem: str) -> Finding:
 
 
 def _selinux(enforce: str, label: str) -> Finding:
-    """`label` is that of /var/lib/hami; before the first rollout there is none."""
-    if enforce != "1" or "container_file_t" in label:
+    """`label` is that of /var/lib/hami. The plugin sets it; who labels the whole node anew takes it away."""
+    if enforce != "1" or not label or "container_file_t" in label:
         return {}
-    text = "SELinux enforces, and confined containers cannot read /var/lib/hami as it is labelled by default"
+    text = "SELinux enforces, and confined containers cannot read /var/lib/hami as it is labelled"
     remedy = "semanage fcontext -a -t container_file_t '/var/lib/hami(/.*)?'; restorecon -R /var/lib/hami"
     return _finding("selinux", "warning", f"{text}; {remedy}")
 

@@ -145,3 +145,24 @@ def test_what_the_plugin_only_reads_of_the_node_is_read_only(objects: Objects) -
     written = {mount["name"] for mount in plugin["volumeMounts"] if not mount.get("readOnly")}
     assert written == {"state", "cdi", "plugin", "registry", "tmp"}
     assert written <= {volume["name"] for volume in spec["volumes"]}
+
+
+OPENSHIFT = ("--api-versions", "security.openshift.io/v1")
+
+
+def test_on_openshift_the_plugin_may_run_privileged_and_the_others_take_the_user_that_is_given_to_them(
+    render: Render,
+) -> None:
+    """From OpenShift's documentation of its security context constraints; not run there."""
+    objects = render(*OPENSHIFT)
+    plugin = granted(objects, "hami-dra-driver-kubelet-plugin")
+    assert plugin.pop("securitycontextconstraints [privileged]") == {"use"}
+    assert plugin == PLUGIN
+    for account, rights in (("hami-hami-dra-webhook", WEBHOOK), ("hami-hami-dra-monitor", MONITOR)):
+        assert granted(objects, account) == rights
+    pods = [pod_spec(item) for item in objects if item["kind"] in ("Deployment", "Job")]
+    pods += [item["spec"] for item in objects.kind("Pod")]
+    assert len(pods) == 4
+    for spec in pods:
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert "runAsUser" not in str(spec)

@@ -13,7 +13,7 @@ import pytest
 from hami_dra.kube import RESOURCE_CLAIMS, RESOURCE_SLICES
 from hami_dra.model import errors
 from hami_dra.model.claim import ClaimRef
-from hami_dra.node import sweep
+from hami_dra.node import selinux, sweep
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.plugin import Config
 from hami_dra.node.proto import health_pb2
@@ -219,3 +219,12 @@ def test_health_follows_the_sockets_and_readiness_kubelet_and_the_slice_as_well(
     assert check(port, "liveness") == "SERVING"
     plugin.sockets.service.unlink()
     assert check(port, "") == "NOT_SERVING"
+
+
+def test_where_selinux_would_keep_containers_from_their_share_the_plugin_labels_its_folder(
+    start: Start, config: Config
+) -> None:
+    config.state.mkdir(parents=True, exist_ok=True)
+    os.setxattr(config.state, "security.selinux", b"system_u:object_r:var_lib_t:s0")
+    start()
+    assert not selinux.closed(config.state)

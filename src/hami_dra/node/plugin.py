@@ -18,7 +18,7 @@ from hami_dra.devices.backend import Backend
 from hami_dra.kube import KubeClient
 from hami_dra.model.device import Device
 from hami_dra.model.errors import StateError
-from hami_dra.node import findings, health, limiter_files, order, services, sockets, sweep
+from hami_dra.node import findings, health, limiter_files, order, selinux, services, sockets, sweep
 from hami_dra.node.arbiter_loop import Arbiter
 from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.driver import NodeDriver
@@ -94,6 +94,9 @@ class Plugin:
         )
         self.health = HealthFeed(config.node, inventory)
         self.reporter = Reporter(kube, backend.driver)
+        if backend.limiter:
+            selinux.open_to_containers(config.state)
+            selinux.open_to_containers(config.limiter_folder)
         self.driver = NodeDriver(
             kube,
             config.node,

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from hami_dra.node import selinux
+
 _SWITCH = re.compile(
     r"^\s*(?:enable_cdi|enableCDI)\"?\s*[=:]\s*\"?(true|false)", re.MULTILINE | re.IGNORECASE
 )
@@ -30,12 +32,17 @@ def cdi_by_version(runtime: str) -> bool | None:
 
 def mislabelled(folder: Path) -> bool:
     """Whether SELinux enforces, and FOLDER does not have the label that containers may read."""
-    try:
-        enforces = Path("/sys/fs/selinux/enforce").read_text().strip() == "1"
-        label = os.getxattr(folder, "security.selinux").decode()
-    except OSError:
-        return False
-    return enforces and "container_file_t" not in label
+    return selinux.closed(folder) and _selinux_enforces()
+
+
+def _selinux_enforces() -> bool:
+    """A container sees the host's file if it sees the host's processes. Where it does not: yes."""
+    for root in ("/", "/proc/1/root"):
+        try:
+            return Path(root, "sys/fs/selinux/enforce").read_text().strip() == "1"
+        except OSError:
+            continue
+    return True
 
 
 def profiles() -> bool:

@@ -13,7 +13,7 @@ import pytest
 from hami_dra import native_files
 from hami_dra.model.names import DRIVER
 from hami_dra.model.share import PreparedClaim
-from hami_dra.node import limiter_files
+from hami_dra.node import limiter_files, selinux
 from hami_dra.node.checkpoint import Checkpoint
 from hami_dra.node.shares import ShareFolders
 from hami_dra.ops import host_facts, node_facts
@@ -157,6 +157,14 @@ def test_each_family_has_files_and_sockets_of_its_own(places):
     assert seen_of(places, npu).orphans == ["gone"]
     only = node_facts.gather("gpu-a", places, host=False, drivers=[npu], refused=["acme.yaml: x"])
     assert (list(only.drivers), only.limiter_problem, only.refused) == ([npu], "", ["acme.yaml: x"])
+
+
+def test_a_folder_that_selinux_closes_to_containers_is_told(places):
+    assert not node_facts.gather("n", places, host=False).mislabelled
+    os.setxattr(places.state, "security.selinux", b"system_u:object_r:var_lib_t:s0")
+    assert node_facts.gather("n", places, host=False).mislabelled
+    selinux.open_to_containers(places.state)
+    assert not node_facts.gather("n", places, host=False).mislabelled
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ CHECKS = (
         expected="the label container_file_t on /var/lib/hami where SELinux enforces",
         why="Confined containers cannot read their limits, so the limiter refuses every allocation.",
         mend=(
-            "On the node:",
+            "The plugin labels the folder when it starts, if `daemonSet.privileged` is true. Who labels the "
+            "whole node anew takes that away; to have it kept, on the node:",
             command(
                 "semanage fcontext -a -t container_file_t '/var/lib/hami(/.*)?'\nrestorecon -R /var/lib/hami"
             ),

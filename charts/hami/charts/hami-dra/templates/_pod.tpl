@@ -65,11 +65,21 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{ .Values.drivers.cardPolicy | default "first" }}
 {{- end }}
 
-{{- /* What the "restricted" Pod security standard asks for; the image's user is numeric already. */ -}}
+{{- /* Not empty on OpenShift. */ -}}
+{{- define "hami-dra.openshift" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}yes{{ end }}
+{{- end }}
+
+{{- /*
+What the "restricted" Pod security standard asks for; the image's user is numeric already. OpenShift refuses any number
+but those that it gives to the namespace.
+*/ -}}
 {{- define "hami-dra.restricted.pod" -}}
 runAsNonRoot: true
+{{- if not (include "hami-dra.openshift" .) }}
 runAsUser: 65532
 runAsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
