@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -23,18 +24,30 @@ FLAGS = (
 PATIENCE_S = 30.0
 
 
+class Silent(AssertionError):
+    """The browser answers nothing any more."""
+
+
 class Browser:
     """One browser with one tab and a profile of its own; everything is gone at the end."""
 
     def __init__(self, width: int = 1440, height: int = 960) -> None:
         if not shutil.which("chromium"):
             debian.install(("chromium",))
+        self._size = f"--window-size={width},{height}"
+        self.requests: list[str] = []
+        """Every address that the tab asked for."""
+        self.complaints: list[str] = []
+        """What the page's console said: errors, and what the Content-Security-Policy forbade."""
+        self._start()
+
+    def _start(self) -> None:
         self._profile = tempfile.mkdtemp(prefix="hami-browser-")
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         # The shell puts the pipes where the browser looks for them.
         line = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
-        command = ["chromium", *FLAGS, f"--user-data-dir={self._profile}", f"--window-size={width},{height}"]
+        command = ["chromium", *FLAGS, f"--user-data-dir={self._profile}", self._size]
         self._process = subprocess.Popen(
             ["bash", "-c", line, "bash", *command, "about:blank"],
             pass_fds=(to_browser, from_browser),
@@ -45,13 +58,10 @@ class Browser:
         os.close(from_browser)
         self._pending = b""
         self._number = 0
-        self.requests: list[str] = []
-        """Every address that the tab asked for."""
-        self.complaints: list[str] = []
-        """What the page's console said: errors, and what the Content-Security-Policy forbade."""
         self._session = ""
-        target = self._call("Target.getTargets")["targetInfos"][0]["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        tabs = [each for each in self._call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        attached = self._call("Target.attachToTarget", targetId=tabs[0]["targetId"], flatten=True)
+        self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log", "Accessibility"):
             self._call(f"{domain}.enable")
 
@@ -61,6 +71,9 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         os.close(self._out)
         try:
             self._process.wait(timeout=10)
@@ -72,6 +85,14 @@ class Browser:
 
     def open(self, address: str, drawn: str = "document.documentElement?.dataset.renderMs") -> None:
         """Load a page and wait until it is DRAWN (the monitor's: its data), in its style, on the screen."""
+        try:
+            self._open(address, drawn)
+        except Silent:  # Chromium 156 did so once in hundreds of pages, alive and with nothing to do
+            self._end()
+            self._start()
+            self._open(address, drawn)
+
+    def _open(self, address: str, drawn: str) -> None:
         self._call("Page.navigate", url=address)
         self.until(f"{drawn} && document.readyState === 'complete'")
         self.script("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
@@ -142,6 +163,8 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._pending:
+            if not select.select([self._in], [], [], PATIENCE_S)[0]:
+                raise Silent(f"the browser said nothing for {PATIENCE_S:.0f} s")
             chunk = os.read(self._in, 1 << 20)
             assert chunk, "the browser ended"
             self._pending += chunk
