@@ -15,16 +15,21 @@ from hami_dra.devices.driver_root import DriverRoot
 from hami_dra.devices.nvidia_mig import Instance
 from hami_dra.model.errors import DriverError
 
-# The compute and utility parts of the driver.
+# The compute, utility and video parts of the driver.
 LIBRARIES = (
     "libcuda.so.1",
     "libcudadebugger.so.1",
+    "libnvcuvid.so.1",
     "libnvidia-cfg.so.1",
+    "libnvidia-encode.so.1",
     "libnvidia-ml.so.1",
     "libnvidia-nvvm.so.4",
     "libnvidia-opencl.so.1",
+    "libnvidia-opticalflow.so.1",
     "libnvidia-ptxjitcompiler.so.1",
 )
+LINKED = {"libcuda.so.1": "libcuda.so"}
+"""What compilers in the container link with `-lcuda`, as Triton (torch.compile) does while a program runs."""
 PROGRAMS = ("nvidia-smi", "nvidia-debugdump")
 NEEDED_NODES = ("nvidiactl", "nvidia-uvm")
 OTHER_NODES = ("nvidia-uvm-tools", "nvidia-modeset")
@@ -38,10 +43,11 @@ def common(root: DriverRoot) -> Edits:
     """Libraries, programs and control nodes. DriverError: see `device`."""
     folders = ("/usr/lib64", f"/usr/lib/{platform.machine()}-linux-gnu")
     mounts = [
-        _mount(root, found, f"{folder}/{name}")
+        _mount(root, found, f"{folder}/{there}")
         for name in LIBRARIES
         if (found := root.library(name)) is not None
         for folder in folders
+        for there in sorted({name, LINKED.get(name, name)})
     ]
     mounts += [
         _mount(root, found, f"/usr/bin/{name}")
@@ -50,7 +56,12 @@ def common(root: DriverRoot) -> Edits:
     ]
     nodes = [node for name in NEEDED_NODES for node in _needed(root, name)]
     nodes += [node for name in OTHER_NODES for node in _nodes(root, name)]
-    return {"deviceNodes": nodes, "mounts": mounts}
+    # Triton asks `ldconfig -p`, whose list is older than these mounts, or takes this folder without asking.
+    return {
+        "deviceNodes": nodes,
+        "mounts": mounts,
+        "env": [*ALONE["env"], f"TRITON_LIBCUDA_PATH={folders[0]}"],
+    }
 
 
 def device(root: DriverRoot, minor: int, instance: Instance | None = None) -> Edits:
