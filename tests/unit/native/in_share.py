@@ -76,6 +76,14 @@ def each_time_told(process, look):
     return found
 
 
+def waits_for(process, text):
+    """Read a process's output until it has said TEXT."""
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the process ended without saying {text!r}")
+
+
 def ends(process):
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
