@@ -170,6 +170,11 @@ CUDA_API CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_
     *params = node->allocation;
     return CUDA_SUCCESS;
 }
+CUDA_API CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *pointer) {
+    CUDA_ENTER(node && pointer && node->type == CU_GRAPH_NODE_TYPE_MEM_FREE);
+    *pointer = node->allocation.dptr;
+    return CUDA_SUCCESS;
+}
 CUDA_API CUresult cuGraphNodeGetType(CUgraphNode node, int *type) {
     CUDA_ENTER(node && type);
     *type = node->type;

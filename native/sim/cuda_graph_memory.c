@@ -5,6 +5,7 @@
 #include "cuda_graph_memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct living {
     CUdeviceptr at;
@@ -57,6 +58,15 @@ void cuda_graph_lives(struct cuda_graph_memory *self, CUdevice device, CUdevicep
     pthread_mutex_unlock(&mutex);
 }
 
+bool cuda_graph_find(CUdeviceptr address, CUdeviceptr *start, size_t *size, CUdevice *device) {
+    pthread_mutex_lock(&mutex);
+    const struct living *each = all;
+    while (each && address - each->at >= each->bytes) each = each->next;
+    if (each) *start = each->at, *size = each->bytes, *device = each->device;
+    pthread_mutex_unlock(&mutex);
+    return each;
+}
+
 bool cuda_graph_free(CUdeviceptr at) {
     pthread_mutex_lock(&mutex);
     struct living **place = find(at), *gone = *place;
@@ -90,11 +100,18 @@ CUDA_API CUresult cuDeviceGraphMemTrim(CUdevice device) {
     pthread_mutex_unlock(&mutex);
     return CUDA_SUCCESS;
 }
+
+/* NVIDIA's documents leave open what is "associated with graphs" when a graph is destroyed and what it
+ * allocated is not freed. HAMI_SIM_GRAPH_USED=unfreed: that is still in use. */
+static uint64_t told_as_used(CUdevice device) {
+    const char *used = getenv("HAMI_SIM_GRAPH_USED");
+    return used && strcmp(used, "unfreed") == 0 ? in_use(device) : cuda.device[device].graph_used;
+}
 CUDA_API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attribute, void *value) {
     CUDA_ENTER(value);
     struct cuda_device *d = cuda_device(device);
     if (!d) return CUDA_ERROR_INVALID_DEVICE;
     *(uint64_t *)value =
-        attribute >= CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT ? d->graph_reserved : d->graph_used;
+        attribute >= CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT ? d->graph_reserved : told_as_used(device);
     return CUDA_SUCCESS;
 }

@@ -15,6 +15,9 @@ CUresult cuda_graph_take(struct cuda_graph_memory *self);
 /* A launch has allocated what the graph does not free; false: it lives already. */
 void cuda_graph_lives(struct cuda_graph_memory *self, CUdevice device, CUdeviceptr at, uint64_t bytes);
 
+/* The memory around `address` that a launch allocated and nobody has freed; false: there is none. */
+bool cuda_graph_find(CUdeviceptr address, CUdeviceptr *start, size_t *size, CUdevice *device);
+
 /* It is freed, by another graph or by the program; false: no graph's, or not alive. */
 bool cuda_graph_free(CUdeviceptr at);
 

@@ -206,10 +206,19 @@ CUDA_API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     return CUDA_SUCCESS;
 }
 
+/* What lies around an address, be it a graph's, and of which card it is. */
+static bool lies_at(CUdeviceptr pointer, struct cuda_allocation *out, CUdevice *device) {
+    *out = (struct cuda_allocation){.kind = CUDA_DEVICE};
+    if (!cuda_memory_find(pointer, out)) return cuda_graph_find(pointer, &out->start, &out->size, device);
+    *device = out->pool ? out->pool->device : out->context->device;
+    return true;
+}
+
 CUDA_API CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr pointer) {
     CUDA_ENTER(true);
     struct cuda_allocation a;
-    if (!cuda_memory_find(pointer, &a)) return CUDA_ERROR_NOT_FOUND;
+    CUdevice device;
+    if (!lies_at(pointer, &a, &device)) return CUDA_ERROR_NOT_FOUND;
     if (base) *base = a.start;
     if (size) *size = a.size;
     return CUDA_SUCCESS;
@@ -247,7 +256,8 @@ CUDA_API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *out, void *pointer, 
 CUDA_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr pointer) {
     CUDA_ENTER(data);
     struct cuda_allocation a;
-    if (!cuda_memory_find(pointer, &a)) return CUDA_ERROR_INVALID_VALUE;
+    CUdevice device;
+    if (!lies_at(pointer, &a, &device)) return CUDA_ERROR_INVALID_VALUE;
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
         *(CUcontext *)data = a.context;
@@ -271,7 +281,7 @@ CUDA_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribut
                                  (a.pool && a.pool->type == CU_MEM_ALLOCATION_TYPE_MANAGED);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)data = a.pool ? a.pool->device : a.context->device;
+        *(int *)data = device;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MAPPED:
         *(unsigned char *)data = 1;

@@ -6,6 +6,7 @@
 #include "graph_memory.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 typedef struct {
     uint64_t live; /* bytes of the executable graphs there are */
@@ -14,6 +15,7 @@ typedef struct {
 } card_memory;
 
 static card_memory cards[MOST_DEVICES];
+static graph_allocation *left; /* of graphs that have ended, and of those that will */
 static pthread_mutex_t mutex = CALLBACK_MUTEX;
 
 void graphs_lock(void) { pthread_mutex_lock(&mutex); }
@@ -28,14 +30,75 @@ static bool ask_driver(CUdevice device, CUgraphMem_attribute what, uint64_t *byt
     return get && get(device, what, bytes) == CUDA_SUCCESS;
 }
 
-/* What is reserved beyond what executable graphs use: these may yet take all that they are charged for. */
+bool graph_allocation_add(graph_allocation **list, CUdevice device, CUdeviceptr at, uint64_t bytes) {
+    graph_allocation *added = malloc(sizeof *added);
+    if (!added) return false;
+    *added = (graph_allocation){.device = device, .at = at, .bytes = bytes, .next = *list};
+    *list = added;
+    return true;
+}
+
+void graph_allocations_drop(graph_allocation *list) {
+    for (graph_allocation *next; list; list = next) {
+        next = list->next;
+        free(list);
+    }
+}
+
+void graphs_leave(CUgraphExec executable, graph_allocation *unfreed) {
+    for (graph_allocation *each = unfreed, *next; each; each = next) {
+        next = each->next;
+        each->of = executable;
+        each->next = left;
+        left = each;
+    }
+}
+
+/* Only what the driver says not to know has been freed. */
+static bool is_freed(CUdeviceptr at) {
+    CUresult (*get)(void *, CUpointer_attribute, CUdeviceptr) = driver_function("cuPointerGetAttribute");
+    unsigned type;
+    return get && get(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, at) == CUDA_ERROR_INVALID_VALUE;
+}
+
+static void forget_freed(void) {
+    for (graph_allocation **place = &left, *each; (each = *place);) {
+        if (each->of || !is_freed(each->at)) {
+            place = &each->next;
+            continue;
+        }
+        *place = each->next;
+        free(each);
+    }
+}
+
+void graphs_outlived(CUgraphExec executable) {
+    for (graph_allocation *each = left; each; each = each->next)
+        if (each->of == executable) each->of = NULL;
+    forget_freed();
+}
+
+/* Bytes of a card that graphs which have ended allocated and nobody has freed. */
+static uint64_t outliving(CUdevice device) {
+    uint64_t bytes = 0;
+    forget_freed();
+    for (const graph_allocation *each = left; each; each = each->next)
+        if (!each->of && each->device == device) bytes += each->bytes;
+    return bytes;
+}
+
+/*
+ * What is reserved beyond what executable graphs use: these may yet take all that they are charged for.
+ * NVIDIA does not say whether what outlived its graph is told as used. It is taken to be: if it is not, it
+ * counts twice as long as other executable graphs use as much.
+ */
 void graphs_settle(CUdevice device) {
     if (device < 0 || device >= MOST_DEVICES || !cards[device].known) return;
-    uint64_t reserved, used, live = cards[device].live;
+    uint64_t reserved, used, live = cards[device].live, others = outliving(device);
     if (!ask_driver(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) ||
         !ask_driver(device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &used))
         return;
-    uint64_t theirs = least(used, live);
+    uint64_t theirs = used > others ? least(used - others, live) : 0;
     budget_shrink(cards[device].kept.own.card, &cards[device].kept.own.taken,
                   reserved > theirs ? reserved - theirs : 0);
 }
@@ -66,4 +129,5 @@ bool graphs_trim(void) {
 void graphs_forked(void) {
     mutex = (pthread_mutex_t)CALLBACK_MUTEX;
     for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
+    left = NULL;
 }

@@ -10,6 +10,25 @@ enum { MOST_DEVICES = 64 };
 void graphs_lock(void);
 void graphs_unlock(void);
 
+/* One that its graph does not free: it may outlive the graph. */
+typedef struct graph_allocation {
+    CUdevice device;
+    CUdeviceptr at;
+    uint64_t bytes;
+    CUgraphExec of; /* NULL: it has ended */
+    struct graph_allocation *next;
+} graph_allocation;
+
+/* False without host memory for it. */
+bool graph_allocation_add(graph_allocation **list, CUdevice device, CUdeviceptr at, uint64_t bytes);
+void graph_allocations_drop(graph_allocation *list);
+
+/* Takes over what an executable graph will leave behind. */
+void graphs_leave(CUgraphExec executable, graph_allocation *unfreed);
+
+/* It has ended, before graphs_ended of its cards: what of that has been freed is forgotten. */
+void graphs_outlived(CUgraphExec executable);
+
 /* Executable graphs hold BYTES more of a card; what they hold of it. */
 void graphs_began(CUdevice device, uint64_t bytes);
 uint64_t graphs_live(CUdevice device);

@@ -165,8 +165,13 @@ print(before - card.free_and_total()[0])
 """
 
 
-def test_what_a_graph_allocated_and_did_not_free_outlives_it_beside_one_that_has_yet_to_run(share, limited):
-    assert ends(limited(share, sys.executable, "-c", OUTLIVED, PYTHONPATH=".")) == (0, "6\n3\n0\n", "")
+@pytest.mark.parametrize("used", ["of executable graphs", "unfreed"])
+def test_what_a_graph_allocated_and_did_not_free_outlives_it_beside_one_that_has_yet_to_run(
+    share, limited, used
+):
+    """Whether or not the driver tells it as used by graphs."""
+    program = limited(share, sys.executable, "-c", OUTLIVED, HAMI_SIM_GRAPH_USED=used, PYTHONPATH=".")
+    assert ends(program) == (0, "6\n3\n0\n", "")
 
 
 def test_a_graph_that_has_no_room_on_its_second_card_uses_none_of_its_first(tmp_path, limited):

@@ -19,12 +19,14 @@ CONTEXTS = "context destroy_context attach detach retain release reset green des
 POOLS = "pool from_pool from_current free_pooled destroy_pool set_pool trim wait"
 PHYSICAL = "physical map_it retain_handle export import_it release_handle unmap close"
 WORK = "work graph launch free_of_graph destroy_graph trim_graphs"
+UNFREED = "graphs, what they did not free told as used"
 CALLS = {
     "all": (1, ""),
     "pools": (1, f"context switch work {POOLS}"),
     "destroyed pools": (1, "context switch work pool from_pool free_pooled destroy_pool wait"),
     "contexts": (1, f"{CONTEXTS} allocate free"),
     "graphs": (1, f"context switch {WORK} allocate free"),
+    UNFREED: (1, f"context switch {WORK} allocate free"),
     "physical": (1, PHYSICAL),
     "sparse arrays": (
         1,
@@ -45,7 +47,8 @@ def test_the_ledger_has_all_that_the_driver_holds_after_every_call(tmp_path, lim
     for uuid in uuids:
         shares = add_share(tmp_path / "shares", uuid, 3 * GIB, uuid)
     command = (sys.executable, "-m", "tests.unit.native.sequences", seed, count, *calls.split())
-    program = limited(shares, *command, HAMI_SIM_FILE=str(cards))
+    used = {"HAMI_SIM_GRAPH_USED": "unfreed"} if kind == UNFREED else {}
+    program = limited(shares, *command, HAMI_SIM_FILE=str(cards), **used)
     history = []
 
     def after(line):
