@@ -9,6 +9,7 @@ ALL: tuple[tuple[str, Check], ...] = (
     ("event-time", nature.event_time),
     ("events", nature.events),
     ("slices", nature.slices),
+    ("graphs", nature.graphs),
     ("nvidia-smi", memory.smi),
     ("fill", memory.fill),
     ("books", memory.books),
