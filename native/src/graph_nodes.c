@@ -86,22 +86,19 @@ static bool add_graph(const driver_calls *calls, CUgraph graph, ranges *all) {
     return well;
 }
 
-/* Cards have no address in common. */
+/* By address, which cards do not have in common; what is largest there comes first, what frees it last. */
 static int compare(const void *a, const void *b) {
     const range *one = a, *other = b;
-    return one->start < other->start ? -1 : one->start > other->start;
+    if (one->start != other->start) return one->start < other->start ? -1 : 1;
+    return one->end > other->end ? -1 : one->end < other->end;
 }
 
-/* An address that is allocated more often than it is freed, with the most that is allocated there. */
+/* An address that is allocated more often than it is freed. */
 static bool add_unfreed(const range *first, const range *end, graph_demand *out) {
-    range most = *first;
     long balance = 0;
-    for (const range *each = first; each < end; each++) {
-        balance += each->start < each->end ? 1 : -1;
-        if (each->end > most.end) most = *each;
-    }
+    for (const range *each = first; each < end; each++) balance += each->start < each->end ? 1 : -1;
     return balance <= 0 ||
-           graph_allocation_add(&out->unfreed, most.device, most.start, most.end - most.start);
+           graph_allocation_add(&out->unfreed, first->device, first->start, first->end - first->start);
 }
 
 bool graph_demand_of(CUgraph graph, graph_demand *out) {
