@@ -20,7 +20,7 @@ PLUGIN = {
     "events": {"create"},
 }
 WEBHOOK = {
-    "pods": FOLLOW,
+    "pods": FOLLOW | {"get"},
     "resourceclaims": FOLLOW | {"get", "create", "delete"},
     "resourceclaimtemplates": FOLLOW | {"get", "create", "delete"},
     "resourceslices": FOLLOW,

@@ -164,20 +164,27 @@ class ClaimController:
         # One of ours that nobody owns has been printed by `hami convert` and made by a person, for this Pod.
         if pod["metadata"]["uid"] in owners or (claim_objects.is_ours(found) and not owners):
             return
-        living = {other["metadata"]["uid"] for other in self._watched.pods.all()}
-        if claim_objects.is_ours(found) and living.isdisjoint(owners):
-            if not found["metadata"].get("deletionTimestamp"):
-                self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
-            raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
-        if claim_objects.is_ours(found):
-            other = found["metadata"]["ownerReferences"][0]["name"]
+        if not claim_objects.is_ours(found):
+            raise errors.Denied(
+                f"a ResourceClaim {name} exists and is not this Pod's; delete it or rename the Pod"
+            )
+        other = found["metadata"]["ownerReferences"][0]["name"]
+        if self._lives(namespace, other, owners):
             raise errors.Denied(
                 f"the ResourceClaim {name} belongs to Pod {other}; rename this Pod or, if its manifest was "
                 f"copied from that of {other} as it is stored, write its limits as they were before admission"
             )
-        raise errors.Denied(
-            f"a ResourceClaim {name} exists and is not this Pod's; delete it or rename the Pod"
-        )
+        if not found["metadata"].get("deletionTimestamp"):
+            self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
+        raise errors.Unavailable(f"claim {name} of a former Pod is being removed")
+
+    def _lives(self, namespace: str, name: str, uids: Collection[str]) -> bool:
+        """Whether the Pod NAME is still one of UIDS. What we watch may be late, and lacks Pods whose label
+        somebody has taken off."""
+        try:
+            return self._client.get(kinds.PODS, name, namespace)["metadata"]["uid"] in uids
+        except errors.NotFound:
+            return False
 
     def _ensure_template(self, pod: Object, name: str, spec: Object) -> None:
         namespace = pod["metadata"]["namespace"]

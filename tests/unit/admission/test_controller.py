@@ -48,6 +48,25 @@ def test_a_leftover_of_a_former_pod_is_replaced(kube, pods, controller, admit):
     assert claim["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
 
 
+@pytest.mark.parametrize("unseen", ["its label is gone", "it is newer than what we know"])
+def test_the_claim_of_a_living_pod_that_we_do_not_see_stays(kube, pods, controller, admit, unseen):
+    known = admit()
+    if unseen == "its label is gone":
+        owner, known = known, admit(name="ml-copy")
+        wanted = known["metadata"]["annotations"][names.CLAIMS_ANNOTATION]
+        known["metadata"]["annotations"][names.CLAIMS_ANNOTATION] = wanted.replace("ml-ml-copy", "ml-train")
+        known["spec"]["resourceClaims"][0]["resourceClaimName"] = "ml-train-cuda"
+    else:
+        kube.delete(kinds.PODS, "train", "ml")
+        owner = admit()
+    controller.reconcile(owner)
+    before = claims(kube)
+    pods.take(WatchEvent("DELETED", owner))
+    with pytest.raises(errors.Denied, match="belongs to Pod train"):
+        controller.reconcile(known)
+    assert claims(kube) == before
+
+
 def test_somebody_elses_claim_of_that_name_is_never_touched(kube, controller, admit):
     theirs = {"metadata": {"name": "ml-train-cuda", "namespace": "ml"}, "spec": {}}
     kube.create(kinds.RESOURCE_CLAIMS, theirs, "ml")
