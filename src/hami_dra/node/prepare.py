@@ -146,15 +146,16 @@ def _refuse_over_commit(ref: ClaimRef, device: Device, shares: list[Share], held
         capacity: sum(share.consumed.get(capacity.name, 0) for share in users)
         for capacity in device.consumable
     }
-    exclusive = not device.consumable and len(users) > 1
-    if exclusive or any(total > capacity.value for capacity, total in sums.items()):
-        amounts = " and ".join(
-            f"{_show(capacity, total)} of {_show(capacity, capacity.value)} {capacity.name}"
-            for capacity, total in sums.items()
-        )
+    exceeded = [
+        f"{_show(capacity, total)} of {_show(capacity, capacity.value)} {capacity.name}"
+        for capacity, total in sums.items()
+        if total > capacity.value
+    ]
+    if not device.consumable and len(users) > 1:
+        exceeded = [f"to {len(users)} claims, and it is not shared"]
+    if exceeded:
         raise PrepareError(
-            f"{ref}: {device.name} is given away more than once: with this claim"
-            f" {amounts or f'to {len(users)} claims, and it is not shared'}",
+            f"{ref}: {device.name} is given away more than once: with this claim {' and '.join(exceeded)}",
             reason="OverCommitted",
         )
 

@@ -108,6 +108,17 @@ def test_what_a_card_has_is_granted_to_the_last_mib_and_not_beyond() -> None:
     assert planned(claim("second", share("23028Mi", "100", "hami-gpu-1")), first)
 
 
+def test_a_card_that_is_given_away_twice_is_refused_by_what_is_too_much_alone() -> None:
+    for memory, cores, words in (
+        ("12Gi", "10", "with this claim 24Gi of 23028Mi memory"),
+        ("1Gi", "60", "with this claim 120 of 100 cores"),
+        ("12Gi", "60", "with this claim 120 of 100 cores and 24Gi of 23028Mi memory"),
+    ):
+        body = claim("c", share(memory, cores), share(memory, cores))
+        with pytest.raises(PrepareError, match=f"given away more than once: {words}$"):
+            planned(body)
+
+
 def test_shares_of_one_claim_count_together() -> None:
     assert reason(claim("c", share("12Gi", "0"), share("12Gi", "0"))) == "OverCommitted"
 
