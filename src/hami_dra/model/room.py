@@ -44,7 +44,7 @@ class Wish:
 
     def large_enough(self, card: Card) -> bool:
         """Whether CARD has the amounts at all."""
-        return (self.memory or 0) <= card.memory and self.cores <= max(card.cores, 0 if self.cores else 100)
+        return (self.memory or 0) <= card.memory and self.cores <= card.cores
 
 
 Claim = tuple[tuple[Wish, ...], ...]

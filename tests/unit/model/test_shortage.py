@@ -238,7 +238,7 @@ def test_room_is_that_of_the_family_that_is_asked_for():
     view = dataclasses.replace(WAITING, claims=[asked], slices=[slice_of("a"), npus], classes=classes)
     said = explain(view)
     assert (said.reason, "the largest card has 64Gi" in said.sentence) == ("TooLarge", True)
-    large = claim("48Gi")
+    large = claim("48Gi", cores="0")
     said = explain(dataclasses.replace(view, claims=[large], classes=WAITING.classes))
     assert said.reason == "TooLarge", "an NPU's memory is no room for a GPU's share"
 
