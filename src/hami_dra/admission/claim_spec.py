@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -60,37 +60,36 @@ def template_name(spec: Object) -> str:
     return f"hami-{hashlib.sha256(canonical).hexdigest()[:12]}"
 
 
-def doubts(request: GpuRequest, selection: Selection) -> list[str]:
+def doubts(request: GpuRequest, selection: Selection) -> Iterator[str]:
     """Warnings about the specification: what was asked for and does not fit into it."""
     if selection.near and request.count > MOST_NEAR:
-        return [
+        yield (
             f"{request.where}: the annotation {GPU_POLICY} has no effect: at most {MOST_NEAR} cards "
             "can be near each other"
-        ]
-    if request.percentage is None:
-        return _never(request, selection.cards)
-    most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
-    left_out = memory_sizes(request, selection)[most:]
-    sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
-    named = [f"{request.where}: a claim has {MOST_ALTERNATIVES} alternatives, cards of {sizes} are left out"][
-        : len(left_out)
-    ]
-    return named + _never(request, selection.cards)
+        )
+    if request.percentage is not None:
+        most = MOST_ALTERNATIVES // (2 if _near(request, selection) else 1)
+        if left_out := memory_sizes(request, selection)[most:]:
+            sizes = " and ".join(quantity.format_bytes(size) for size in left_out)
+            yield (
+                f"{request.where}: a claim has {MOST_ALTERNATIVES} alternatives, "
+                f"cards of {sizes} are left out"
+            )
+    # When no card fits at all, that is told of the annotations.
+    if selection.cards and (asked := _never(request, selection.cards)):
+        yield f"{request.where}: it asks for {asked}: the Pod will wait for one"
 
 
-def _never(request: GpuRequest, fitting: Sequence[Card]) -> list[str]:
-    """A warning when none of the published nodes could serve REQUEST, were all of its FITTING cards free."""
-    if not fitting:  # which is told of the annotations
-        return []
+def _never(request: GpuRequest, fitting: Sequence[Card]) -> str:
+    """What none of the published nodes could give of REQUEST, were all of its FITTING cards free."""
     large = [card for card in fitting if card.memory >= (request.memory or 0)]
     if not large:
         most = quantity.format_bytes(max(card.memory for card in fitting))
-        asked = f"memory {quantity.format_bytes(request.memory or 0)} and the largest card has {most}"
-    elif request.count > (most_cards := max(Counter(card.pool for card in large).values())):
-        asked = f"{request.count} cards and no node has more than {most_cards} that match"
-    else:
-        return []
-    return [f"{request.where}: it asks for {asked}: the Pod will wait for one"]
+        return f"memory {quantity.format_bytes(request.memory or 0)} and the largest card has {most}"
+    most_cards = max(Counter(card.pool for card in large).values())
+    if request.count > most_cards:
+        return f"{request.count} cards and no node has more than {most_cards} that match"
+    return ""
 
 
 def memory_sizes(request: GpuRequest, selection: Selection) -> list[int]:
