@@ -160,3 +160,13 @@ def test_what_a_limit_range_fills_in_belongs_to_the_one_share_of_a_container(spa
     (share,) = space.allocated(1)
     (result,) = results(share)
     assert result["consumedCapacity"] == {"cores": cores, "memory": "1Gi"}
+
+
+def test_a_limit_range_fills_nothing_into_a_copy_of_a_converted_pod_that_the_original_asked_for(space):
+    stored = space.create(kinds.PODS, pod({"gpumem": 1024}))
+    limited(space, default={"nvidia.com/gpumem": "512"})
+    copied = {
+        "metadata": {"name": "copy", "annotations": stored["metadata"]["annotations"]},
+        "spec": {key: stored["spec"][key] for key in ("containers", "resourceClaims")},
+    }
+    assert space.create(kinds.PODS, copied)["metadata"]["annotations"]["hami.io/gpumem"] == "1024"
