@@ -92,12 +92,14 @@ def top(
 
     source = _source(kubeconfig, context, here, state_dir)
 
-    def look_again(before: Sample) -> Sample:
-        now = usage.between(before, source())
-        kept = [use for use in now.shares if namespace in (None, use.namespace)]
-        return dataclasses.replace(now, shares=sorted(kept, key=ORDERS[sort]))
+    def asked(sample: Sample) -> Sample:
+        kept = [use for use in sample.shares if namespace in (None, use.namespace)]
+        return dataclasses.replace(sample, shares=sorted(kept, key=ORDERS[sort]))
 
-    sample = source()
+    def look_again(before: Sample) -> Sample:
+        return asked(usage.between(before, source()))
+
+    sample = asked(source())
     if once or output != "table" or not sys.stdout.isatty():
         time.sleep(min(interval, 1.0))
         sample = look_again(sample)

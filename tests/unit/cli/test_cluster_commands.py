@@ -341,6 +341,16 @@ def test_top_sorts_and_keeps_to_a_namespace(hami, used):
     assert json.loads(hami(*looked, "-n", "team-b").output)["shares"] == []
 
 
+def test_top_keeps_to_a_namespace_from_its_first_picture_on(hami, used, monkeypatch):
+    pictures = []
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("hami_dra.cli.top.sys", terminal)
+    monkeypatch.setattr("hami_dra.cli.top._live", lambda first, *_: pictures.append(first.shares))
+    for namespace in ("team-a", "team-b"):
+        hami("top", "-n", namespace)
+    assert list(map(len, pictures)) == [len(healthy.NODES), 0]
+
+
 def test_top_tells_which_node_is_silent(hami, used):
     del used.texts[METRICS.format(node="gpu-b")]
     done = hami("top", "--once", "--interval", "0.1")
