@@ -61,10 +61,9 @@ def allocated(claim: dict[str, Any]) -> list[dict[str, Any]]:
     return _allocation(claim).get("results") or []
 
 
-def opaque_configs(claim: dict[str, Any], driver: str) -> list[dict[str, Any]]:
-    """The opaque parameters addressed to DRIVER, of the class and of the claim."""
-    configs = _allocation(claim).get("config") or []
-    return [entry for entry in configs if (entry.get("opaque") or {}).get("driver") == driver]
+def configs(claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters for all drivers, of the class and of the claim."""
+    return _allocation(claim).get("config") or []
 
 
 def users(claim: dict[str, Any]) -> list[dict[str, str]]:

@@ -93,7 +93,7 @@ def claim_problems(spec: Mapping[str, Any], where: str = "spec") -> list[UserErr
     return [
         problem
         for at, entry in enumerate(configs)
-        if (entry.get("opaque") or {}).get("driver") == DRIVER
+        if addressed(entry, DRIVER)
         for problem in problems(
             entry["opaque"].get("parameters"), f"{where}.devices.config[{at}].opaque.parameters"
         )
@@ -105,7 +105,7 @@ def allocation_problems(configs: Sequence[Mapping[str, Any]]) -> list[UserError]
     return [
         problem
         for at, entry in enumerate(configs)
-        if _ours(entry)
+        if addressed(entry, DRIVER)
         for problem in problems(
             entry["opaque"].get("parameters"),
             f"status.allocation.devices.config[{at}].opaque.parameters",
@@ -123,12 +123,13 @@ def effective(configs: Iterable[Mapping[str, Any]], request: str) -> ShareParame
     given = {
         _FIELDS[key].attribute: value
         for entry in configs
-        if _ours(entry) and (not entry.get("requests") or names & set(entry["requests"]))
+        if addressed(entry, DRIVER) and (not entry.get("requests") or names & set(entry["requests"]))
         for key, value in entry["opaque"]["parameters"].items()
         if key in _FIELDS
     }
     return ShareParameters(**given)
 
 
-def _ours(entry: Mapping[str, Any]) -> bool:
-    return bool((entry.get("opaque") or {}).get("driver") == DRIVER)
+def addressed(entry: Mapping[str, Any], driver: str) -> bool:
+    """Whether ENTRY of a list of parameters is for DRIVER."""
+    return bool((entry.get("opaque") or {}).get("driver") == driver)

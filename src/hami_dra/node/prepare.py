@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from hami_dra.model import quantity
-from hami_dra.model.claim import ClaimRef, Result, opaque_configs, results
+from hami_dra.model.claim import ClaimRef, Result, configs, results
 from hami_dra.model.device import Capacity, Device
 from hami_dra.model.errors import PrepareError
-from hami_dra.model.parameters import ShareParameters, allocation_problems, effective
+from hami_dra.model.parameters import DEFAULTS, ShareParameters, addressed, allocation_problems, effective
 from hami_dra.model.share import PreparedClaim, Share
 from hami_dra.node.units import assign
 
@@ -77,16 +77,18 @@ def _plan(
 
 def _parameters(ref: ClaimRef, claim: dict[str, Any], family: Family) -> Callable[[str], ShareParameters]:
     """What the claim's opaque parameters mean for a request."""
-    configs = opaque_configs(claim, family.driver)
-    if configs and not family.limiter:
+    given = configs(claim)
+    if family.limiter:
+        if wrong := allocation_problems(given):
+            raise PrepareError(f"{ref}: {'; '.join(map(str, wrong))}", reason="BadParameters")
+        return partial(effective, given)
+    if any(addressed(entry, family.driver) for entry in given):
         raise PrepareError(
             f"{ref} carries opaque parameters for {family.driver}, which knows none: remove them from"
             " spec.devices.config of the claim or of its DeviceClass",
             reason="BadParameters",
         )
-    if wrong := allocation_problems(configs):
-        raise PrepareError(f"{ref}: {'; '.join(map(str, wrong))}", reason="BadParameters")
-    return partial(effective, configs)
+    return lambda request: DEFAULTS
 
 
 def _share(ref: ClaimRef, result: Result, devices: Mapping[str, Device]) -> Share:

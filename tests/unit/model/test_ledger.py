@@ -41,10 +41,18 @@ def test_a_hint_is_read_back_as_it_was_written():
     assert ledger.hint(bytes(data)) == said
 
 
-@pytest.mark.parametrize("data", [b"", bytes(ledger.SIZE - 1), b"\xff" * ledger.SIZE])
+FOREIGN = b"\1" + bytes(ledger.SIZE - 1)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(ledger.SIZE - 1), b"\xff" * ledger.SIZE, FOREIGN])
 def test_a_file_that_is_no_ledger_is_not_believed(data):
     with pytest.raises(ValueError, match="not a ledger"):
         ledger.slots(data)
+
+
+def test_rings_that_are_cut_off_are_not_believed():
+    with pytest.raises(ValueError, match="not a ledger"):
+        ledger.rings(bytes(ledger.RINGS_END - 1), 0, 4)
 
 
 def write_bin(data: bytearray, ring_at: int, number: int, units: int) -> None:

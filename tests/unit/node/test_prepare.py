@@ -92,7 +92,19 @@ def test_parameters_that_are_not_understood_refuse_the_claim_and_all_are_named()
     with pytest.raises(PrepareError, match=r"\.prio: .*\.logLevel: .*\.enforcement: ") as caught:
         planned(body)
     assert caught.value.reason == "BadParameters"
-    assert planned(with_parameters(opaque("FromClaim", driver="gpu.nvidia.com", prio="high"))).shares
+    foreign = opaque("FromClaim", driver="gpu.nvidia.com", prio="high")
+    assert planned(with_parameters(foreign)).shares
+    with pytest.raises(PrepareError, match=r"config\[1\]\.opaque\.parameters\.prio: "):
+        planned(with_parameters(foreign, opaque("FromClaim", prio="high")))
+
+
+def test_parameters_of_a_claim_over_two_families_are_for_the_one_that_knows_some() -> None:
+    other = Family("amd.project-hami.io", False, DEVICES)
+    body = claim("c", share(), share() | {"driver": other.driver})
+    body["status"]["allocation"]["devices"]["config"] = [opaque("FromClaim", priority="high")]
+    ref = ClaimRef("default", "c", body["metadata"]["uid"])
+    priorities = [plan(ref, body, NODE, each, []).shares[0].parameters.priority for each in (FAMILY, other)]
+    assert priorities == ["high", "low"]
 
 
 def test_another_uid_or_no_allocation_is_refused() -> None:
