@@ -10,14 +10,13 @@ static struct sim_node the_node;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool open_node(struct sim_node *node) {
-    static struct sim_paths paths; /* too large for small stacks */
     char error[1024];
-    if (!sim_paths_find(&paths)) return false;
-    if (!sim_config_read(paths.config, &node->config, error, sizeof error)) {
+    if (!sim_paths_find(&node->paths)) return false;
+    if (!sim_config_read(node->paths.config, &node->config, error, sizeof error)) {
         sim_complain("%s", error);
         return false;
     }
-    node->state = sim_state_open(paths.state, &node->config);
+    node->state = sim_state_open(node->paths.state, &node->config);
     sim_config_hide_absent(&node->config); /* after the state, which knows all cards */
     return node->state != NULL;
 }

@@ -1,9 +1,11 @@
 /* The simulated node as this process sees it: configuration and shared state, opened once by each library. */
 #pragma once
 
+#include "paths.h"
 #include "state.h"
 
 struct sim_node {
+    struct sim_paths paths;
     struct sim_config config; /* the visible cards */
     struct sim_state *state;
 };

@@ -1,20 +1,19 @@
 /* The file of faults, read anew by each question: it has a few lines, and only watchers of health ask. */
 #include "nvml_faults.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "paths.h"
+#include "node.h"
 
 enum { EVENT_DOUBLE_BIT_ECC = 0x2, EVENT_XID = 0x8 };
 
 static FILE *open_faults(void) {
-    struct sim_paths paths;
     char path[PATH_MAX + 8];
-    if (!sim_paths_find(&paths)) return NULL;
-    snprintf(path, sizeof path, "%s.faults", paths.state);
+    const struct sim_node *node = sim_node();
+    if (!node) return NULL;
+    snprintf(path, sizeof path, "%s.faults", node->paths.state);
     return access(path, R_OK) == 0 ? fopen(path, "re") : NULL;
 }
 

@@ -9,13 +9,7 @@
         *out = (value);                                                                                      \
         return NVML_SUCCESS;                                                                                 \
     }
-static unsigned busy(const struct sim_gpu *gpu) {
-    struct sim_process list[SIM_SLOTS];
-    int count = sim_state_processes(nvml_node()->state, gpu->card, list);
-    for (int i = 0; i < count; i++)
-        if (list[i].busy_percent > 0) return 1;
-    return 0;
-}
+static bool busy(const struct sim_gpu *gpu) { return sim_state_busy(nvml_node()->state, gpu->card) > 0; }
 
 CONSTANT(nvmlDeviceGetPowerUsage,
          1000 * (busy(gpu) ? gpu->power_limit_watts * 9 / 10 : gpu->power_idle_watts))

@@ -33,29 +33,31 @@ NVML_API nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t device, nvmlBAR1M
     return NVML_SUCCESS;
 }
 
-/* The processes that hold memory and whose pid the caller can see. */
-static int visible(const struct sim_gpu *gpu, struct sim_process out[SIM_SLOTS]) {
-    int all = sim_state_processes(nvml_node()->state, gpu->card, out), kept = 0;
+/* The processes that hold memory and whose pid the caller can see; to be freed. */
+static struct sim_process *visible(const struct sim_gpu *gpu, unsigned *count) {
+    int all;
+    struct sim_process *list = sim_state_processes(nvml_node()->state, gpu->card, &all);
+    *count = 0;
     for (int i = 0; i < all; i++)
-        if (out[i].pid > 0 && out[i].memory > 0) out[kept++] = out[i];
-    return kept;
+        if (list[i].pid > 0 && list[i].memory > 0) list[(*count)++] = list[i];
+    return list;
 }
 
 /* Fills an array of structures of one SIZE with the processes of a KIND: all begin like the longest. */
 static nvmlReturn_t processes(nvmlDevice_t device, unsigned kind, unsigned *count, void *infos, size_t size) {
     NVML_ENTER(device, count);
-    struct sim_process list[SIM_SLOTS];
-    unsigned room = *count, all = (unsigned)visible(gpu, list);
-    *count = 0;
-    for (unsigned i = 0; i < all; i++)
-        if (list[i].kinds >> kind & 1) list[(*count)++] = list[i];
-    if (*count > room || (*count && !infos)) return NVML_ERROR_INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < *count; i++) {
+    unsigned room = *count, all, found = 0;
+    struct sim_process *list = visible(gpu, &all);
+    for (unsigned i = 0; i < all; i++) {
+        if (!(list[i].kinds >> kind & 1)) continue;
         nvmlProcessDetail_v1_t longest = {(unsigned)list[i].pid, list[i].memory, NVML_NO_INSTANCE,
                                           NVML_NO_INSTANCE, 0};
-        memcpy((char *)infos + i * size, &longest, size);
+        if (infos && found < room) memcpy((char *)infos + found * size, &longest, size);
+        found++;
     }
-    return NVML_SUCCESS;
+    free(list);
+    *count = found;
+    return found > room || (found && !infos) ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
 
 #define PROCESSES(name, kind, type)                                                                          \
@@ -83,42 +85,42 @@ NVML_API nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device,
 
 NVML_API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {
     NVML_ENTER(device, utilization);
-    struct sim_process list[SIM_SLOTS];
-    int count = sim_state_processes(nvml_node()->state, gpu->card, list);
-    unsigned busy = 0;
-    for (int i = 0; i < count; i++) busy += list[i].busy_percent;
-    utilization->gpu = busy > 100 ? 100 : busy;
+    utilization->gpu = sim_state_busy(nvml_node()->state, gpu->card);
     utilization->memory = utilization->gpu / 2;
     return NVML_SUCCESS;
+}
+
+/* One sample for each process, of the last second: whether they are there, and have ROOM at PLACE. */
+static nvmlReturn_t samples_fit(unsigned found, unsigned room, const void *place) {
+    if (found == 0) return NVML_ERROR_NOT_FOUND;
+    return found > room || !place ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
                                                       nvmlProcessUtilizationSample_t *samples,
                                                       unsigned *count, unsigned long long last_seen) {
-    (void)last_seen; /* one sample for each process, of the last second */
+    (void)last_seen;
     NVML_ENTER(device, count);
-    struct sim_process list[SIM_SLOTS];
-    unsigned room = *count, found = (unsigned)visible(gpu, list);
-    *count = found;
-    if (found == 0) return NVML_ERROR_NOT_FOUND;
-    if (found > room || !samples) return NVML_ERROR_INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < found; i++)
+    unsigned room = *count;
+    struct sim_process *list = visible(gpu, count);
+    nvmlReturn_t result = samples_fit(*count, room, samples);
+    for (unsigned i = 0; result == NVML_SUCCESS && i < *count; i++)
         samples[i] = (nvmlProcessUtilizationSample_t){
             .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
-    return NVML_SUCCESS;
+    free(list);
+    return result;
 }
 
 NVML_API nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device,
                                                             nvmlProcessesUtilizationInfo_v1_t *infos) {
     NVML_ENTER(device, infos);
     if (infos->version != NVML_PROCESSES_UTILIZATION_V1) return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-    struct sim_process list[SIM_SLOTS];
-    unsigned room = infos->processSamplesCount, found = (unsigned)visible(gpu, list);
-    infos->processSamplesCount = found;
-    if (found == 0) return NVML_ERROR_NOT_FOUND;
-    if (found > room || !infos->procUtilArray) return NVML_ERROR_INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < found; i++)
+    unsigned room = infos->processSamplesCount;
+    struct sim_process *list = visible(gpu, &infos->processSamplesCount);
+    nvmlReturn_t result = samples_fit(infos->processSamplesCount, room, infos->procUtilArray);
+    for (unsigned i = 0; result == NVML_SUCCESS && i < infos->processSamplesCount; i++)
         infos->procUtilArray[i] = (nvmlProcessUtilizationInfo_v1_t){
             .pid = (unsigned)list[i].pid, .timeStamp = sim_now() / 1000, .smUtil = list[i].busy_percent};
-    return NVML_SUCCESS;
+    free(list);
+    return result;
 }

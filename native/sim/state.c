@@ -318,18 +318,28 @@ static unsigned busy_percent(const struct sim_use *use) {
     return busy_us >= 1000000 ? 100 : (unsigned)(busy_us / 10000);
 }
 
-int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out[SIM_SLOTS]) {
-    int count = 0;
+unsigned sim_state_busy(struct sim_state *state, int gpu) {
+    unsigned busy = 0;
+    for (int i = 0; i < SIM_SLOTS; i++) {
+        const struct sim_use *use = &state->slot[i].use[gpu];
+        if (atomic_load(&use->busy_ns) && alive(i)) busy += busy_percent(use);
+    }
+    return busy > 100 ? 100 : busy;
+}
+
+struct sim_process *sim_state_processes(struct sim_state *state, int gpu, int *count) {
+    struct sim_process *out = malloc(SIM_SLOTS * sizeof *out);
     uint64_t memory[SIM_SLOTS];
     held_by_slot(state, gpu, memory);
-    for (int i = 0; i < SIM_SLOTS; i++) {
+    *count = 0;
+    for (int i = 0; out && i < SIM_SLOTS; i++) {
         struct sim_use *use = &state->slot[i].use[gpu];
         struct sim_process p = {.slot = i, .memory = memory[i], .busy_ns = atomic_load(&use->busy_ns)};
         if ((p.memory || p.busy_ns) && held(state_fd, LOCK_SLOTS + i, 1, &p.pid)) {
             p.busy_percent = busy_percent(use);
             p.kinds = atomic_load(&state->slot[i].kinds);
-            out[count++] = p;
+            out[(*count)++] = p;
         }
     }
-    return count;
+    return out;
 }

@@ -83,8 +83,11 @@ int sim_state_take_slot(struct sim_state *state);
 bool sim_state_allocate(struct sim_state *state, int slot, int gpu, uint64_t bytes, uint64_t total);
 void sim_state_free(struct sim_state *state, int slot, int gpu, uint64_t bytes);
 
-/* The living processes that hold memory of the card or computed in the last second; returns their number. */
-int sim_state_processes(struct sim_state *state, int gpu, struct sim_process out[SIM_SLOTS]);
+/* The living processes that hold memory of the card or have computed on it, and their number; to be freed. */
+struct sim_process *sim_state_processes(struct sim_state *state, int gpu, int *count);
+
+/* Percent of the last second in which the card computed. */
+unsigned sim_state_busy(struct sim_state *state, int gpu);
 
 /* Bytes of the card that living processes hold. */
 uint64_t sim_state_used(struct sim_state *state, int gpu);

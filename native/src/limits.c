@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGEST_FILE = 4096 };
+enum { LARGEST_FILE = 2048 };
 enum { HAS_VERSION = 1, HAS_SHARE = 2, HAS_DEVICE = 4, HAS_MEMORY = 8, HAS_ALL = 15 };
 
 /* Whole decimal number up to MOST, nothing else. */

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "hooks.h"
@@ -27,13 +28,15 @@ static void initialise(void) {
 /* 0: it is not in the list. */
 static uint64_t of_this_process(lister list, nvmlDevice_t device) {
     unsigned int count = MOST_PROCESSES;
-    nvmlProcessInfo_v3_t processes[MOST_PROCESSES];
-    if (!list || list(device, &count, processes) != NVML_SUCCESS) return 0;
+    nvmlProcessInfo_v3_t *processes = malloc(MOST_PROCESSES * sizeof *processes); /* stacks may be small */
+    uint64_t used = 0;
+    if (!processes || !list || list(device, &count, processes) != NVML_SUCCESS) count = 0;
     for (unsigned int i = 0; i < count; i++)
         if (processes[i].pid == (unsigned int)getpid() &&
             processes[i].usedGpuMemory != NVML_VALUE_NOT_AVAILABLE)
-            return processes[i].usedGpuMemory;
-    return 0;
+            used = processes[i].usedGpuMemory;
+    free(processes);
+    return used;
 }
 
 nvml_used nvml_used_bytes(const char *uuid) {

@@ -32,6 +32,15 @@ def test_calls_in_the_child_of_a_fork_end_as_the_driver_ends_them_whatever_its_p
     assert (code, out) == (0, f"{CONTEXT_MIB} MiB are used\n"), err
 
 
+def test_a_thread_needs_little_more_stack_than_the_driver_takes(share, limited, programs, tmp_path):
+    (tmp_path / "none").mkdir()
+    program = str(programs / "stack")
+    _, plain, _ = ends(limited(tmp_path / "none", program, LD_PRELOAD=""))
+    code, used, err = ends(limited(share, program))
+    assert code == 0, err
+    assert int(used) - int(plain) < 8 * 1024
+
+
 def test_the_guides_lines_are_said_only_where_somebody_reads_them(share, limited):
     _, _, quiet = ends(limited(share, "nvidia-smi"))
     _, _, loud = ends(limited(share, "nvidia-smi", LIBCUDA_LOG_LEVEL="2"))
