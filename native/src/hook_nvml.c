@@ -26,12 +26,12 @@ static bool is_ours(nvmlReturn_t result, nvmlDevice_t device, budget **card) {
     return result == NVML_SUCCESS && card_of_handle(device, card) == CARD_LIMITED;
 }
 
-/* Both forms of the answer. */
+/* Both forms of the answer. As cuMemGetInfo says: free is no more than the card has left. */
 #define TELL_MEMORY(memory, card)                                                                            \
     do {                                                                                                     \
         (memory)->total = least(budget_limit(card), (memory)->total);                                        \
         (memory)->used = least(budget_usage(card), (memory)->total);                                         \
-        (memory)->free = (memory)->total - (memory)->used;                                                   \
+        (memory)->free = least((memory)->free, (memory)->total - (memory)->used);                            \
     } while (0)
 
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
@@ -50,7 +50,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
     budget *card = NULL;
     if (!is_ours(result, device, &card)) return result;
     TELL_MEMORY(memory, card);
-    memory->reserved = 0; /* the driver's own part is not the share's */
+    memory->reserved = memory->total - memory->used - memory->free; /* what others took of the share's room */
     return result;
 }
 

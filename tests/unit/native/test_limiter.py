@@ -85,6 +85,20 @@ def test_the_ledger_is_opened_before_the_files_of_the_driver(share, limited):
     assert (code, out.split()[:2], err) == (0, ["ledger", "state"], "")
 
 
+def test_what_others_took_of_a_card_beyond_their_shares_is_free_by_nobodys_word(share, limited):
+    others = limited(share, "hami-fill", "--total", "20Gi", "--hold", FOREVER, LD_PRELOAD="")
+    waits_for(others, "OK")
+    filled = limited(share, "hami-fill", "--total", "1Gi", "--hold", FOREVER)
+    waits_for(filled, "OK")
+    _, used_and_free, _ = ends(
+        limited(share, "nvidia-smi", "--query-gpu=memory.used,memory.free", "--format=csv,noheader")
+    )
+    on_card = 23028 - (20480 + CONTEXT_MIB) - (1024 + CONTEXT_MIB)
+    assert used_and_free == f"{1024 + CONTEXT_MIB} MiB, {on_card} MiB\n"
+    _, out, _ = ends(limited(share, "hami-fill", "--total", "1Mi"))
+    assert f"cuMemGetInfo: {on_card - CONTEXT_MIB - 2} MiB free of 10240 MiB" in out
+
+
 def test_many_processes_never_hold_more_than_the_share_by_the_drivers_word(share, limited, tmp_path):
     fillers = [limited(share, "hami-fill", "--chunk", "16Mi", "--hold", FOREVER) for _ in range(16)]
 
