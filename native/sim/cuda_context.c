@@ -192,11 +192,7 @@ static uint64_t bytes_of_limits(const struct CUctx_st *c) {
     return bytes;
 }
 
-CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {
-    CUDA_ENTER_CONTEXT(current, true);
-    CUcontext context = cuda_owner(current);
-    if (limit < 0 || limit >= 3) return CUDA_SUCCESS;
-    if (value > (size_t)1 << 40) return CUDA_ERROR_INVALID_VALUE;
+static CUresult set_limit(CUcontext context, int limit, size_t value) {
     struct CUctx_st changed = *context;
     changed.limit[limit] = value;
     uint64_t bytes = bytes_of_limits(&changed), before = context->limit_bytes;
@@ -206,6 +202,16 @@ CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {
     context->limit[limit] = value;
     context->limit_bytes = bytes;
     return CUDA_SUCCESS;
+}
+
+CUDA_API CUresult cuCtxSetLimit(int limit, size_t value) {
+    CUDA_ENTER_CONTEXT(current, true);
+    if (limit < 0 || limit >= 3) return CUDA_SUCCESS;
+    if (value > (size_t)1 << 40) return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&cuda.mutex);
+    CUresult result = set_limit(cuda_owner(current), limit, value);
+    pthread_mutex_unlock(&cuda.mutex);
+    return result;
 }
 
 CUDA_API CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {

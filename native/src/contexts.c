@@ -57,7 +57,7 @@ bool context_call_succeeded(CUresult result) {
 
 static void give_back(uint64_t key, const charged *what) {
     budget_refund(what->card, &what->taken);
-    if (what->holder) physical_let_go(physical_hold(key));
+    if (what->holder) physical_released(key, physical_use(key));
 }
 
 void context_ended(uint64_t owner) {

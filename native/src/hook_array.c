@@ -56,11 +56,11 @@ static CUresult created(CUresult result, const CUDA_ARRAY3D_DESCRIPTOR *shape, c
     return result;
 }
 
-static CUresult ended(CUresult result, const void *array, physical *held) {
+static CUresult ended(CUresult result, const void *array, physical *used) {
     if (result == CUDA_SUCCESS)
-        physical_let_go(held);
+        physical_released((uint64_t)(uintptr_t)array, used);
     else
-        physical_put_back((uint64_t)(uintptr_t)array, held);
+        physical_let_go(used);
     return result;
 }
 
@@ -74,8 +74,8 @@ CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape
 
 static CUresult destroy(CUarray array) { RELEASE(cuArrayDestroy, CHARGE_ARRAY, array, array); }
 CUresult cuArrayDestroy(CUarray array) {
-    physical *held = physical_hold((uint64_t)(uintptr_t)array);
-    return ended(destroy(array), array, held);
+    physical *used = physical_use((uint64_t)(uintptr_t)array);
+    return ended(destroy(array), array, used);
 }
 
 /* All levels together are less than twice the first. */
@@ -94,8 +94,8 @@ static CUresult destroy_mipmapped(CUmipmappedArray array) {
     RELEASE(cuMipmappedArrayDestroy, CHARGE_ARRAY, array, array);
 }
 CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
-    physical *held = physical_hold((uint64_t)(uintptr_t)array);
-    return ended(destroy_mipmapped(array), array, held);
+    physical *used = physical_use((uint64_t)(uintptr_t)array);
+    return ended(destroy_mipmapped(array), array, used);
 }
 
 /* Before CUDA 3.2. */

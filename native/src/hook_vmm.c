@@ -22,20 +22,24 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size, const CU
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
     cuMemRelease_type real = REAL(cuMemRelease);
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    physical *held = physical_hold(handle);
+    physical *used = physical_use(handle);
     CUresult result = real(handle);
     if (result == CUDA_SUCCESS)
-        physical_let_go(held);
+        physical_released(handle, used);
     else
-        physical_put_back(handle, held);
+        physical_let_go(used);
     return result;
 }
 
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address) {
     cuMemRetainAllocationHandle_type real = REAL(cuMemRetainAllocationHandle);
     if (!real) return CUDA_ERROR_NOT_FOUND;
+    physical *used = physical_use_at((uint64_t)address);
     CUresult result = real(handle, address);
-    if (result == CUDA_SUCCESS) physical_retained(*handle, (uint64_t)address);
+    if (result == CUDA_SUCCESS)
+        physical_add_handle(*handle, used);
+    else
+        physical_let_go(used);
     return result;
 }
 
@@ -43,8 +47,12 @@ CUresult cuMemMap(CUdeviceptr pointer, size_t size, size_t offset, CUmemGenericA
                   unsigned long long flags) {
     cuMemMap_type real = REAL(cuMemMap);
     if (!real) return CUDA_ERROR_NOT_FOUND;
+    physical *used = physical_use(handle);
     CUresult result = real(pointer, size, offset, handle, flags);
-    if (result == CUDA_SUCCESS && !WRONG(REFUND_MAPPED)) physical_mapped(pointer, size, handle);
+    if (result == CUDA_SUCCESS && !WRONG(REFUND_MAPPED))
+        physical_mapped(pointer, size, used);
+    else
+        physical_let_go(used);
     return result;
 }
 
@@ -69,9 +77,11 @@ CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle ha
                                       CUmemAllocationHandleType type, unsigned long long flags) {
     cuMemExportToShareableHandle_type real = REAL(cuMemExportToShareableHandle);
     if (!real) return CUDA_ERROR_NOT_FOUND;
+    physical *used = physical_use(handle);
     CUresult result = real(out, handle, type, flags);
     if (result == CUDA_SUCCESS && !WRONG(REFUND_EXPORTED))
-        physical_exported(handle, descriptor_of(type, *(int *)out));
+        physical_exported(used, descriptor_of(type, *(int *)out));
+    physical_let_go(used);
     return result;
 }
 

@@ -136,12 +136,18 @@ static void drop(physical *self) {
         end(self);
 }
 
+/* The driver gives a value out again as soon as it is released, of which the other thread has yet to tell. */
 static void add_handle(uint64_t handle, physical *memory) {
     entry *known = find(&handles, handle, handle + 1);
-    if (known)
-        known->times++;
-    else
+    if (!known) {
         insert(&handles, handle, handle + 1, memory);
+    } else if (known->memory == memory) {
+        known->times++;
+    } else {
+        entry before = *known;
+        known->memory = memory, known->times = 1;
+        while (before.times-- > 0) drop(before.memory);
+    }
 }
 
 static physical *add(uint64_t handle, physical what) {
@@ -165,23 +171,29 @@ void physical_holder(uint64_t handle) {
     pthread_mutex_unlock(&mutex);
 }
 
-void physical_retained(uint64_t handle, uint64_t address) {
+static physical *use(void *const *tree, uint64_t at) {
     pthread_mutex_lock(&mutex);
-    entry *mapping = find(&mappings, address, address + 1);
-    if (mapping) {
-        mapping->memory->references++;
-        add_handle(handle, mapping->memory);
-    }
+    entry *known = find(tree, at, at + 1);
+    physical *memory = known ? known->memory : NULL;
+    if (memory) memory->references++;
+    pthread_mutex_unlock(&mutex);
+    return memory;
+}
+
+physical *physical_use(uint64_t handle) { return use(&handles, handle); }
+physical *physical_use_at(uint64_t address) { return use(&mappings, address); }
+
+void physical_add_handle(uint64_t handle, physical *self) {
+    if (!self) return;
+    pthread_mutex_lock(&mutex);
+    add_handle(handle, self);
     pthread_mutex_unlock(&mutex);
 }
 
-void physical_mapped(uint64_t address, size_t size, uint64_t handle) {
+void physical_mapped(uint64_t address, size_t size, physical *self) {
+    if (!self) return;
     pthread_mutex_lock(&mutex);
-    physical *memory = of_handle(handle);
-    if (memory) {
-        memory->references++;
-        insert(&mappings, address, address + size, memory);
-    }
+    insert(&mappings, address, address + size, self);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -213,16 +225,17 @@ void physical_map_again(mapped *kept) {
     pthread_mutex_unlock(&mutex);
 }
 
-physical *physical_hold(uint64_t handle) {
+void physical_released(uint64_t handle, physical *self) {
     pthread_mutex_lock(&mutex);
-    entry *known = find(&handles, handle, handle + 1);
-    physical *memory = known ? known->memory : NULL;
-    if (known && --known->times == 0) {
+    entry *known = self ? find(&handles, handle, handle + 1) : NULL;
+    bool has_it = known && known->memory == self;
+    if (has_it) drop(self);
+    if (has_it && --known->times == 0) {
         tdelete(known, &handles, compare);
         free(known);
     }
     pthread_mutex_unlock(&mutex);
-    return memory;
+    physical_let_go(self);
 }
 
 void physical_let_go(physical *self) {
@@ -230,13 +243,6 @@ void physical_let_go(physical *self) {
     pthread_mutex_lock(&mutex);
     drop(self);
     if (looking) settle();
-    pthread_mutex_unlock(&mutex);
-}
-
-void physical_put_back(uint64_t handle, physical *self) {
-    if (!self) return;
-    pthread_mutex_lock(&mutex);
-    add_handle(handle, self);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -311,16 +317,14 @@ static void leaves(physical *self) {
     if (!self->card) exported_hold(&self->mark);
 }
 
-void physical_exported(uint64_t handle, int descriptor) {
+void physical_exported(physical *self, int descriptor) {
+    if (!self) return;
     pthread_mutex_lock(&mutex);
-    physical *self = of_handle(handle);
-    if (self) {
-        bool first = !self->mark.number;
-        if (descriptor < 0 || !exported_mark(descriptor, !self->card, &self->mark))
-            self->unfollowed = !self->card; /* memory that others hold is booked by the node's agent */
-        else if (first)
-            leaves(self);
-    }
+    bool first = !self->mark.number;
+    if (descriptor < 0 || !exported_mark(descriptor, !self->card, &self->mark))
+        self->unfollowed = !self->card; /* memory that others hold is booked by the node's agent */
+    else if (first)
+        leaves(self);
     pthread_mutex_unlock(&mutex);
 }
 

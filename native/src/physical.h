@@ -18,21 +18,23 @@ typedef struct mapped mapped;
 void physical_created(uint64_t handle, int device, const budget *card, const charge *taken);
 void physical_holder(uint64_t handle);
 
-/* One more handle (or the same once more) for what is mapped at ADDRESS. */
-void physical_retained(uint64_t handle, uint64_t address);
-void physical_mapped(uint64_t address, size_t size, uint64_t handle);
+/* A reference to what a handle stands for or an address is mapped to, taken before the driver is called,
+ * since another thread may release or unmap it meanwhile. NULL, which goes everywhere: not ours. */
+physical *physical_use(uint64_t handle);
+physical *physical_use_at(uint64_t address);
+
+/* What becomes of such a reference after the call: it is a mapping's or one more of a handle, it goes
+ * together with one that the handle had, or it goes alone. */
+void physical_mapped(uint64_t address, size_t size, physical *self);
+void physical_add_handle(uint64_t handle, physical *self);
+void physical_released(uint64_t handle, physical *self);
+void physical_let_go(physical *self);
 
 /* All mappings within the range, taken out before the driver ends them, since another thread may map there at
  * once. NULL: nothing of ours. */
 mapped *physical_unmap(uint64_t address, size_t size);
 void physical_unmapped(mapped *gone);
 void physical_map_again(mapped *kept);
-
-/* A reference of a handle, taken out before the driver releases it, which may give its value out again at
- * once. NULL when it is not ours. */
-physical *physical_hold(uint64_t handle);
-void physical_let_go(physical *self);
-void physical_put_back(uint64_t handle, physical *self);
 
 /* An object holds memory from now on, that of a handle or all that is mapped in a range. Where in the object:
  * at an offset of a multicast object, by DEVICE (-1: the card where the memory lies), or in a part of an
@@ -46,7 +48,7 @@ void physical_unbound(binding *gone);
 void physical_bind_again(uint64_t object, binding *kept);
 
 /* A descriptor of it was made; -1: a handle of another kind, which cannot be followed. */
-void physical_exported(uint64_t handle, int descriptor);
+void physical_exported(physical *self, int descriptor);
 
 /* A new handle was got from a descriptor, of this process or another; -1: from a handle of another kind. */
 void physical_imported(uint64_t handle, int descriptor);

@@ -36,6 +36,8 @@ static void charges_come_back_once_and_as_they_were_put(void) {
     CHECK(!charges_take(CHARGE_POINTER, 1, &got));
 }
 
+static void release(uint64_t handle) { physical_released(handle, physical_use(handle)); }
+
 static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     char shares[512], why[512];
     charge taken;
@@ -50,31 +52,29 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     CHECK(holders[0].bytes == 10 * MIB); /* of both shares */
 
     physical_created(1, 0, card, &taken);
-    physical_mapped(0x1000, 0x1000, 1);
-    physical_mapped(0x2000, 0x1000, 1);
-    physical_mapped(0x9000, 0x1000, 2); /* not ours: imported */
-    physical_let_go(physical_hold(2));
-    physical_put_back(2, physical_hold(2));
-    physical_let_go(physical_hold(1));
-    CHECK(physical_hold(1) == NULL && budget_usage(card) == 10 * MIB);
-    physical_retained(3, 0x2800);
-    physical_retained(3, 0x2800);
-    physical_retained(4, 0x9800);
+    physical_mapped(0x1000, 0x1000, physical_use(1));
+    physical_mapped(0x2000, 0x1000, physical_use(1));
+    physical_mapped(0x9000, 0x1000, physical_use(2)); /* not ours: imported */
+    release(2);
+    release(1);
+    CHECK(physical_use(1) == NULL && budget_usage(card) == 10 * MIB);
+    physical_add_handle(3, physical_use_at(0x2800));
+    physical_add_handle(3, physical_use_at(0x2800));
+    physical_add_handle(4, physical_use_at(0x9800));
     physical_unmapped(physical_unmap(0x1000, 0x2000));
-    physical_let_go(physical_hold(3));
+    release(3);
     CHECK(budget_usage(card) == 10 * MIB);
-    physical *last = physical_hold(3);
-    physical_put_back(3, last); /* the driver would not release it */
+    physical_let_go(physical_use(3)); /* the driver would not release it */
     CHECK(budget_usage(card) == 10 * MIB);
-    physical_let_go(physical_hold(3));
+    release(3);
     CHECK(budget_usage(card) == 0);
 
     for (uint64_t handle = 5; handle <= 6; handle++) { /* as soon as the driver has unmapped the one */
         mapped *before = physical_unmap(0x1000, 0x1000);
         CHECK(budget_reserve(card, handle * MIB, &taken) == 0);
         physical_created(handle, 0, card, &taken);
-        physical_mapped(0x1000, 0x1000, handle);
-        physical_let_go(physical_hold(handle));
+        physical_mapped(0x1000, 0x1000, physical_use(handle));
+        release(handle);
         physical_unmapped(before);
         CHECK(budget_usage(card) == handle * MIB);
     }
@@ -85,7 +85,34 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     CHECK(budget_reserve(card, MIB, &taken) == 0);
     physical_created(5, 0, card, &taken);
     physical_forked();
-    CHECK(physical_hold(5) == NULL);
+    CHECK(physical_use(5) == NULL);
+}
+
+static void memory_that_other_threads_release_or_unmap_meanwhile_is_charged_as_long_as_it_is_there(void) {
+    char shares[512], why[512];
+    charge taken;
+    snprintf(shares, sizeof shares, "%s", in_folder("meanwhile"));
+    add_share(shares, "a", "GPU-x", 8 * MIB, "");
+    CHECK(budget_load(shares, why, sizeof why) == SHARES_USABLE);
+    budget *card = budget_of("GPU-x");
+    CHECK(budget_reserve(card, MIB, &taken) == 0);
+    physical_created(1, 0, card, &taken);
+    physical *releasing = physical_use(1), *mapping = physical_use(1);
+    physical_released(1, releasing);
+    physical_mapped(0x1000, 0x1000, mapping);
+    CHECK(budget_usage(card) == MIB);
+    physical *retaining = physical_use_at(0x1000);
+    physical_unmapped(physical_unmap(0x1000, 0x1000));
+    physical_add_handle(1, retaining);
+    CHECK(budget_usage(card) == MIB);
+
+    releasing = physical_use(1); /* and the driver gives its value out again */
+    CHECK(budget_reserve(card, 2 * MIB, &taken) == 0);
+    physical_created(1, 0, card, &taken);
+    physical_released(1, releasing);
+    CHECK(budget_usage(card) == 2 * MIB);
+    release(1);
+    CHECK(budget_usage(card) == 0);
 }
 
 static void what_was_at_an_address_that_the_driver_gives_out_again_is_given_back(void) {
@@ -113,6 +140,7 @@ static void code_that_threads_load_at_once_adds_up(void) {
 void test_charges(void) {
     code_that_threads_load_at_once_adds_up();
     charges_come_back_once_and_as_they_were_put();
+    alone(memory_that_other_threads_release_or_unmap_meanwhile_is_charged_as_long_as_it_is_there);
     alone(what_was_at_an_address_that_the_driver_gives_out_again_is_given_back);
     alone(mapped_memory_is_charged_until_its_last_handle_and_mapping);
 }

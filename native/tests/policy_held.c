@@ -17,7 +17,12 @@ static void create(uint64_t handle, int device, budget *card, uint64_t bytes) {
     physical_created(handle, device, card, &taken);
 }
 
-static void release(uint64_t handle) { physical_let_go(physical_hold(handle)); }
+static void release(uint64_t handle) { physical_released(handle, physical_use(handle)); }
+static void export(uint64_t handle, int descriptor) {
+    physical *used = physical_use(handle);
+    physical_exported(used, descriptor);
+    physical_let_go(used);
+}
 
 static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void) {
     budget *card = card_of_shares("bound");
@@ -35,7 +40,7 @@ static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void)
     CHECK(budget_usage(card) == 3 * MIB);
     physical_unbound(physical_unbind(1, 0, 0, MIB));
     CHECK(budget_usage(card) == 2 * MIB);
-    physical_mapped(0x1000, 0x1000, 1); /* the object itself */
+    physical_mapped(0x1000, 0x1000, physical_use(1)); /* the object itself */
     release(1);
     CHECK(budget_usage(card) == 2 * MIB);
     physical_unmapped(physical_unmap(0x1000, 0x1000));
@@ -44,7 +49,7 @@ static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void)
     physical_holder(4);
     for (uint64_t handle = 5; handle <= 6; handle++) { /* two pieces in one range */
         create(handle, 0, card, MIB);
-        physical_mapped(handle * 0x1000, 0x1000, handle);
+        physical_mapped(handle * 0x1000, 0x1000, physical_use(handle));
         release(handle);
     }
     physical_bound_at(4, -1, 0, 0x3000, 0x5000);
@@ -67,9 +72,9 @@ static void exported_memory_is_charged_until_its_last_descriptor_is_closed(void)
     budget *card = card_of_shares("exported");
     create(1, 0, card, MIB);
     int one = new_descriptor(file), other = new_descriptor(file), copy;
-    physical_exported(1, one);
-    physical_exported(1, other);
-    physical_exported(9, one); /* not ours */
+    export(1, one);
+    export(1, other);
+    export(9, one); /* not ours */
     release(1);
     close(one);
     CHECK(!physical_settle() && budget_usage(card) == MIB);
@@ -84,14 +89,14 @@ static void exported_memory_is_charged_until_its_last_descriptor_is_closed(void)
 
     create(3, 0, card, MIB);
     one = new_descriptor(file);
-    physical_exported(3, one);
+    export(3, one);
     release(3);
     close(one);
     CHECK(physical_settle() && budget_usage(card) == 0);
 
     create(4, 0, card, MIB); /* seen by itself, as nobody may call again */
     one = new_descriptor(file);
-    physical_exported(4, one);
+    export(4, one);
     release(4);
     CHECK(budget_usage(card) == MIB);
     close(one);
@@ -99,13 +104,13 @@ static void exported_memory_is_charged_until_its_last_descriptor_is_closed(void)
 
     create(5, 0, card, MIB); /* what takes no lock for writing is not followed */
     CHECK((one = open(file, O_WRONLY)) >= 0);
-    physical_exported(5, one);
+    export(5, one);
     physical_imported(6, one);
     physical_imported(7, -1);
-    physical_exported(5, -1);
+    export(5, -1);
     release(5);
     CHECK(budget_usage(card) == 0);
-    CHECK(physical_hold(6) == NULL && physical_hold(7) == NULL);
+    CHECK(physical_use(6) == NULL && physical_use(7) == NULL);
 }
 
 /* What the two processes below tell each other. */
@@ -133,7 +138,7 @@ static void an_object_of_two_processes_holds_until_both_have_let_go(void) {
         exit(0);
     }
     physical_holder(1);
-    physical_exported(1, descriptor);
+    export(1, descriptor);
     between->step = 1;
     await(between, 2);
     create(2, 0, card, MIB);
@@ -160,7 +165,7 @@ static void an_object_that_cannot_be_followed_keeps_what_is_bound_to_it(void) {
             if (times == 0) physical_unbound(physical_unbind(object, 0, 0, MIB));
             if (times == 0) CHECK(budget_usage(card) == kept);
         }
-        physical_exported(object, -1);
+        export(object, -1);
         release(object);
         CHECK(!physical_settle() && budget_usage(card) == kept + MIB);
     }
