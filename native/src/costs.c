@@ -3,13 +3,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+/* Chosen on the tests' own card, but for the longest. */
 enum {
-    PLACES = 4096,
-    PROBES = 4,
+    PLACES = 4096,         /* of 32 bytes: programs launch some hundred kinds of work, rarely thousands */
+    PROBES = 4,            /* with fewer, two of 400 kinds take each other's place */
     MEMORY = 16,           /* samples that count in the mean */
-    LONGEST_MEMORY = 1024, /* the same, of the longest */
+    LONGEST_MEMORY = 1024, /* the same, of the longest; 500 were too few (docs/adr/0008) */
     FIRST_SAMPLES = 3,     /* may be disturbed, as by code that is loaded: the least of them counts */
-    DOUBTS = 16,           /* binary digits of how improbable chance must be */
+    DOUBTS = 16,           /* binary digits of how improbable chance must be: once in 65536 */
 };
 
 static cost costs[PLACES];

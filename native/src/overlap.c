@@ -2,13 +2,14 @@
 
 #include "throttle.h"
 
+/* What is not derived was chosen on the tests' own card, which holds each from one side at least. */
 enum {
-    MEMORY = 64,         /* samples of one stream, after which the others are forgotten */
-    WINDOW_NS = 8000000, /* of time and charges between two corrections */
-    SMOOTHING = 4,       /* corrections that count in the estimate */
-    LEAST = 10,
-    TURN_LEAST_NS = 300000, /* of another process: two switches */
-    TURNS_MOST = 8,         /* so many in a row are no chance: the work takes longer */
+    MEMORY = 64,            /* samples of one stream, some 50 ms, after which the others are forgotten */
+    WINDOW_NS = 8000000,    /* of time and charges between two corrections: some five samples */
+    SMOOTHING = 4,          /* corrections that count in the estimate: with fewer it follows chance */
+    LEAST = 10,             /* corrections multiply: nothing would come back from 0 */
+    TURN_LEAST_NS = 300000, /* of another process: two switches of 0.15 ms, as an H100 takes */
+    TURNS_MOST = 8,         /* in a row: a slice of 2 ms between two turns has room for two samples without */
     MOST = 2000,            /* so that chance errs to both sides ... */
     NEARLY_WHOLE = 930,     /* ... of the whole, from here on */
 };
