@@ -67,7 +67,11 @@ bool cuda_share(CUdevice device, uint64_t bytes, struct sim_piece *piece);
 CUdevice cuda_hold(struct sim_piece piece, uint64_t *bytes);
 void cuda_let_go(struct sim_piece piece);
 
+/* The current context of this thread, NULL without one; another one is until it is left. */
 CUcontext cuda_current(void);
+CUresult cuda_enter(CUcontext context);
+void cuda_leave(CUcontext context); /* nothing, where it is not the current one */
+
 CUcontext cuda_owner(CUcontext context); /* of what is allocated in it */
 CUresult cuda_fault(CUcontext context);  /* CUDA_SUCCESS as long as no kernel has failed in it */
 
