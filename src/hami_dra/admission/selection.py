@@ -125,9 +125,11 @@ def _values(text: str, annotation: str) -> tuple[str, ...]:
 def _numa(given: Object, family: Family, cards: Sequence[Card]) -> tuple[str, tuple[str, ...]]:
     """The attribute that says the NUMA node, when the Pod binds to one, or a warning that there is none."""
     annotation = family.annotations.numa_bind
-    wish = given.get(annotation, FALSE[0]) if annotation else FALSE[0]
+    wish = given.get(annotation, FALSE[0])
+    if wish in FALSE:
+        return "", ()
     if wish not in TRUE:
-        return "", () if wish in FALSE else (f'{annotation}: {wish} has no effect: write "true"',)
+        return "", (f'{annotation}: {wish} has no effect: write "true"',)
     for attribute in ("numaNode", "resource.kubernetes.io/numaNode"):
         if any(attribute in card.attributes for card in cards if card.driver == family.driver):
             return attribute if "/" in attribute else f"{family.driver}/{attribute}", ()

@@ -185,7 +185,7 @@ class Publisher:
         dropped = slices.dropped_message(lost)
         if dropped:
             log.error("slice fields dropped", error=dropped)
-        if counters and any("Counters" in path for path in lost):
+        if any("Counters" in path for path in lost):
             self._publish(written, counters=False)
         self._dropped = dropped
 

@@ -79,11 +79,12 @@ def test_a_server_may_be_below_a_path(server: Server, path: str) -> None:
     assert server.paths == [f"{path.rstrip('/')}/api/v1/nodes/n"]
 
 
-def test_what_is_listed_says_of_what_kind_it_is(server: Server) -> None:
-    """The API server says it of the list alone."""
+def test_what_is_listed_is_what_was_asked_for_and_says_of_what_kind_it_is(server: Server) -> None:
+    """The API server says the kind of the list alone."""
     server.body = b'{"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "n"}}]}'
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}
-    assert client(server).list(NODES) == ([node], "7")
+    assert client(server).list(NODES, labels="gpu=on", fields="a!=b") == ([node], "7")
+    assert server.paths == ["/api/v1/nodes?labelSelector=gpu%3Don&fieldSelector=a%21%3Db"]
 
 
 def test_what_may_mend_itself_is_tried_again(server: Server) -> None:
