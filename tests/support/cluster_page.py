@@ -97,7 +97,7 @@ def _waiting(number: int) -> Waiting:
         reason, following = "TooLarge", "kubectl get resourceslices -o yaml"
         sentence = f"chat-dev/{pod} waits because it {why}"
     else:
-        why = "it asks for cores 60, memory 40Gi, and the emptiest card has cores 75, memory 32Gi free."
+        why = "it asks for cores 80, memory 40Gi, and the emptiest card has cores 75, memory 32Gi free."
         reason, following = "NoRoom", "kubectl get resourceclaims -A"
         sentence = f"chat-dev/{pod} waits for room: {why}"
     return Waiting("chat-dev", pod, time.time() - 840 * (number + 1), reason, sentence, following)

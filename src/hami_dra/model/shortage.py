@@ -77,11 +77,11 @@ def _no_room(claims: Sequence[Claim], room: Room) -> Shortage | None:
     """Compare what the claims ask for with the largest card, and with what is free."""
     for requests in filter(None, claims):
         for request in requests:
-            matching = [card for card in room.cards if any(wish.matches(card) for wish in request)]
-            if not any(wish.large_enough(card) for wish in request for card in matching):
-                return _too_large(request[0], matching)
-            if not any(room.has(card, wish) for wish in request for card in matching):
-                return _full(request[0], matching, room)
+            pairs = [(wish, card) for wish in request for card in room.cards if wish.matches(card)]
+            if not any(wish.large_enough(card) for wish, card in pairs):
+                return _too_large(pairs)
+            if not any(room.has(card, wish) for wish, card in pairs):
+                return _full(pairs, room)
         count = sum(request[0].count for request in requests)
         nodes = Counter(
             card.pool
@@ -94,26 +94,28 @@ def _no_room(claims: Sequence[Claim], room: Room) -> Shortage | None:
     return None
 
 
-def _too_large(wish: Wish, matching: Sequence[Card]) -> Shortage:
-    most_memory, most_cores = max(card.memory for card in matching), max(card.cores for card in matching)
+def _too_large(pairs: Sequence[tuple[Wish, Card]]) -> Shortage:
+    wish, card = max(pairs, key=lambda pair: (pair[1].memory, pair[1].cores))
     asked, largest = (
-        (f"memory {_bytes(wish.memory)}", _bytes(most_memory))
-        if (wish.memory or 0) > most_memory
-        else (f"cores {wish.cores}", str(most_cores))
+        (f"memory {_bytes(wish.memory)}", _bytes(card.memory))
+        if (wish.memory or 0) > card.memory
+        else (f"cores {wish.cores}", str(card.cores))
     )
     return Shortage("TooLarge", f"because it asks for {asked} and the largest card has {largest}", SLICES)
 
 
-def _full(wish: Wish, matching: Sequence[Card], room: Room) -> Shortage:
-    memory, cores = max(map(room.free, matching))
-    asked = f"cores {wish.cores}, " if wish.cores else ""
-    asked += f"memory {_bytes(wish.memory)}" if wish.memory else "a whole card"
-    left = (
-        f"the emptiest card has cores {cores}, memory {_bytes(memory)} free"
-        if cores or memory
-        else "none is free"
-    )
-    words = f"for room: it asks for {asked}, and {left}"
+def _full(pairs: Sequence[tuple[Wish, Card]], room: Room) -> Shortage:
+    wish, card = max(pairs, key=lambda pair: room.free(pair[1]))
+    memory, cores = room.free(card)
+    asked, left = [], []
+    if wish.cores > cores:
+        asked.append(f"cores {wish.cores}")
+        left.append(f"cores {cores}")
+    if wish.memory is None or wish.memory > memory:
+        asked.append("a whole card" if wish.memory is None else f"memory {_bytes(wish.memory)}")
+        left.append(f"memory {_bytes(memory)}")
+    there = f"the emptiest card has {', '.join(left)} free" if memory or cores else "none is free"
+    words = f"for room: it asks for {', '.join(asked)}, and {there}"
     return Shortage("NoRoom", words, "kubectl get resourceclaims -A")
 
 

@@ -34,6 +34,17 @@ def percentage(*memories):
     return made
 
 
+def one_of(memory_by_uuid):
+    """A card of one UUID with so much memory, or of the next."""
+    made = percentage(*memory_by_uuid.values())
+    for one, uuid in zip(
+        made["spec"]["devices"]["requests"][0]["firstAvailable"], memory_by_uuid, strict=True
+    ):
+        choice = Choice("uuid", (uuid,), keep=True)
+        one["selectors"] = [{"cel": {"expression": choice.expression(names.DRIVER)}}]
+    return made
+
+
 def two_cards(memory, kind=""):
     made = with_choice("productName", kind) if kind else claim(memory=memory)
     made["spec"]["devices"]["requests"] *= 2
@@ -62,6 +73,14 @@ def mixed_slice(node="a", first="23028Mi", memory="8Gi", **attributes):
     made["spec"]["devices"].append(large | {"name": "hami-gpu-1"} | other)
     return made
 
+
+def large_with_few_cores():
+    made = mixed_slice()
+    made["spec"]["devices"][0]["capacity"]["cores"] = {"value": "40"}
+    return made
+
+
+TWO_UUIDS = mixed_slice(memory="80Gi", uuid={"string": "GPU-b"})
 
 SHORTAGES = {
     "label": (
@@ -115,6 +134,31 @@ SHORTAGES = {
         ["memory 100Gi", "largest card has 23028Mi"],
         SLICES,
     ),
+    "impossible, each of two in its own way": (
+        {"claims": [one_of({"GPU-a": "50Gi", "GPU-b": "200Gi"})], "slices": [TWO_UUIDS]},
+        "TooLarge",
+        ["asks for memory 200Gi and the largest card has 80Gi"],
+        SLICES,
+    ),
+    "full, each of two in its own way": (
+        {
+            "claims": [one_of({"GPU-a": "10Gi", "GPU-b": "60Gi"})],
+            "slices": [TWO_UUIDS],
+            "all_claims": [
+                claim(memory=memory, allocated_to="a", device=device)
+                for memory, device in (("20Gi", "hami-gpu-0"), ("40Gi", "hami-gpu-1"))
+            ],
+        },
+        "NoRoom",
+        ["asks for memory 60Gi, and the emptiest card has memory 40Gi free"],
+        CLAIMS,
+    ),
+    "impossible by one amount on each card": (
+        {"claims": [claim(memory="20Gi", cores="60")], "slices": [large_with_few_cores()]},
+        "TooLarge",
+        ["asks for cores 60 and the largest card has 40"],
+        SLICES,
+    ),
     "two cards": (
         {"claims": [two_cards("1Gi")]},
         "TooLarge",
@@ -160,7 +204,7 @@ SHORTAGES = {
     "full": (
         {"all_claims": [claim(memory="20Gi", allocated_to="a")]},
         "NoRoom",
-        ["waits for room", "memory 10Gi", "memory 2548Mi free"],
+        ["waits for room: it asks for memory 10Gi, and the emptiest card has memory 2548Mi free."],
         CLAIMS,
     ),
     "percentage": (
@@ -181,10 +225,16 @@ SHORTAGES = {
         ["asks for a whole card, and none is free"],
         CLAIMS,
     ),
+    "cores and memory": (
+        {"claims": [claim(cores="60")], "all_claims": [claim(memory="20Gi", allocated_to="a")]},
+        "NoRoom",
+        ["asks for cores 60, memory 10Gi, and the emptiest card has cores 50, memory 2548Mi free."],
+        CLAIMS,
+    ),
     "cores": (
         {"claims": [claim(cores="60")], "all_claims": [claim(memory="1Gi", allocated_to="a")]},
         "NoRoom",
-        ["asks for cores 60", "cores 50, memory"],
+        ["waits for room: it asks for cores 60, and the emptiest card has cores 50 free."],
         CLAIMS,
     ),
 }

@@ -6,7 +6,7 @@ from hami_dra.model.explanation import View
 CARD = {"memory": {"value": "23028Mi"}, "cores": {"value": "100"}}
 
 
-def claim(memory="10Gi", cores="50", allocated_to=None, device_class=names.DRIVER):
+def claim(memory="10Gi", cores="50", allocated_to=None, device="hami-gpu-0", device_class=names.DRIVER):
     made = {
         "spec": {
             "devices": {
@@ -26,7 +26,7 @@ def claim(memory="10Gi", cores="50", allocated_to=None, device_class=names.DRIVE
         result = {
             "driver": names.DRIVER,
             "pool": allocated_to,
-            "device": "hami-gpu-0",
+            "device": device,
             "consumedCapacity": {"memory": memory, "cores": cores},
         }
         made["status"] = {"allocation": {"devices": {"results": [result]}}}
