@@ -49,6 +49,23 @@ def test_a_restart_with_the_same_cards_writes_nothing(kube: FakeKube) -> None:
     assert again.problem is None
 
 
+def test_a_restart_with_the_same_sick_card_writes_nothing(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server adds to a taint since when it is there."""
+
+    def since(spec: dict[str, Any]) -> None:
+        for device in spec["devices"]:
+            device["taints"][0]["timeAdded"] = "2026-01-01T00:00:00Z"
+
+    drops(kube, monkeypatch, since)
+    sick = Inventory((A10,), {A10.name: (Problem(A10.name, "lost", ""),)})
+    Publisher(kube, NODE, DRIVER, sick).sync()
+    before = slices(kube)
+    Publisher(kube, NODE, DRIVER, sick).sync()
+    assert slices(kube) == before
+
+
 def test_of_a_slice_that_is_there_twice_a_restart_leaves_one(kube: FakeKube) -> None:
     """As when the answer to a create was lost, and it was tried again."""
     Publisher(kube, NODE, DRIVER, Inventory((A10,))).sync()
