@@ -35,11 +35,10 @@ NARROW = 60
 MARKS = {"ok": "✓", "warning": "!", "error": "✗", "unknown": "?"}
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """The console that everything is printed on."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, width=width, emoji=False, markup=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(highlight=False, width=width, emoji=False, markup=False)
 
 
 def show(renderable: RenderableType) -> None:

@@ -144,24 +144,26 @@ def _page(sample: Sample) -> RenderableType:
 
 def _table(shares: list[Usage]) -> RenderableType:
     wide = look.console().width >= WIDE
-    more = ["throttled", "refused", "procs"] if wide else ["procs"]
-    right = ["memory", "compute", *more]
-    columns = ["namespace", "pod", *(["container"] if wide else []), "node", "card"]
-    shown = look.table(*columns, "memory", "", "compute", *([""] if wide else []), *more, right=right)
+    columns = ["namespace", "pod", *(["container"] if wide else []), "node", "card", "memory", "", "compute"]
+    columns += ["", "throttled", "refused", "procs"] if wide else ["procs"]
+    right = ["memory", "compute", "throttled", "refused", "procs"]
+    shown = look.table(*columns, right=right)
     for use in shares:
-        compute = f"{look.percent(use.utilization)}/{look.percent(use.core_limit)}"
-        cells: list[RenderableType] = [look.Name(use.namespace or "-"), look.Name(use.pod or "(nobody)")]
-        cells += [look.Name(use.container)] if wide else []
-        cells += [
+        more: list[RenderableType] = [
+            look.bar((use.utilization or 0.0) / (use.core_limit or 1.0)),
+            look.percent(use.throttled),
+            str(use.refused),
+        ]
+        shown.add_row(
+            look.Name(use.namespace or "-"),
+            look.Name(use.pod or "(nobody)"),
+            *([look.Name(use.container)] if wide else []),
             look.Name(use.node),
             look.Name(use.card),
-            f"{'-' if use.memory is None else look.size(use.memory)}/{look.size(use.memory_limit)}",
-        ]
-        cells += [
+            f"{look.size(use.memory)}/{look.size(use.memory_limit)}",
             look.bar((use.memory or 0) / use.memory_limit if use.memory_limit else 0.0, 10 if wide else 6),
-            compute,
-        ]
-        cells += [look.bar((use.utilization or 0.0) / (use.core_limit or 1.0))] if wide else []
-        cells += [look.percent(use.throttled), str(use.refused)] if wide else []
-        shown.add_row(*cells, str(use.processes))
+            f"{look.percent(use.utilization)}/{look.percent(use.core_limit)}",
+            *(more if wide else []),
+            str(use.processes),
+        )
     return shown

@@ -84,6 +84,7 @@ def test_status_shows_what_is_given_and_what_is_free(hami):
     shown = plain(hami("status").output)
     assert "10Gi/22.5Gi" in shown
     assert "50/100%" in shown
+    assert "50/100%  █████░░░░░" in plain(hami("status", columns=160).output)
     assert "35.0Gi of 45.0Gi free, 22.5Gi in one piece" in shown
     seen = json.loads(hami("status", "-o", "json").output)
     assert [(card["node"], card["memory_allocated"]) for card in seen["cards"]] == [
@@ -214,6 +215,20 @@ def test_status_says_of_what_it_may_not_read_no_more_than_that(hami, in_a_namesp
     assert "cannot read nodes: " in shown
     assert "Nothing of ours is installed" not in shown
     assert "No node is labelled" not in shown
+
+
+def test_status_shows_the_components_that_it_may_read_beside_those_that_it_may_not(hami, kube, monkeypatch):
+    every = kube.list
+
+    def within(kind, *arguments, **selectors):
+        if kind is kinds.DAEMON_SETS:
+            raise errors.Denied("daemonsets are forbidden", status=403)
+        return every(kind, *arguments, **selectors)
+
+    monkeypatch.setattr(kube, "list", within)
+    shown = plain(hami("status").output)
+    assert "✓  webhook" in shown
+    assert "cannot read daemon sets: " in shown
 
 
 def test_verify_ends_with_2_where_it_may_not_look(hami, in_a_namespace):
