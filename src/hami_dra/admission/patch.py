@@ -66,14 +66,16 @@ class Conversion:
 
 
 def convert(pod: Object, namespace: str, settings: Settings, surroundings: Surroundings) -> Conversion | None:
-    """Convert a Pod; None when it asks for nothing of ours. Raises errors.RequestDenied."""
-    pod = reinvocation.unconverted(pod, settings.families)
-    if settings.extended_resource and is_plain(pod, settings.families):
+    """Convert a Pod; None when it is to stay as it is. Raises errors.RequestDenied."""
+    given, pod = pod, reinvocation.unconverted(pod, settings.families)
+    fresh = pod is given  # else it carries claims of an earlier conversion, which have to go in any case
+    if fresh and settings.extended_resource and is_plain(pod, settings.families):
         return None
     requests = requests_of(pod, settings.families)
-    if not requests:
+    if fresh and not requests:
         return None
-    refuse_put_by_hand(pod)
+    if requests:
+        refuse_put_by_hand(pod)
     if surroundings.traditional:
         raise RequestDenied(
             f"HAMi's traditional mode ({surroundings.traditional}) runs in this cluster too and would hand "

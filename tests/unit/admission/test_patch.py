@@ -195,6 +195,17 @@ def test_what_a_copied_manifest_was_edited_to_ask_for_counts_and_the_rest_stays(
     }
 
 
+@pytest.mark.parametrize(("limits", "claims"), [(gpu(gpu=1), ["ml-second-cuda"]), (gpu(gpu=0), [])])
+def test_a_copied_manifest_that_asks_for_a_whole_card_or_none_keeps_no_claim_of_the_first(limits, claims):
+    copied = converted(pod(gpu(gpumem=1024), name="first")).pod
+    copied["metadata"]["name"] = "second"
+    copied["spec"]["containers"][0]["resources"]["limits"] = limits
+    copied["spec"]["nodeName"] = "" if claims else "gpu-a"
+    made = convert(copied, "ml", Settings(extended_resource=True), NOWHERE)
+    assert [entry["resourceClaimName"] for entry in made.pod["spec"]["resourceClaims"]] == claims
+    assert list(made.claims) == claims
+
+
 def test_what_is_filled_into_a_copied_manifest_is_not_what_it_asks_for():
     copied = converted(pod(gpu(gpumem=1024))).pod
     copied["spec"]["containers"][0]["resources"]["limits"] = gpu(gpumem=512)
