@@ -59,12 +59,9 @@ CUresult cuMemMap(CUdeviceptr pointer, size_t size, size_t offset, CUmemGenericA
 CUresult cuMemUnmap(CUdeviceptr pointer, size_t size) {
     cuMemUnmap_type real = REAL(cuMemUnmap);
     if (!real) return CUDA_ERROR_NOT_FOUND;
-    mapped *held = physical_unmap(pointer, size);
+    uint64_t moment = physical_moment();
     CUresult result = real(pointer, size);
-    if (result == CUDA_SUCCESS)
-        physical_unmapped(held);
-    else
-        physical_map_again(held);
+    if (result == CUDA_SUCCESS) physical_unmapped(pointer, size, moment);
     return result;
 }
 

@@ -30,16 +30,17 @@ struct binding {
 };
 
 /* A handle, or a range of addresses: ranges that overlap compare equal. */
-typedef struct mapped {
+typedef struct {
     uint64_t start, end;
     physical *memory;
-    int times;    /* that the handle must be released */
-    mapped *next; /* of a range that is taken out */
+    uint64_t number; /* of all entries */
+    int times;       /* that the handle must be released */
 } entry;
 
 static void *handles, *mappings;
-static physical *left; /* this process, some of them without a reference here */
-static bool looking;   /* a thread waits for those to end */
+static uint64_t entries; /* that there ever were */
+static physical *left;   /* this process, some of them without a reference here */
+static bool looking;     /* a thread waits for those to end */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static int compare(const void *a, const void *b) {
@@ -61,8 +62,13 @@ static physical *of_handle(uint64_t handle) {
 static void insert(void **tree, uint64_t start, uint64_t end, physical *memory) {
     entry *added = malloc(sizeof *added);
     if (!added) return;
-    *added = (entry){start, end, memory, 1, NULL};
+    *added = (entry){start, end, memory, ++entries, 1};
     if (!tsearch(added, tree, compare)) free(added);
+}
+
+static void take_out(void **tree, entry *gone) {
+    tdelete(gone, tree, compare);
+    free(gone);
 }
 
 static void drop(physical *self);
@@ -190,38 +196,39 @@ void physical_add_handle(uint64_t handle, physical *self) {
     pthread_mutex_unlock(&mutex);
 }
 
+/* What was mapped there up to a moment. The first that is found is the highest in the tree, so this does not
+ * go deep. */
+static void unmap(uint64_t start, uint64_t stop, uint64_t moment) {
+    entry *known = start < stop ? find(&mappings, start, stop) : NULL;
+    if (!known) return;
+    entry each = *known;
+    if (each.number <= moment) {
+        take_out(&mappings, known);
+        drop(each.memory);
+    }
+    unmap(start, each.start, moment);
+    unmap(each.end, stop, moment);
+}
+
+/* What was mapped there before is not any more, of which the other thread has yet to tell. */
 void physical_mapped(uint64_t address, size_t size, physical *self) {
     if (!self) return;
     pthread_mutex_lock(&mutex);
+    unmap(address, address + size, entries);
     insert(&mappings, address, address + size, self);
     pthread_mutex_unlock(&mutex);
 }
 
-mapped *physical_unmap(uint64_t address, size_t size) {
-    mapped *out = NULL;
+uint64_t physical_moment(void) {
     pthread_mutex_lock(&mutex);
-    for (entry *each; (each = find(&mappings, address, address + size));) {
-        tdelete(each, &mappings, compare);
-        each->next = out;
-        out = each;
-    }
+    uint64_t now = entries;
     pthread_mutex_unlock(&mutex);
-    return out;
+    return now;
 }
 
-void physical_unmapped(mapped *gone) {
+void physical_unmapped(uint64_t address, size_t size, uint64_t moment) {
     pthread_mutex_lock(&mutex);
-    for (mapped *next; gone; gone = next) {
-        next = gone->next;
-        drop(gone->memory);
-        free(gone);
-    }
-    pthread_mutex_unlock(&mutex);
-}
-
-void physical_map_again(mapped *kept) {
-    pthread_mutex_lock(&mutex);
-    for (; kept; kept = kept->next) tsearch(kept, &mappings, compare);
+    unmap(address, address + size, moment);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -230,10 +237,7 @@ void physical_released(uint64_t handle, physical *self) {
     entry *known = self ? find(&handles, handle, handle + 1) : NULL;
     bool has_it = known && known->memory == self;
     if (has_it) drop(self);
-    if (has_it && --known->times == 0) {
-        tdelete(known, &handles, compare);
-        free(known);
-    }
+    if (has_it && --known->times == 0) take_out(&handles, known);
     pthread_mutex_unlock(&mutex);
     physical_let_go(self);
 }

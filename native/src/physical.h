@@ -12,7 +12,6 @@
 
 typedef struct physical physical;
 typedef struct binding binding;
-typedef struct mapped mapped;
 
 /* Memory of a device, charged; or a multicast object or sparse array. */
 void physical_created(uint64_t handle, int device, const budget *card, const charge *taken);
@@ -30,11 +29,10 @@ void physical_add_handle(uint64_t handle, physical *self);
 void physical_released(uint64_t handle, physical *self);
 void physical_let_go(physical *self);
 
-/* All mappings within the range, taken out before the driver ends them, since another thread may map there at
- * once. NULL: nothing of ours. */
-mapped *physical_unmap(uint64_t address, size_t size);
-void physical_unmapped(mapped *gone);
-void physical_map_again(mapped *kept);
+/* All mappings within the range have ended that there were at a MOMENT before the driver was asked: another
+ * thread may have mapped there since. */
+uint64_t physical_moment(void);
+void physical_unmapped(uint64_t address, size_t size, uint64_t moment);
 
 /* An object holds memory from now on, that of a handle or all that is mapped in a range. Where in the object:
  * at an offset of a multicast object, by DEVICE (-1: the card where the memory lies), or in a part of an

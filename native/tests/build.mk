@@ -4,7 +4,7 @@ TEST_OUT    := $(OUT)/tests
 LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c
 POLICY      := $(LEDGER) src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 COMPUTING   := src/throttle.c src/costs.c src/meter.c src/overlap.c src/turns.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
-TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged stack oracle)
+TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged stack races oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h src/*.def include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
 
@@ -24,7 +24,7 @@ $(TEST_OUT)/ledger-%: tests/ledger_%.c $(LEDGER) $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 
-$(addprefix $(TEST_OUT)/,storm lookup arguments forks unchanged stack): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
+$(addprefix $(TEST_OUT)/,storm lookup arguments forks unchanged stack races): $(TEST_OUT)/%: tests/%.c $(TEST_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DFAILPOINTS,$(TEST_CFLAGS)) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDLIBS)
 $(TEST_OUT)/hooks: $(wildcard tests/hooks*.c) $(TEST_DEPS)

@@ -61,7 +61,7 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     physical_add_handle(3, physical_use_at(0x2800));
     physical_add_handle(3, physical_use_at(0x2800));
     physical_add_handle(4, physical_use_at(0x9800));
-    physical_unmapped(physical_unmap(0x1000, 0x2000));
+    physical_unmapped(0x1000, 0x2000, physical_moment());
     release(3);
     CHECK(budget_usage(card) == 10 * MIB);
     physical_let_go(physical_use(3)); /* the driver would not release it */
@@ -70,17 +70,15 @@ static void mapped_memory_is_charged_until_its_last_handle_and_mapping(void) {
     CHECK(budget_usage(card) == 0);
 
     for (uint64_t handle = 5; handle <= 6; handle++) { /* as soon as the driver has unmapped the one */
-        mapped *before = physical_unmap(0x1000, 0x1000);
+        uint64_t before = physical_moment();
         CHECK(budget_reserve(card, handle * MIB, &taken) == 0);
         physical_created(handle, 0, card, &taken);
         physical_mapped(0x1000, 0x1000, physical_use(handle));
         release(handle);
-        physical_unmapped(before);
+        physical_unmapped(0x1000, 0x1000, before);
         CHECK(budget_usage(card) == handle * MIB);
     }
-    physical_map_again(physical_unmap(0x1000, 0x1000)); /* the driver would not unmap it */
-    CHECK(budget_usage(card) == 6 * MIB);
-    physical_unmapped(physical_unmap(0x1000, 0x1000));
+    physical_unmapped(0x1000, 0x1000, physical_moment());
     CHECK(budget_usage(card) == 0);
     CHECK(budget_reserve(card, MIB, &taken) == 0);
     physical_created(5, 0, card, &taken);
@@ -97,20 +95,33 @@ static void memory_that_other_threads_release_or_unmap_meanwhile_is_charged_as_l
     budget *card = budget_of("GPU-x");
     CHECK(budget_reserve(card, MIB, &taken) == 0);
     physical_created(1, 0, card, &taken);
-    physical *releasing = physical_use(1), *mapping = physical_use(1);
-    physical_released(1, releasing);
+    physical *mapping = physical_use(1);
+    release(1);
     physical_mapped(0x1000, 0x1000, mapping);
     CHECK(budget_usage(card) == MIB);
     physical *retaining = physical_use_at(0x1000);
-    physical_unmapped(physical_unmap(0x1000, 0x1000));
+    physical_unmapped(0x1000, 0x1000, physical_moment());
     physical_add_handle(1, retaining);
     CHECK(budget_usage(card) == MIB);
 
-    releasing = physical_use(1); /* and the driver gives its value out again */
+    for (uint64_t page = 0; page < 7; page++) physical_mapped(0x1000 * page, 0x1000, physical_use(1));
+    release(1);
+    uint64_t moment =
+        physical_moment(); /* the driver unmaps all of it, and another thread maps there again */
     CHECK(budget_reserve(card, 2 * MIB, &taken) == 0);
     physical_created(1, 0, card, &taken);
+    physical_mapped(0x3000, 0x1000, physical_use(1));
+    CHECK(budget_usage(card) == 3 * MIB);
+    physical_unmapped(0, 0x7000, moment);
+    CHECK(budget_usage(card) == 2 * MIB && physical_use_at(0x2000) == NULL);
+    physical_unmapped(0x3000, 0x1000, physical_moment());
+    CHECK(budget_usage(card) == 2 * MIB && physical_use_at(0x3000) == NULL);
+
+    physical *releasing = physical_use(1); /* and the driver gives its value out again */
+    CHECK(budget_reserve(card, 4 * MIB, &taken) == 0);
+    physical_created(1, 0, card, &taken);
     physical_released(1, releasing);
-    CHECK(budget_usage(card) == 2 * MIB);
+    CHECK(budget_usage(card) == 4 * MIB);
     release(1);
     CHECK(budget_usage(card) == 0);
 }

@@ -43,7 +43,7 @@ static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void)
     physical_mapped(0x1000, 0x1000, physical_use(1)); /* the object itself */
     release(1);
     CHECK(budget_usage(card) == 2 * MIB);
-    physical_unmapped(physical_unmap(0x1000, 0x1000));
+    physical_unmapped(0x1000, 0x1000, physical_moment());
     CHECK(budget_usage(card) == 0);
 
     physical_holder(4);
@@ -53,7 +53,7 @@ static void bound_memory_is_charged_until_it_is_unbound_or_its_object_ends(void)
         release(handle);
     }
     physical_bound_at(4, -1, 0, 0x3000, 0x5000);
-    physical_unmapped(physical_unmap(0x5000, 0x2000));
+    physical_unmapped(0x5000, 0x2000, physical_moment());
     CHECK(budget_usage(card) == 2 * MIB);
     release(4);
     CHECK(budget_usage(card) == 0);

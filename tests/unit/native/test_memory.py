@@ -219,6 +219,15 @@ for free, stream in (("cuMemFreeAsync", card.stream()), ("cuMemFreeAsync_ptsz", 
 """
 
 
+def test_calls_of_two_threads_at_once_are_counted_as_the_driver_ends_them(
+    share, limited, programs, by_the_driver
+):
+    program = limited(share, str(programs / "races"), 300)
+    look = each_time_told(program, lambda: (booked(share), by_the_driver()[1]))
+    assert [counted for counted, _ in look] == [held for _, held in look]
+    assert len(look) == 2
+
+
 def test_memory_of_the_plain_call_that_is_freed_on_a_stream_is_given_back(share, limited) -> None:
     """As CUDA allows: its guide frees what cudaMalloc gave by cudaFreeAsync."""
     program = limited(share, sys.executable, "-c", FREES_IN_ORDER, PYTHONPATH=".")
