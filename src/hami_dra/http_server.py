@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import uvicorn
 import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -23,6 +25,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from hami_dra.metrics_server import CONTENT_TYPE
+
+log = structlog.get_logger(__name__)
 
 SHUTDOWN_GRACE_S = 10
 KEEP_ALIVE_S = 120
@@ -137,5 +141,11 @@ async def _renew(server: uvicorn.Server, tls: Tls) -> None:
     """Give new connections the new certificate; those that are open keep theirs and are not dropped."""
     while True:
         await asyncio.sleep(tls.every_s)
-        if await asyncio.to_thread(tls.renewed) and server.config.ssl is not None:
-            server.config.ssl.load_cert_chain(tls.certificate, tls.key)
+        try:
+            if await asyncio.to_thread(tls.renewed) and server.config.ssl is not None:
+                # Elsewhere first: a chain that is half written would take the old certificate's place.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+                server.config.ssl.load_cert_chain(tls.certificate, tls.key)
+        except Exception:
+            # The next certificate must be taken up all the same.
+            log.exception("certificate not taken up")

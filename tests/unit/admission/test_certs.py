@@ -1,10 +1,14 @@
 """The webhook's certificate: renewed in time, agreed between replicas, and trusted before it is served."""
 
+import asyncio
 import base64
 import datetime
+import itertools
+from types import SimpleNamespace
 
 import pytest
 
+from hami_dra import http_server
 from hami_dra.admission import authority, certs
 from hami_dra.kube import kinds
 from hami_dra.model import errors
@@ -31,6 +35,30 @@ def test_a_ca_is_renewed_before_it_is_outlived_by_what_it_signs_and_the_former_s
     assert later.ca.certificate.count(b"BEGIN CERTIFICATE") == 2
     much_later = authority.renew(later, HOSTS, NOW + 6600 * DAY)
     assert much_later.ca.certificate.count(b"BEGIN CERTIFICATE") == 2
+
+
+def test_a_chain_that_is_half_written_is_not_taken_up_and_the_next_one_is(tmp_path):
+    good = authority.renew(None, HOSTS, NOW).serving
+    half = authority.Pair(good.certificate + good.certificate[:100], good.key)
+    written = itertools.chain([half], itertools.repeat(good))
+    files = certs.write(good, tmp_path)
+
+    def renewed():
+        certs.write(next(written), tmp_path)
+        return True
+
+    async def first_that_is_taken_up():
+        taken_up = asyncio.Queue()
+        context = SimpleNamespace(load_cert_chain=lambda chain, key: taken_up.put_nowait(chain.read_bytes()))
+        server = SimpleNamespace(config=SimpleNamespace(ssl=context))
+        renewal = asyncio.create_task(
+            http_server._renew(server, http_server.Tls(*files, renewed, every_s=0.001))
+        )
+        chain = await asyncio.wait_for(taken_up.get(), 10)
+        renewal.cancel()
+        return chain
+
+    assert asyncio.run(first_that_is_taken_up()) == good.certificate
 
 
 def test_files_that_do_not_belong_together_are_not_served(tmp_path):
