@@ -24,9 +24,9 @@ all:
 def roll_out(tmp_path):
     """Run one of the two plays on a managed cluster whose gates are ON (0 or 1): the output."""
 
-    def run(on, tag, fails=False):
+    def run(on, tag, fails=False, gate=GATE):
         machine = Machine(tmp_path)
-        machine.program("kubectl", f"echo '{GATE} {on}'")
+        machine.program("kubectl", f"echo '{gate} {on}'")
         return machine.play(ROOT / "playbooks/site.yml", "--tags", tag, inventory=INVENTORY, fails=fails)
 
     return run
@@ -37,6 +37,12 @@ def test_a_gate_that_is_on_is_looked_at_and_nothing_else(roll_out, tag):
     output = roll_out(1, tag)
     assert "changed=0" in output
     assert "failed=0" in output
+
+
+@pytest.mark.parametrize("tag", ["control_plane", "kubelet"])
+def test_a_release_in_which_the_gate_is_none_any_more_has_what_it_stood_for(roll_out, tag):
+    output = roll_out(0, tag, gate=GATE.replace("DRAConsumableCapacity", "Another"))
+    assert "changed=0" in output
 
 
 def test_a_gate_that_is_off_in_the_control_plane_is_the_providers_to_switch(roll_out):

@@ -6,7 +6,7 @@
     node-stub rke2      the same of /etc/rancher/rke2
     node-stub k3s-agent, rke2-agent    the kubelet alone
 
-A component whose feature gate nobody knows does not come up and says so in its log, as the real one does.
+A component whose gates do not go together does not come up and says so in its log, as the real one does.
 The API server holds ConfigMaps in /var/lib/node-stub. Standard library only: it runs in the node.
 """
 
@@ -21,8 +21,10 @@ import time
 import urllib.request
 from pathlib import Path
 
-KNOWN_GATES = {"DRAConsumableCapacity": 0, "InPlacePodVerticalScaling": 1}
-"""As in Kubernetes 1.34: name and whether it is on by default."""
+GATE, NEEDED = "DRAConsumableCapacity", "DynamicResourceAllocation"
+"""The gate that the rollout is about, and the one that it depends on from Kubernetes 1.35."""
+KNOWN_GATES = {GATE: 0, NEEDED: 1, "InPlacePodVerticalScaling": 1}
+"""As in Kubernetes 1.35: name and whether it is on by default."""
 
 MANIFESTS = Path("/etc/kubernetes/manifests")
 KUBELET_CONFIG = Path("/var/lib/kubelet/config.yaml")
@@ -33,7 +35,7 @@ PORTS = {"kube-apiserver": 6443, "kube-controller-manager": 10257, "kube-schedul
 
 APPS = {"groupVersion": "apps/v1", "version": "v1"}
 DISCOVERY = {
-    "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.4"},
+    "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {
         "kind": "APIGroupList",
@@ -52,7 +54,7 @@ DISCOVERY = {
 """What preflight asks the API server for."""
 
 
-class UnknownGate(Exception):
+class WrongGates(Exception):
     """What kube components print and end with."""
 
 
@@ -64,8 +66,10 @@ def gates(values):
         if not name:
             continue
         if name not in KNOWN_GATES:
-            raise UnknownGate(f"invalid argument for --feature-gates flag: unrecognized feature gate: {name}")
+            raise WrongGates(f"invalid argument for --feature-gates flag: unrecognized feature gate: {name}")
         state[name] = int(value == "true")
+    if state[GATE] and not state[NEEDED]:
+        raise WrongGates(f"{GATE} is enabled, but depends on features that are disabled: [{NEEDED}]")
     return state
 
 
@@ -83,7 +87,7 @@ class Component:
         self.server = None
         try:
             state = gates(values)
-        except UnknownGate as problem:
+        except WrongGates as problem:
             folder = LOGS / f"kube-system_{name}-node_0123/{name}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "0.log").write_text(f"2026-01-01T00:00:00Z stderr F Error: {problem}\n")
@@ -199,7 +203,7 @@ def kubeadm():
                 values = re.findall(r"--feature-gates=(\S+)", text)
                 try:
                     running[name] = text, Component(component, PORTS[component], values)
-                except (UnknownGate, OSError) as problem:
+                except (WrongGates, OSError) as problem:
                     print(name, problem, flush=True)
                     running[name] = text, None
         time.sleep(0.2)
