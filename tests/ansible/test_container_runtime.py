@@ -100,6 +100,16 @@ def test_a_containerd_that_knows_no_switch_for_cdi_has_it_always_on(node):
     assert "changed=0" in node.check()
 
 
+def test_a_containerd_that_reads_other_folders_than_the_plugins_stops_the_run(node):
+    node.runs("containerd")
+    dump = node.folder / "dump"
+    node.program("containerd", f'[ "$1" = --version ] && echo v2.1.0 || cat {dump}')
+    dump.write_text("version = 3\ncdi_spec_dirs = ['/etc/cdi', '/opt/cdi']\n")
+    assert "node: cdi_spec_dirs in containerd's configuration lacks /var/run/cdi" in node.check(fails=True)
+    dump.write_text("version = 3\ncdi_spec_dirs = ['/etc/cdi', '/var/run/cdi']\n")
+    assert "changed=0" in node.check()
+
+
 IMAGE = "registry.example.com/hami-dra:1.0"
 
 

@@ -14,9 +14,16 @@ _SWITCH = re.compile(
     r"^\s*(?:enable_cdi|enableCDI)\"?\s*[=:]\s*\"?(true|false)", re.MULTILINE | re.IGNORECASE
 )
 
+_FOLDERS = re.compile(r"^\s*cdi_spec_dirs\s*=\s*\[([^]]*)\]", re.MULTILINE)
+_OURS = re.compile(r"""["'](?:/var)?/run/cdi/?["']""")
+"""Where the plugin writes, as a list of folders may name it."""
+
 
 def cdi_switch(configuration: str) -> bool | None:
     """What containerd's configuration says of CDI; None: nothing, so its version decides."""
+    folders = _FOLDERS.search(configuration)
+    if folders and not _OURS.search(folders[1]):
+        return False
     found = _SWITCH.findall(configuration)
     return found[-1].lower() == "true" if found else None
 

@@ -173,6 +173,9 @@ def test_a_folder_that_selinux_closes_to_containers_is_told(places):
         ('[plugins."io.containerd.grpc.v1.cri"]\n    enable_cdi = true\n', True),
         ("    enable_cdi = false\n", False),
         ("version = 2\n", None),
+        ("  enable_cdi = true\n  cdi_spec_dirs = ['/etc/cdi']\n", False),
+        ("  cdi_spec_dirs = ['/etc/cdi', '/var/run/cdi']\n  enable_cdi = true\n", True),
+        ('  cdi_spec_dirs = ["/run/cdi"]\n', None),
     ],
 )
 def test_the_runtimes_own_configuration_decides_about_cdi(configuration, switch):

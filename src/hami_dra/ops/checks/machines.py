@@ -192,6 +192,7 @@ CHECKS = (
             command(f"{SITE} --tags runtime"),
             "By hand, in `/etc/containerd/config.toml` of containerd 1.7, then restart it:",
             '```toml\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n```',
+            "If `cdi_spec_dirs` is set there, it must have `/var/run/cdi`, where the plugin writes.",
         ),
         needs=(),
         look=_runtime_cdi,
