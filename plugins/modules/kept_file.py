@@ -9,7 +9,7 @@ short_description: Write a file and keep what was there, or put that back
 description:
   - With O(state=written) the file gets O(content) by rename. What was there before (its bytes, owner and
     mode, or that there was nothing) is kept below O(keep) first, outside of the file's own folder, where for
-    example kubelet would read a copy.
+    example kubelet would read a copy. If O(path) is a link, it stays, and the file that it leads to is meant.
   - With O(state=restored) the original comes back when the file is still the one that was written; a file
     that somebody changed since then is left alone.
   - With O(state=undone) the file gets what it had before the last write, for a change that did not work out.
@@ -213,7 +213,8 @@ def main() -> None:
     )
     content = (module.params["content"] or "").encode()
     module.params["content"] = "hidden: may hold credentials"
-    path, keep = Path(module.params["path"]), Path(module.params["keep"])
+    # A link of the file's owner stays: what it leads to is read, kept and written.
+    path, keep = Path(os.path.realpath(module.params["path"])), Path(module.params["keep"])
     before = read(path)
     try:
         if module.params["state"] == "written":

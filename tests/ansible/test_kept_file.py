@@ -1,5 +1,7 @@
 """What was there before comes back byte for byte, unless somebody else changed the file since."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.ansible.loading import plugin
@@ -52,6 +54,22 @@ def test_a_folder_made_for_a_file_stays_when_somebody_else_uses_it(tmp_path, kee
     (path.parent / "theirs").touch()
     restore(path, keep)
     assert [file.name for file in path.parent.iterdir()] == ["theirs"]
+
+
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written_and_put_back(path, keep, monkeypatch):
+    link = path.with_name("link")
+    link.symlink_to(path.name)
+
+    def play(state):
+        options = {"path": str(link), "keep": str(keep), "content": "new", "state": state}
+        module = SimpleNamespace(params=options, check_mode=False, exit_json=lambda **_: None)
+        monkeypatch.setattr(kept, "AnsibleModule", lambda **_: module)
+        kept.main()
+        return link.is_symlink(), path.read_bytes()
+
+    assert play("written") == (True, b"new")
+    assert play("restored") == (True, b"old \xff bytes")
+    assert not keep.exists()
 
 
 def test_the_same_content_is_no_change(path, keep):
