@@ -83,25 +83,48 @@ def test_a_component_that_restarts_just_now_gets_its_time(tmp_path):
     assert "changed=0" in output
 
 
-def test_a_dry_run_tells_of_what_kubeadm_keeps_for_all_control_plane_nodes_once(tmp_path):
-    machine = Machine(tmp_path)
-    (tmp_path / "config-map").write_text(
-        json.dumps({"data": {"ClusterConfiguration": "apiVersion: kubeadm.k8s.io/v1beta4\n"}})
-    )
-    machine.program(
-        "kubectl",
-        f"""
+@pytest.fixture
+def kubeadm(tmp_path):
+    """Run the control plane's play on nodes of kubeadm whose gate is off; nothing answers at CLOSED_PORT."""
+
+    def run(*arguments, closed_port="1", flags=""):
+        machine = Machine(tmp_path)
+        (tmp_path / "config-map").write_text(
+            json.dumps({"data": {"ClusterConfiguration": "apiVersion: kubeadm.k8s.io/v1beta4\n"}})
+        )
+        machine.program(
+            "kubectl",
+            f"""
 case $* in
+  *"127.0.0.1:{closed_port} "*) exit 1 ;;
   *replace*) cat >/dev/null; echo write >>{tmp_path}/writes ;;
   *configmaps*) cat {tmp_path}/config-map ;;
   *) echo '{GATE} 0' ;;
 esac""",
-    )
-    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
-        manifest = f"spec:\n  containers:\n  - command:\n    - {name}\n"
-        (tmp_path / f"{name}.yaml").write_text(manifest)
-    inventory = "control_plane: {hosts: {a: , b: , c: }}\ngpu_nodes: {hosts: {d: }}\n"
-    arguments = ["--check", "--tags", "control_plane", "-e", "hami_distribution=kubeadm"]
-    arguments += ["-e", f"control_plane_gates_manifests={tmp_path}"]
-    machine.play(ROOT / "playbooks/site.yml", *arguments, inventory=inventory)
+        )
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+            manifest = f"spec:\n  containers:\n  - command:\n    - {name}\n{flags}"
+            (tmp_path / f"{name}.yaml").write_text(manifest)
+        inventory = "control_plane: {hosts: {a: , b: , c: }}\ngpu_nodes: {hosts: {d: }}\n"
+        more = ["--check", "--tags", "control_plane", "-e", "hami_distribution=kubeadm"]
+        more += ["-e", f"control_plane_gates_manifests={tmp_path}"]
+        return machine.play(ROOT / "playbooks/site.yml", *more, *arguments, inventory=inventory)
+
+    return run
+
+
+def test_a_dry_run_tells_of_what_kubeadm_keeps_for_all_control_plane_nodes_once(kubeadm, tmp_path):
+    kubeadm()
     assert (tmp_path / "writes").read_text().splitlines() == ["write"]
+
+
+def test_an_api_server_is_asked_at_the_port_that_kubeadm_gave_it(kubeadm):
+    assert "failed=0" in kubeadm("--limit=a", closed_port="6443", flags="    - --secure-port=7443\n")
+
+
+def test_the_administrators_keys_are_in_no_output_however_much_is_asked_for(kubeadm, tmp_path):
+    (tmp_path / "admin.conf").write_text("client-key-data: planted-secret-4711\n")
+    signs = {"control_plane_gates_signs": {"kubeadm": str(tmp_path / "admin.conf")}}
+    output = kubeadm("-vvv", "--limit=a", "-e", "hami_distribution=", "-e", json.dumps(signs))
+    assert "failed=0" in output
+    assert "planted-secret-4711" not in output
