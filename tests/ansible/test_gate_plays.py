@@ -128,3 +128,35 @@ def test_the_administrators_keys_are_in_no_output_however_much_is_asked_for(kube
     output = kubeadm("-vvv", "--limit=a", "-e", "hami_distribution=", "-e", json.dumps(signs))
     assert "failed=0" in output
     assert "planted-secret-4711" not in output
+
+
+def test_a_kubelet_is_changed_where_it_reads_its_configuration(tmp_path):
+    """As Kubespray lays it out: the unit's command line names the file. The process is a shell's."""
+    machine = Machine(tmp_path)
+    config = tmp_path / "kubelet-config.yaml"
+    config.write_text("kind: KubeletConfiguration\n")
+    config_map = json.dumps({"data": {"kubelet": "kind: KubeletConfiguration"}})
+    machine.program(
+        "kubectl",
+        f"""
+case $* in
+  *replace*) cat ;;
+  *configmaps*) echo '{config_map}' ;;
+  *) echo '{GATE} 0' ;;
+esac""",
+    )
+    command = ["sh", "-c", "read line", "kubelet", "--node-ip=192.0.2.1", f"--config={config}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as kubelet:
+        machine.program(
+            "systemctl",
+            f"""
+case $* in
+  *MainPID*) echo {kubelet.pid} ;;
+  *) printf 'Id=kubelet.service\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n' ;;
+esac""",
+        )
+        arguments = ["--check", "--diff", "--tags", "kubelet", "-e", "hami_distribution=kubeadm"]
+        output = machine.play(ROOT / "playbooks/site.yml", *arguments, inventory=INVENTORY)
+        assert kubelet.stdin is not None
+        kubelet.stdin.close()
+    assert f"+++ {config} @@ -1,0 +2,2 @@ +featureGates: + DRAConsumableCapacity: true" in output
