@@ -55,6 +55,12 @@ def test_an_inventory_without_one_of_the_groups_is_refused(tmp_path, inventory, 
     assert "changed=0" in output
 
 
+def test_a_strategy_that_goes_on_where_a_host_has_failed_is_refused(run, monkeypatch):
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "free")
+    output = run(f"{{gpu_nodes: {{hosts: {{a: {{{LOCAL}}}}}}}, control_plane: {{hosts: {{a: }}}}}}", "groups")
+    assert "the strategy free lets hosts go on where another has failed" in output
+
+
 def test_an_inventory_with_two_kinds_of_driver_is_refused(run):
     hosts = "{a: {hami_driver: host}, b: {hami_driver: operator}}"
     output = run(f"gpu_nodes: {{hosts: {hosts}, vars: {{{LOCAL}}}}}", "inventory")

@@ -33,9 +33,9 @@ esac
     )
 
 
-def empty(machine: Machine, fails: bool = False) -> tuple[list[str], str]:
+def empty(machine: Machine, *more: str, fails: bool = False) -> tuple[list[str], str]:
     """Run the play: what kubectl was asked to change, and the output."""
-    arguments = ["--tags", "drain", "-e", "hami_drain=true"]
+    arguments = ["--tags", "drain", "-e", "hami_drain=true", *more]
     output = machine.play(ROOT / "playbooks/upgrade.yml", *arguments, inventory=INVENTORY, fails=fails)
     return Path(machine.asked).read_text().splitlines(), output
 
@@ -56,6 +56,14 @@ def test_a_pod_that_would_be_lost_is_named_the_node_opened_and_the_next_left_alo
     asked, output = empty(machine, fails=True)
     assert asked == ["drain gpu-1", "uncordon gpu-1"]
     assert f"gpu-1: the node gpu-1 cannot be emptied: error: {REFUSAL}; end these Pods yourself" in output
+
+
+def test_of_a_batch_the_node_that_cannot_be_emptied_is_named_alone_and_all_are_opened(machine):
+    kubectl(machine, drain=f"[ $2 = gpu-1 ] || {{ echo 'error: {REFUSAL}' >&2; exit 1; }}")
+    asked, output = empty(machine, "-e", "hami_batch=2", fails=True)
+    assert sorted(asked) == ["drain gpu-1", "drain gpu-2", "uncordon gpu-1", "uncordon gpu-2"]
+    assert f"gpu-2: the node gpu-2 cannot be emptied: error: {REFUSAL}" in output
+    assert "undefined" not in output
 
 
 def test_without_being_asked_nothing_is_emptied(machine):

@@ -55,6 +55,18 @@ def test_a_gate_that_is_off_in_a_kubelet_is_told_with_the_providers_own_place_fo
     assert "GKE and Azure: the node pool's, EKS: the NodeConfig of the launch template" in output
 
 
+@pytest.mark.parametrize("playbook", ["site", "support_bundle"])
+def test_nothing_is_loaded_on_or_collected_from_the_machine_that_stands_for_a_providers_control_plane(
+    tmp_path, playbook
+):
+    machine = Machine(tmp_path)
+    machine.program("systemctl", "echo inactive")
+    settings = ["-e", "hami_image_archive=/nowhere", "-e", f"hami_bundle_folder={tmp_path}/bundle"]
+    arguments = ["--tags", "images,nodes", "--limit", "localhost", *settings]
+    output = machine.play(ROOT / f"playbooks/{playbook}.yml", *arguments, inventory=INVENTORY)
+    assert "changed=0" in output
+
+
 def test_localhost_in_an_inventory_is_asked_without_ssh(tmp_path, monkeypatch):
     """As the sample inventory names it where a provider runs the control plane."""
     machine = Machine(tmp_path)
