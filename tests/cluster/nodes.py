@@ -2,8 +2,8 @@
 
 Each is a podman container with systemd as its first process, so that roles restart real services. Where a
 scenario needs Kubernetes, `node_stub.py` runs in the place of the kubelet: it reads the real files, keeps to
-the layout of kubeadm, k3s and rke2, and refuses gates that do not go together. CRI-O, which Debian has not, is
-a stand-in too: `crio_stub.py`.
+the layout of kubeadm, k3s and rke2, and refuses gates that do not go together. CRI-O, which Debian has not,
+is a stand-in too: `crio_stub.py`.
 """
 
 from __future__ import annotations

@@ -80,15 +80,17 @@ def _facts(kubeconfig: str | None, context: str | None, where: Places, node_only
     """The cluster's facts, with this host's own where it is a node."""
     from hami_dra.cli.connect import connect
     from hami_dra.model import errors
-    from hami_dra.ops import facts, node_facts
+    from hami_dra.ops import node_facts
+    from hami_dra.ops.facts import Facts
+    from hami_dra.ops.gather import gather, unreachable
 
     if node_only:
-        found = facts.Facts()
+        found = Facts()
     else:
         try:
-            found = facts.gather(connect(kubeconfig, context))
+            found = gather(connect(kubeconfig, context))
         except errors.KubeError as problem:
-            found = facts.unreachable(problem)
+            found = unreachable(problem)
     if node_only or where.state.is_dir():
         node = os.environ.get("HAMI_NODE_NAME") or os.uname().nodename
         seen = node_facts.gather(node, where, host=True)

@@ -36,9 +36,10 @@ def status(kubeconfig: str | None, context: str | None, output: str) -> None:
     """
     from hami_dra.cli.connect import connect
     from hami_dra.model import errors
-    from hami_dra.ops import facts, overview
+    from hami_dra.ops import overview
+    from hami_dra.ops.gather import gather
 
-    read = facts.gather(connect(kubeconfig, context), into_nodes=False)
+    read = gather(connect(kubeconfig, context), into_nodes=False)
     if not read.reachable:
         raise errors.Unavailable(read.unreadable["version"])
     seen = overview.of(read)

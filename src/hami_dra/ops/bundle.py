@@ -24,7 +24,8 @@ from hami_dra.kube import kinds
 from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors, names
 from hami_dra.ops import checks, node_facts, redact
-from hami_dra.ops.facts import OURS, Facts, gather
+from hami_dra.ops.facts import OURS, Facts
+from hami_dra.ops.gather import gather
 
 Files = Iterator[tuple[str, str]]
 LOG_LINES = 5000

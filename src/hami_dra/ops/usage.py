@@ -16,7 +16,8 @@ from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors
 from hami_dra.observe import shares as node_shares
 from hami_dra.observe.shares import NodeShare
-from hami_dra.ops.facts import AT_ONCE, OURS, PLUGINS, component
+from hami_dra.ops.facts import OURS, PLUGINS, component
+from hami_dra.ops.gather import AT_ONCE
 
 _SAMPLE = re.compile(r"^(hami_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')

@@ -15,7 +15,8 @@ from hami_dra.kube import kinds
 from hami_dra.kube.protocol import KubeClient
 from hami_dra.model import errors
 from hami_dra.ops import checks, installed
-from hami_dra.ops.facts import component, gather
+from hami_dra.ops.facts import component
+from hami_dra.ops.gather import gather
 
 ANSWER_WITHIN_S = 10.0
 PROMISES = ("device-class", "gpu-label", "plugin", "slices", "cards", "shared-devices", "webhook", "monitor")

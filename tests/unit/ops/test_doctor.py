@@ -9,7 +9,8 @@ import pytest
 from hami_dra.kube import kinds
 from hami_dra.model import errors
 from hami_dra.model.names import DRIVER
-from hami_dra.ops import checks, facts
+from hami_dra.ops import checks
+from hami_dra.ops.gather import gather, parse_gates, unreachable
 from tests.cluster.versions import REPO
 from tests.unit.ops import healthy
 from tests.unit.ops.healthy import NAMESPACE, NODES, NOW, NPU, NPU_NODE
@@ -19,7 +20,7 @@ OLD_DRIVER = healthy.device()["attributes"] | {"driverVersion": {"version": "418
 
 
 def complaints(kube):
-    findings = checks.run_all(facts.gather(kube))
+    findings = checks.run_all(gather(kube))
     return {finding.id: finding for finding in findings if finding.severity != "ok"}
 
 
@@ -193,7 +194,7 @@ def test_a_remedy_is_for_the_release_that_is_installed_whatever_its_name_and_nam
     for _, plant in FAULTS.values():
         kube = healthy.cluster()
         plant(kube)
-        found = facts.gather(kube)
+        found = gather(kube)
         for item in (*found.installed, *found.pods):
             item["metadata"]["namespace"] = "shares"
             item["metadata"]["labels"]["app.kubernetes.io/instance"] = "mine"
@@ -335,7 +336,7 @@ def test_every_check_has_a_fault_that_it_finds():
 
 
 def test_a_cluster_that_does_not_answer_is_one_finding_and_not_thirty():
-    (finding,) = checks.run_all(facts.unreachable(errors.Unavailable("connection refused")))
+    (finding,) = checks.run_all(unreachable(errors.Unavailable("connection refused")))
     assert (finding.id, finding.severity) == ("api-server", "unknown")
     assert "connection refused" in finding.found
 
@@ -370,7 +371,7 @@ def test_gates_are_read_from_a_components_metrics():
         'kubernetes_feature_enabled{name="Other",stage="ALPHA"} 0\n'
         "process_cpu_seconds_total 4\n"
     )
-    assert facts.parse_gates(metrics) == {"DRAConsumableCapacity": True, "Other": False}
+    assert parse_gates(metrics) == {"DRAConsumableCapacity": True, "Other": False}
 
 
 def test_a_release_in_which_the_gate_is_none_any_more_has_what_it_stood_for():
