@@ -54,6 +54,12 @@ def test_each_setting_of_a_role_has_an_effect(role):
     assert sorted(names.keys() - used) == []
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_number_that_is_calculated_with_may_come_from_the_command_line_where_it_is_text(role):
+    tasks = "".join(path.read_text() for path in (ROOT / "roles" / role / "tasks").glob("*.yml"))
+    assert re.findall(r"\w+_timeout [-+*/].*", tasks) == []
+
+
 def plays(playbook):
     return yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
 

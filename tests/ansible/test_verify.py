@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 INVENTORY = """
 all:
-  vars: {verify_timeout: 2}
+  vars: {verify_timeout: "2"} # as -e gives it
   children: {control_plane: {hosts: {control: }}, gpu_nodes: {hosts: {gpu-1: , gpu-2: }}}
 """
 NODES = ["gpu-1", "gpu-2"]
