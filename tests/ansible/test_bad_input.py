@@ -57,7 +57,7 @@ def test_an_inventory_without_one_of_the_groups_is_refused(tmp_path, inventory, 
 
 def test_a_strategy_that_goes_on_where_a_host_has_failed_is_refused(run, monkeypatch):
     monkeypatch.setenv("ANSIBLE_STRATEGY", "free")
-    output = run(f"{{gpu_nodes: {{hosts: {{a: {{{LOCAL}}}}}}}, control_plane: {{hosts: {{a: }}}}}}", "groups")
+    output = run(f"gpu_nodes: {{hosts: {{a: {{{LOCAL}}}}}}}", "settings")
     assert "the strategy free lets hosts go on where another has failed" in output
 
 
