@@ -55,6 +55,18 @@ def test_a_gate_that_is_off_in_a_kubelet_is_told_with_the_providers_own_place_fo
     assert "GKE and Azure: the node pool's, EKS: the NodeConfig of the launch template" in output
 
 
+@pytest.mark.parametrize(("version", "fails"), [("v1.33.9", True), ("v1.34.0-gke.1", False)])
+def test_a_kubelet_that_does_not_know_the_gate_yet_is_not_taken_for_one_that_always_has_it(
+    tmp_path, version, fails
+):
+    machine = Machine(tmp_path)
+    silent = GATE.replace("DRAConsumableCapacity", "Another")
+    machine.program("kubectl", f"case $* in *kubeletVersion*) echo {version} ;; *) echo '{silent} 1' ;; esac")
+    play = ("playbooks/site.yml", "--tags", "kubelet")
+    output = machine.play(*play, inventory=INVENTORY, fails=fails)
+    assert (f"is {version}, and shares begin with 1.34; upgrade the node first" in output) == fails
+
+
 @pytest.mark.parametrize("playbook", ["site", "support_bundle"])
 def test_nothing_is_loaded_on_or_collected_from_the_machine_that_stands_for_a_providers_control_plane(
     tmp_path, playbook

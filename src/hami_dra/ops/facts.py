@@ -116,6 +116,11 @@ class Facts:
         return [item for item in (*self.daemon_sets, *self.deployments) if is_ours(item)]
 
 
+def node_info(node: Object, what: str) -> str:
+    """A line of `status.nodeInfo`; empty until the kubelet has told it."""
+    return str(node.get("status", {}).get("nodeInfo", {}).get(what, ""))
+
+
 def component(item: Object) -> str:
     """`driver`, `families`, `webhook` or `monitor` for an object of the chart, else empty."""
     labels = item["metadata"].get("labels") or {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.observe import allocation
-from hami_dra.ops.facts import PLUGINS, Facts, component, is_on
+from hami_dra.ops.facts import PLUGINS, Facts, component, is_on, node_info
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,17 @@ def _concerns(node: Object, facts: Facts, published: list[allocation.Card]) -> b
 
 
 def _node(node: Object, facts: Facts, published: list[allocation.Card]) -> Node:
-    name, status = node["metadata"]["name"], node.get("status", {})
-    info = status.get("nodeInfo", {})
+    name = node["metadata"]["name"]
     return Node(
         name=name,
         ready=any(
-            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or []
+            each["type"] == "Ready" and each["status"] == "True"
+            for each in node.get("status", {}).get("conditions") or []
         ),
         plugin=any(_runs_on(pod, name) for pod in facts.pods if component(pod) in PLUGINS),
         cards=sum(card.node == name for card in published),
-        kubelet=info.get("kubeletVersion", ""),
-        runtime=info.get("containerRuntimeVersion", ""),
+        kubelet=node_info(node, "kubeletVersion"),
+        runtime=node_info(node, "containerRuntimeVersion"),
     )
 
 

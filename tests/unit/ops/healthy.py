@@ -37,8 +37,8 @@ def labels(component: str) -> Object:
     return {"app.kubernetes.io/name": "hami-dra", "app.kubernetes.io/component": component}
 
 
-def node(name: str, runtime: str = "containerd://2.1.4", **more: str) -> Object:
-    info = {"containerRuntimeVersion": runtime, "kubeletVersion": "v1.36.0"}
+def node(name: str, runtime: str = "containerd://2.1.4", kubelet: str = "v1.36.0", **more: str) -> Object:
+    info = {"containerRuntimeVersion": runtime, "kubeletVersion": kubelet}
     return {
         "metadata": {"name": name, "labels": {"gpu": "on"} | more},
         "status": {"nodeInfo": info, "conditions": [{"type": "Ready", "status": "True"}]},

@@ -99,6 +99,10 @@ def stuck_claim():
 
 FAULTS = {
     "Kubernetes too old": ("kubernetes-version", text("/version", '{"major": "1", "minor": "33+"}')),
+    "kubelet too old": (
+        "kubernetes-version",
+        replace(kinds.NODES, healthy.node(NODES[0], kubelet="v1.33.9+k3s1")),
+    ),
     "gate off": ("feature-gate", text("/metrics", healthy.GATES.replace(" 1", " 0"))),
     "gate unknown": ("feature-gate", text("/metrics", "process_cpu_seconds_total 4\n")),
     "gate off in a kubelet": ("kubelet-gate", text(f"/api/v1/nodes/{NODES[1]}/proxy/metrics", "")),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 from hami_dra.kube.protocol import Object
 from hami_dra.model.names import GATE
 from hami_dra.ops.checks.base import SITE, Check, Verdict, bad, closed, command, fine, node_count, some
-from hami_dra.ops.facts import Facts, is_on
+from hami_dra.ops.facts import Facts, is_on, node_info
 
 LEAST_KUBERNETES = (1, 34)
 MOST_SKEW = datetime.timedelta(seconds=10)
@@ -19,10 +20,22 @@ def _api_server(facts: Facts) -> Verdict:
 
 def _kubernetes_version(facts: Facts) -> Verdict:
     found = f"{facts.version.get('major', '?')}.{facts.version.get('minor', '?').rstrip('+')}"
-    major, _, minor = found.partition(".")
-    if (int(major), int(minor)) >= LEAST_KUBERNETES:
-        return fine(found)
-    return bad(found, "upgrade the cluster; DRA is stable from 1.34 on")
+    if _is_old(found):
+        return bad(found, "upgrade the cluster; DRA is stable from 1.34 on")
+    old = [
+        f"{node['metadata']['name']} has {node_info(node, 'kubeletVersion')}"
+        for node in facts.nodes
+        if node["metadata"]["name"] in facts.served_nodes and _is_old(node_info(node, "kubeletVersion"))
+    ]
+    if old:
+        return bad(f"{found}, but {some(old)}", "upgrade these nodes")
+    return fine(found)
+
+
+def _is_old(version: str) -> bool:
+    """False also for what is no version: a node that has yet to tell."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) < LEAST_KUBERNETES
 
 
 def _feature_gate(facts: Facts) -> Verdict:
@@ -87,8 +100,11 @@ CHECKS = (
         title="Kubernetes is too old",
         expected="1.34 or newer",
         why="Dynamic Resource Allocation (resource.k8s.io/v1) is stable from Kubernetes 1.34 on; what is "
-        "older does not know shares of a device.",
-        mend=("Upgrade the cluster. [Supported versions](../supported-versions.md) says what is tested.",),
+        "older does not know shares of a device. The kubelet of each GPU node must be as new.",
+        mend=(
+            "Upgrade the cluster, and its nodes. [Supported versions](../supported-versions.md) says what "
+            "is tested.",
+        ),
         needs=("version",),
         look=_kubernetes_version,
     ),

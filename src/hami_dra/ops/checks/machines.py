@@ -16,7 +16,7 @@ from hami_dra.ops.checks.base import (
     some,
     told,
 )
-from hami_dra.ops.facts import Facts
+from hami_dra.ops.facts import Facts, node_info
 from hami_dra.ops.host_facts import cdi_by_version
 from hami_dra.ops.node_facts import NodeFacts
 
@@ -27,12 +27,7 @@ LEAST_FREE_MIB = 512
 def _runtime_cdi(facts: Facts) -> Verdict:
     """A node that looked for itself knows; of the others the version tells what is on by default."""
     off, unsure, on = [], [], 0
-    versions = {
-        node["metadata"]["name"]: node.get("status", {})
-        .get("nodeInfo", {})
-        .get("containerRuntimeVersion", "")
-        for node in facts.nodes
-    }
+    versions = {node["metadata"]["name"]: node_info(node, "containerRuntimeVersion") for node in facts.nodes}
     for name in sorted({*facts.gpu_nodes, *facts.on_nodes}):
         seen = facts.on_nodes.get(name)
         runtime = versions.get(name) or (seen.runtime if seen else "")
