@@ -6,7 +6,7 @@
 /* Chosen on the tests' own card, but for the longest. */
 enum {
     PLACES = 4096,         /* of 32 bytes: programs launch some hundred kinds of work, rarely thousands */
-    PROBES = 4,            /* with fewer, two of 400 kinds take each other's place */
+    PROBES = 8,            /* of 1000 kinds, two or three take each other's place where there are 4 */
     MEMORY = 16,           /* samples that count in the mean */
     LONGEST_MEMORY = 1024, /* the same, of the longest; 500 were too few (docs/adr/0008) */
     FIRST_SAMPLES = 3,     /* may be disturbed, as by code that is loaded: the least of them counts */

@@ -85,8 +85,8 @@ static void the_longest_is_remembered_for_some_time(void) {
 
 /* Where the places of some are the same. */
 static void some_hundred_kinds_of_work_are_all_known(void) {
-    for (uint64_t shape = 1; shape < 400; shape++) cost_learn(cost_of(NULL, shape), 5000);
-    for (uint64_t shape = 1; shape < 400; shape++) CHECK(cost_of(NULL, shape)->ns == 5000);
+    for (uint64_t shape = 1; shape < 600; shape++) cost_learn(cost_of(NULL, shape), 5000);
+    for (uint64_t shape = 1; shape < 600; shape++) CHECK(cost_of(NULL, shape)->ns == 5000);
 }
 static void more_kinds_of_work_than_places_are_served_all_the_same(void) {
     for (uint64_t shape = 0; shape < 20000; shape++) {
