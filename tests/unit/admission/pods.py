@@ -3,6 +3,12 @@
 import base64
 import json
 
+from hami_dra.admission.patch import Surroundings, convert
+from hami_dra.admission.settings import Settings
+
+GIB = 1024**3
+NOWHERE = Surroundings()
+
 
 def pod(limits=None, name="train", **spec):
     """A Pod with one container `cuda`."""
@@ -18,6 +24,13 @@ def pod(limits=None, name="train", **spec):
 def gpu(**amounts):
     """Limits by short names: gpu(gpu=1, gpumem=1024)."""
     return {f"nvidia.com/{key.replace('_', '-')}": str(value) for key, value in amounts.items()}
+
+
+def converted(source, surroundings=NOWHERE):
+    """What admission makes of SOURCE, which asks for a share."""
+    made = convert(source, "ml", Settings(), surroundings)
+    assert made is not None
+    return made
 
 
 def patched(source, answer):

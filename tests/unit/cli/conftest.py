@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from hami_dra.cli.main import cli
+from hami_dra.model import errors
 from tests.support import kube_server
 from tests.unit.ops import healthy
 
@@ -36,3 +37,16 @@ def hami(kube, tmp_path):
 
 def plain(text):
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.fixture
+def in_a_namespace(kube, monkeypatch):
+    """Who asks may look into single namespaces only."""
+    everything = kube.list
+
+    def within(kind, namespace=None, **chosen):
+        if namespace is None:
+            raise errors.Denied(f"cannot list {kind.plural} at the cluster scope", status=403)
+        return everything(kind, namespace, **chosen)
+
+    monkeypatch.setattr(kube, "list", within)
