@@ -107,6 +107,19 @@ def test_a_component_that_restarts_just_now_gets_its_time(tmp_path):
     assert "changed=0" in output
 
 
+def test_an_api_server_of_k3s_is_asked_behind_the_port_that_its_kubeconfig_names(tmp_path):
+    machine = Machine(tmp_path)
+    (tmp_path / "k3s.yaml").write_text("clusters: [{cluster: {server: 'https://127.0.0.1:7443'}}]\n")
+    machine.program("kubectl", f"case $* in *127.0.0.1:6444*) exit 1 ;; *) echo '{GATE} 1' ;; esac")
+    signs = json.dumps({"control_plane_gates_signs": {"k3s": str(tmp_path / "k3s.yaml")}})
+    inventory = INVENTORY.replace("managed", "k3s")
+    output = machine.play(
+        ROOT / "playbooks/site.yml", "--tags", "control_plane", "-e", signs, "-vvv", inventory=inventory
+    )
+    assert "failed=0" in output
+    assert "--server=https://127.0.0.1:7444" in output
+
+
 @pytest.fixture
 def kubeadm(tmp_path):
     """Run the control plane's play on nodes of kubeadm whose gate is off; nothing answers at CLOSED_PORT."""
