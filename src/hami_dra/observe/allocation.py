@@ -86,6 +86,14 @@ def allocations(published: Iterable[Card], claims: Iterable[Object]) -> list[All
     return found
 
 
+def by_card(slices: Iterable[Object], claims: Iterable[Object]) -> dict[Card, list[Allocation]]:
+    """Each card with the shares that are allocated of it; without the partitions that nobody has."""
+    held: dict[Card, list[Allocation]] = {card: [] for card in cards(slices)}
+    for each in allocations(held, claims):
+        held[each.card].append(each)
+    return {card: given for card, given in held.items() if given or not card.partition}
+
+
 def _card(spec: Object, device: Object) -> Card:
     attributes = device.get("attributes") or {}
     capacity = device.get("capacity") or {}

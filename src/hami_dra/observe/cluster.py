@@ -45,12 +45,9 @@ class Cluster:
 
 def describe(objects: Objects) -> Cluster:
     """The cluster as OBJECTS say."""
-    cards = allocation.cards(objects.slices)
-    allocated = allocation.allocations(cards, objects.claims)
-    by_card: dict[Card, list[Allocation]] = {card: [] for card in cards}
-    for each in allocated:
-        by_card[each.card].append(each)
-    uses = [_use(card, shares) for card, shares in by_card.items() if shares or not card.partition]
+    held = allocation.by_card(objects.slices, objects.claims)
+    uses = [_use(card, shares) for card, shares in held.items()]
+    allocated = [each for shares in held.values() for each in shares]
     return Cluster(
         cards=uses,
         shares=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hami_dra.kube.protocol import Object
 from hami_dra.model import names
@@ -50,7 +51,7 @@ class Facts:
         """Did the API server answer at all?"""
         return "version" not in self.unreadable
 
-    @property
+    @cached_property
     def gpu_labels(self) -> dict[str, str]:
         """The labels of the nodes that the plugin is to run on: gpu=on, unless the release says otherwise."""
         plugins = [item for item in self.daemon_sets if component(item) == "driver"]
@@ -63,7 +64,7 @@ class Facts:
         """The same, as kubectl writes them."""
         return " ".join(f"{key}={value}" for key, value in self.gpu_labels.items())
 
-    @property
+    @cached_property
     def gpu_nodes(self) -> list[str]:
         """Names of the nodes with these labels; of those where the plugin runs, if it needs none."""
         wanted = self.gpu_labels.items()
@@ -85,7 +86,7 @@ class Facts:
         """The ResourceSlices of our drivers."""
         return [item for item in self.slices if names.is_ours(item["spec"]["driver"])]
 
-    @property
+    @cached_property
     def served_nodes(self) -> list[str]:
         """Names of the nodes that publish: the labelled ones, and those of the other families' plugin."""
         return sorted({*self.gpu_nodes, *self._nodes_of("families")})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from hami_dra.kube.protocol import Object
 from hami_dra.model import names
 from hami_dra.observe import allocation
+from hami_dra.observe.allocation import Allocation
 from hami_dra.ops.facts import PLUGINS, Facts, component, is_on, node_info
 
 
@@ -90,10 +92,7 @@ class Overview:
 
 def of(facts: Facts) -> Overview:
     """Put the facts together."""
-    published = allocation.cards(facts.slices)
-    given = allocation.allocations(published, facts.claims)
-    taken = {each.card for each in given}
-    published = [card for card in published if card in taken or not card.partition]
+    held = allocation.by_card(facts.slices, facts.claims)
     taints = {
         (node, device["name"]): device["taints"][0].get("value") or device["taints"][0]["key"]
         for node, device in facts.cards
@@ -105,35 +104,12 @@ def of(facts: Facts) -> Overview:
         gate="unknown" if "gates" in facts.unreadable else gate,
         components=_components(facts),
         label=facts.gpu_label,
-        nodes=[_node(node, facts, published) for node in facts.nodes if _concerns(node, facts, published)],
-        cards=[
-            Card(
-                node=card.node,
-                device=card.device,
-                product=card.product,
-                uuid=card.uuid,
-                memory=card.memory,
-                memory_allocated=sum(each.memory for each in given if each.card == card),
-                cores=card.cores,
-                cores_allocated=sum(each.cores for each in given if each.card == card),
-                shares=sum(each.card == card for each in given),
-                taint=taints.get((card.node, card.device), ""),
-            )
-            for card in published
-        ],
+        nodes=_nodes(facts, Counter(card.node for card in held)),
+        cards=[_card(card, given, taints.get((card.node, card.device), "")) for card, given in held.items()],
         shares=[
-            Share(
-                namespace=each.namespace,
-                claim=each.claim,
-                pods=each.pods,
-                node=each.card.node,
-                device=each.card.device,
-                memory=each.memory,
-                cores=each.cores,
-            )
-            for each in sorted(
-                given, key=lambda each: (each.card.node, each.card.index, each.namespace, each.claim)
-            )
+            _share(each)
+            for given in held.values()
+            for each in sorted(given, key=lambda each: (each.namespace, each.claim))
         ],
         waiting=sorted(
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
@@ -141,6 +117,33 @@ def of(facts: Facts) -> Overview:
             if pod.get("status", {}).get("phase") == "Pending" and not pod["spec"].get("nodeName")
         ),
         unreadable=facts.unreadable,
+    )
+
+
+def _card(card: allocation.Card, given: list[Allocation], taint: str) -> Card:
+    return Card(
+        node=card.node,
+        device=card.device,
+        product=card.product,
+        uuid=card.uuid,
+        memory=card.memory,
+        memory_allocated=sum(each.memory for each in given),
+        cores=card.cores,
+        cores_allocated=sum(each.cores for each in given),
+        shares=len(given),
+        taint=taint,
+    )
+
+
+def _share(given: Allocation) -> Share:
+    return Share(
+        namespace=given.namespace,
+        claim=given.claim,
+        pods=given.pods,
+        node=given.card.node,
+        device=given.card.device,
+        memory=given.memory,
+        cores=given.cores,
     )
 
 
@@ -156,28 +159,27 @@ def _components(facts: Facts) -> list[Component]:
     return found
 
 
-def _concerns(node: Object, facts: Facts, published: list[allocation.Card]) -> bool:
-    name = node["metadata"]["name"]
-    return name in facts.gpu_nodes or any(card.node == name for card in published)
+def _nodes(facts: Facts, cards: Counter[str]) -> list[Node]:
+    """Those with the label, and those that have CARDS."""
+    concerned = {*facts.gpu_nodes, *cards}
+    served = {pod["spec"].get("nodeName") for pod in facts.pods if component(pod) in PLUGINS and _serves(pod)}
+    return [
+        Node(
+            name=name,
+            ready=any(
+                each["type"] == "Ready" and each["status"] == "True"
+                for each in node.get("status", {}).get("conditions") or []
+            ),
+            plugin=name in served,
+            cards=cards[name],
+            kubelet=node_info(node, "kubeletVersion"),
+            runtime=node_info(node, "containerRuntimeVersion"),
+        )
+        for node in facts.nodes
+        if (name := node["metadata"]["name"]) in concerned
+    ]
 
 
-def _node(node: Object, facts: Facts, published: list[allocation.Card]) -> Node:
-    name = node["metadata"]["name"]
-    return Node(
-        name=name,
-        ready=any(
-            each["type"] == "Ready" and each["status"] == "True"
-            for each in node.get("status", {}).get("conditions") or []
-        ),
-        plugin=any(_runs_on(pod, name) for pod in facts.pods if component(pod) in PLUGINS),
-        cards=sum(card.node == name for card in published),
-        kubelet=node_info(node, "kubeletVersion"),
-        runtime=node_info(node, "containerRuntimeVersion"),
-    )
-
-
-def _runs_on(pod: Object, node: str) -> bool:
+def _serves(pod: Object) -> bool:
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    return (
-        pod["spec"].get("nodeName") == node and bool(statuses) and all(each.get("ready") for each in statuses)
-    )
+    return bool(statuses) and all(each.get("ready") for each in statuses)
