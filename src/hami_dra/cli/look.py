@@ -53,11 +53,9 @@ def paragraph(lead: Text, text: str, style: str = "") -> Text:
     """TEXT behind LEAD, its further lines below its first; on a narrow terminal all of it below LEAD."""
     width, indent = console().width, lead.cell_len
     beside = width - indent >= LEAST_ROOM
-    if not beside:
+    if text and not beside:
         lead, indent = lead + "\n" + " " * NARROW_INDENT, NARROW_INDENT
-    lines = textwrap.wrap(text, max(width - indent, 1), break_long_words=False, break_on_hyphens=False) or [
-        ""
-    ]
+    lines = textwrap.wrap(text, max(width - indent, 1), break_long_words=False, break_on_hyphens=False)
     return lead + Text(f"\n{' ' * indent}".join(lines), style=style)
 
 

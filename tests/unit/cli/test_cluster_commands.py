@@ -313,6 +313,12 @@ def test_verify_wants_every_promise_kept_and_admission_that_converts(hami, kube,
     ]
 
 
+def test_on_a_narrow_terminal_a_promise_that_is_kept_takes_one_line(hami):
+    shown = plain(hami("verify", columns=40).output).splitlines()
+    assert "" not in shown
+    assert "✓ shared-devices" in shown
+
+
 def test_verify_asks_for_what_the_webhook_converts(hami, kube, monkeypatch):
     """Renamed resources, or a release without NVIDIA's driver."""
     amd = Settings(families=of_profiles(families.profiles(["amd"])[0]))
