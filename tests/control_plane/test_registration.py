@@ -85,6 +85,12 @@ def test_plain_whole_cards_are_left_to_kubernetes_when_that_is_asked_for(fresh, 
         for name, limits, annotations in (("share", SHARE, None), ("chosen", {"gpu": 1}, chosen)):
             stored = fresh.create(kinds.PODS, pod(limits, name=name, annotations=annotations))
             assert stored["spec"]["resourceClaims"], name
+        copied = fresh.client.get(kinds.PODS, "share", fresh.name)
+        copied["metadata"] = {"name": "copy", "annotations": copied["metadata"]["annotations"]}
+        copied["spec"].pop("nodeName", None)
+        copied["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": "1"}
+        (entry,) = fresh.create(kinds.PODS, copied)["spec"]["resourceClaims"]
+        assert entry["resourceClaimName"] == f"{fresh.name}-copy-cuda", "the first Pod's claim is its own"
 
 
 def test_resources_that_the_operator_has_renamed_are_converted_and_the_former_names_are_not(fresh, tmp_path):

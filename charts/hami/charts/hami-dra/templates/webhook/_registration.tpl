@@ -33,8 +33,9 @@ matchExpressions:
 {{- end }}
 
 {{- /*
-Which Pods name our resources; with extendedResource, those that name more than whole cards. Of updates only those
-of a converted Pod's specification: its manifest is applied again.
+Which Pods name our resources; with extendedResource, those that name more than whole cards, or are copies of a
+converted Pod and name its claims. Of updates only those of a converted Pod's specification: its manifest is applied
+again.
 */ -}}
 {{- define "hami-dra.webhook.podConditions" -}}
 {{- $more := list .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority -}}
@@ -50,7 +51,7 @@ of a converted Pod's specification: its manifest is applied again.
 - name: names-more-than-whole-cards
   expression: >-
     {{ include "hami-dra.webhook.names" (concat $more $families) }} ||
-    object.metadata.?annotations.orValue({}).exists(key, key.startsWith("nvidia.com/"))
+    object.metadata.?annotations.orValue({}).exists(key, key.startsWith("nvidia.com/") || key == "hami.io/claims")
 {{- end }}
 {{- end }}
 
