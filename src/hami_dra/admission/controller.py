@@ -47,6 +47,10 @@ class Watched:
     claims: Cache
     templates: Cache
 
+    def synced(self, within_s: float) -> bool:
+        """Whether every first list is in; WITHIN_S: for each."""
+        return all(cache.synced.wait(within_s) for cache in (self.pods, self.claims, self.templates))
+
 
 class ClaimController:
     """Work through converted Pods. ADMITTED_HERE: whether this replica has admitted a Pod."""
@@ -69,7 +73,10 @@ class ClaimController:
         watched.templates.on_change(self._template_changed)
 
     def run(self, stopping: threading.Event) -> None:
-        """Serve until STOPPING is set."""
+        """Serve until STOPPING is set; from when it is known what is there: nothing is made a second time."""
+        while not self._watched.synced(within_s=1.0):
+            if stopping.is_set():
+                return
         workers = [
             threading.Thread(target=self._serve_until, args=[stopping], name=f"claims-{at}", daemon=True)
             for at in range(WORKERS)
@@ -79,7 +86,7 @@ class ClaimController:
         collect_at = datetime.datetime.now(datetime.UTC)
         while not stopping.wait(1.0):
             now = datetime.datetime.now(datetime.UTC)
-            if now >= collect_at and self._watched.pods.synced.is_set():
+            if now >= collect_at:
                 self.collect(now)
                 collect_at = now + COLLECT_EVERY
         for worker in workers:

@@ -64,6 +64,36 @@ def test_a_restarted_controller_finishes_what_its_predecessor_left(kube, watched
     assert owners == {item["metadata"]["uid"] for item in pods}
 
 
+def test_a_restarted_controller_makes_nothing_before_it_knows_what_is_there(kube, watched):
+    stored = [store(kube, name=f"train-{at}") for at in range(20)] + [store(kube, name="")]
+    for pod in stored:
+        ClaimController(kube, watched, {names.DRIVER}).reconcile(pod)
+    kube.calls.clear()
+    listed, stopping = threading.Event(), threading.Event()
+    list_now = kube.list
+
+    def late(kind, *arguments, **chosen):
+        if kind is not kinds.PODS:
+            listed.wait(5)
+        return list_now(kind, *arguments, **chosen)
+
+    kube.list = late
+    controller = ClaimController(kube, watched, {names.DRIVER})
+    for cache in (watched.pods, watched.claims, watched.templates):
+        cache.start()
+    thread = threading.Thread(target=controller.run, args=[stopping])
+    thread.start()
+    assert watched.pods.synced.wait(5)
+    listed.set()
+    store(kube, name="last")
+    eventually(lambda: claims(kube, "ml-last-cuda"))
+    stopping.set()
+    kube.end_watches()
+    thread.join(5)
+    assert creations(kube, kinds.RESOURCE_CLAIMS) == ["ml-last-cuda"]
+    assert creations(kube, kinds.RESOURCE_CLAIM_TEMPLATES) == []
+
+
 def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, running):
     store(kube, name="")
     (template,) = eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
@@ -81,6 +111,8 @@ def test_a_claim_that_is_taken_away_while_its_pod_needs_it_is_made_again(kube, r
 def test_news_of_a_pod_that_come_before_those_of_its_claim_cost_no_call(kube):
     """As the scheduler's, while the watch of claims is late."""
     watched, stopping = Cluster(kube).watched, threading.Event()
+    for late in (watched.claims, watched.templates):
+        late.synced.set()
     controller = ClaimController(kube, watched, {names.DRIVER})
     thread = threading.Thread(target=controller.run, args=[stopping])
     thread.start()
