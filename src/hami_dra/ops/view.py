@@ -22,7 +22,8 @@ def of_pod(client: KubeClient, namespace: str, name: str) -> View:
     Of what is published nothing, where one may look into a namespace only.
     """
     pod = client.get(kinds.PODS, name, namespace)
-    events, _ = client.list(kinds.EVENTS, namespace, fields=f"involvedObject.name={name}")
+    # By uid: a former Pod of that name, as a StatefulSet makes them, has left its own behind.
+    events, _ = client.list(kinds.EVENTS, namespace, fields=f"involvedObject.uid={pod['metadata']['uid']}")
     slices, all_claims, nodes, classes = (_all(client, kind) for kind in PUBLISHED)
     release = _release(client)
     return View(

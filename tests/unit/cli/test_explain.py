@@ -12,6 +12,13 @@ from tests.support import kube_server
 from tests.unit.ops import healthy
 
 
+def tell(kube, pod, reason, message, **more):
+    """An Event about POD."""
+    involved = {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+    event = {"metadata": {"generateName": "train."}, "involvedObject": involved, "reason": reason}
+    kube.create(kinds.EVENTS, event | {"message": message} | more, "default")
+
+
 def test_explain_takes_the_name_that_status_prints(hami, kube):
     kube.patch(kinds.PODS, "web", {"status": {"phase": "Pending"}}, "default")
     assert hami("explain", "default/web", "-n", "elsewhere").output == hami("explain", "web").output
@@ -46,11 +53,18 @@ def test_explain_in_a_pod_looks_into_the_namespace_of_its_service_account(kube, 
 def test_explain_sends_to_the_logs_of_the_release_wherever_it_is(hami, kube):
     kube.delete(kinds.DAEMON_SETS, "hami-dra-driver-kubelet-plugin", healthy.NAMESPACE)
     kube.create(kinds.DAEMON_SETS, healthy.workload("driver", "plugin", 2), "shares")
-    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
-    failed = {"reason": "FailedPrepareDynamicResources", "message": "no such card"}
-    event = {"metadata": {"name": "train.1"}, "involvedObject": {"name": "train"}} | failed
-    kube.create(kinds.EVENTS, event, "default")
+    pod = kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    tell(kube, pod, "FailedPrepareDynamicResources", "no such card")
     assert "Next: kubectl -n shares logs -l " in hami("explain", "train").output
+
+
+def test_what_befell_a_former_pod_of_that_name_is_not_told_of_its_successor(hami, kube):
+    former = kube.get(kinds.PODS, "train", "default")
+    tell(kube, former, "FailedPrepareDynamicResources", "no such card")
+    kube.delete(kinds.PODS, "train", "default")
+    del former["metadata"]["uid"], former["metadata"]["resourceVersion"]
+    kube.create(kinds.PODS, former | {"status": {"phase": "Pending"}}, "default")
+    assert "has its share and waits for something else" in hami("explain", "train").output
 
 
 def test_explain_tells_who_may_look_into_a_namespace_only_what_the_scheduler_says(hami, kube, in_a_namespace):
@@ -65,16 +79,15 @@ def test_explain_tells_who_may_look_into_a_namespace_only_what_the_scheduler_say
 
 def test_of_the_schedulers_words_those_that_it_said_last_count(hami, kube):
     """An event that comes again stays the same object, older than others by its name."""
-    kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
+    pod = kube.patch(kinds.PODS, "train", {"status": {"phase": "Pending"}}, "default")
     for at, (message, more) in enumerate(
         [
             ("once more", {"series": {"count": 2, "lastObservedTime": "2026-11-25T02:09:00.000000Z"}}),
             ("once", {}),
         ]
     ):
-        event = {"metadata": {"name": f"train.{at}"}, "reason": "FailedScheduling", "message": message} | more
         seen = {"eventTime": f"2026-11-25T02:0{at}:00.000000Z", "lastTimestamp": None}
-        kube.create(kinds.EVENTS, event | seen | {"involvedObject": {"name": "train"}}, "default")
+        tell(kube, pod, "FailedScheduling", message, **seen, **more)
     assert "waits for the scheduler: once more\n" in hami("explain", "train").output
 
 
