@@ -93,7 +93,13 @@ def _facts(kubeconfig: str | None, context: str | None, where: Places, node_only
             found = unreachable(problem)
     if node_only or where.state.is_dir():
         node = os.environ.get("HAMI_NODE_NAME") or os.uname().nodename
-        seen = node_facts.gather(node, where, host=True)
+        try:
+            seen = node_facts.gather(node, where, host=True)
+        except errors.StateError as problem:
+            if node_only:
+                raise
+            click.echo(f"hami: this host is left out: {problem}", err=True)
+            return found
         found = dataclasses.replace(found, on_nodes=found.on_nodes | {node: seen})
     return found
 

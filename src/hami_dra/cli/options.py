@@ -13,7 +13,8 @@ from hami_dra.model import names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, readable=False)
+"""Whoever looks into it says what is wrong: click would blame an option that nobody has given."""
 
 
 def cluster(command: Command) -> Command:

@@ -92,8 +92,10 @@ def gather(
 ) -> NodeFacts:
     """Read the node's state. HOST: also ask the container runtime, which a Pod cannot see.
 
-    DRIVERS: those to tell of; without, all that left something here. REFUSED: see NodeFacts.
+    DRIVERS: those to tell of; without, all that left something here. REFUSED: see NodeFacts. StateError when
+    we may not look: what is not to be seen would be taken to be missing.
     """
+    _refuse_blind(places)
     told = _left_something(places) if drivers is None else drivers
     runtime, cdi = host_facts.runtime_and_cdi() if host else ("", None)
     return NodeFacts(
@@ -110,6 +112,18 @@ def gather(
         runtime=runtime,
         cdi=cdi,
     )
+
+
+def _refuse_blind(places: Places) -> None:
+    for folder in (places.plugins, places.registry, places.cdi, places.state):
+        try:
+            os.scandir(folder).close()
+        except PermissionError as problem:
+            raise StateError(
+                f"{folder} may not be read by this user: become root to look at the node"
+            ) from problem
+        except OSError:  # not there: that is told
+            continue
 
 
 def merged(first: NodeFacts, second: NodeFacts) -> NodeFacts:

@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -186,6 +188,33 @@ def test_a_locale_without_signs_gets_others(tmp_path):
     done = hami("doctor", "--node-only", "--state-dir", tmp_path, environment={"PYTHONIOENCODING": "latin-1"})
     assert done.returncode in (0, 1, 2)
     assert b"kernel-version" in done.stdout
+
+
+AS_NOBODY = """
+import os, sys
+from click.testing import CliRunner
+from hami_dra.cli.main import cli, main
+CliRunner().invoke(cli, sys.argv[1:])  # imports what nobody else may read
+if not os.getuid():
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+main()
+"""
+
+
+@pytest.mark.parametrize("alone", [["--node-only"], []], ids=["node-only", "cluster"])
+def test_what_a_user_may_not_see_is_not_taken_to_be_missing(alone):
+    """kubelet's folders are root's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "plugins").mkdir(mode=0o300)
+        where = ["--plugins-dir", folder / "plugins", "--state-dir", folder, "--kubeconfig", os.devnull]
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, "doctor", *map(str, where), *alone], capture_output=True
+        )
+    assert f"{folder}/plugins may not be read by this user: become root".encode() in done.stderr
+    assert b"plugin-sockets" not in done.stdout
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
