@@ -21,9 +21,12 @@ uint64_t meter_now(void) {
 
 meter *meter_of(budget *card) {
     int count;
-    meter *self = &meters[card - budget_all(&count)];
-    if (!self->card) self->card = card;
-    return self;
+    return &meters[card - budget_all(&count)];
+}
+
+static budget *card_of(const meter *self) {
+    int count;
+    return &budget_all(&count)[self - meters];
 }
 
 static unsigned rate_of(share *each, uint64_t now) {
@@ -39,8 +42,9 @@ static unsigned rate_of(share *each, uint64_t now) {
 static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait) {
     share *best = NULL;
     bool held = atomic_load_explicit(&self->held, memory_order_relaxed);
-    for (int i = 0; i < self->card->count; i++) {
-        share *each = self->card->shares[i];
+    budget *card = card_of(self);
+    for (int i = 0; i < card->count; i++) {
+        share *each = card->shares[i];
         if (each->book.slot < 0 && ledger_attach(&each->book) != 0) continue;
         unsigned its_rate = rate_of(each, now);
         uint64_t its_wait =
@@ -55,7 +59,7 @@ static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait)
 
 /* The ledger that tells this process's compute: the card's first. */
 static ledger *told(const meter *self) {
-    ledger *book = &self->card->shares[0]->book;
+    ledger *book = &card_of(self)->shares[0]->book;
     return book->slot >= 0 || ledger_attach(book) == 0 ? book : NULL;
 }
 
@@ -194,11 +198,4 @@ void meters_rested(void) {
     }
 }
 
-/* Launches know their meter already, so it stays that card's. */
-void meter_forked(void) {
-    for (meter *each = meters; each < meters + MOST_SHARES; each++) {
-        budget *card = each->card;
-        memset(each, 0, sizeof *each);
-        each->card = card;
-    }
-}
+void meter_forked(void) { memset(meters, 0, sizeof meters); }

@@ -10,7 +10,6 @@
 enum { PUT_OFF_MOST = 8 }; /* measurements in a row */
 
 typedef struct {
-    budget *card;
     _Atomic int64_t unbilled;   /* ns of short work launched since the last bill */
     _Atomic int64_t sample_at;  /* unbilled ns at which the next launch is measured */
     _Atomic uint64_t submitted; /* ns that all launches so far are thought to take */
