@@ -81,8 +81,8 @@ shares_state budget_load(const char *folder, char *why, size_t why_size) {
     return problem ? SHARES_BROKEN : SHARES_USABLE;
 }
 
-/* Threads read these numbers at any time; each is whole. A file that cannot be used changes nothing: what is
- * in force stays in force. It is tried again, as the program may have no descriptor left at the moment. */
+/* A file that cannot be used changes nothing: what is in force stays in force. It is tried again, as the
+ * program may have no descriptor left at the moment. */
 static void take_up(share *each) {
     limits fresh;
     char why[128];
@@ -92,9 +92,9 @@ static void take_up(share *each) {
     }
     if (strcmp(fresh.share, each->limit.share) != 0 || strcasecmp(fresh.device, each->limit.device) != 0)
         return;
-    __atomic_store_n(&each->limit.memory, fresh.memory, __ATOMIC_RELAXED);
-    __atomic_store_n(&each->limit.cores, fresh.cores, __ATOMIC_RELAXED);
-    __atomic_store_n(&each->limit.soft, fresh.soft, __ATOMIC_RELAXED);
+    each->limit.memory = fresh.memory;
+    each->limit.cores = fresh.cores;
+    each->limit.soft = fresh.soft;
 }
 
 void budget_refresh(void) {

@@ -105,8 +105,8 @@ card_state card_of_device(CUdevice device, budget **card) {
 card_state card_of_context(budget **card) {
     pthread_once(&loaded, load);
     if (state == SHARES_NONE) return CARD_FREE;
-    static CUresult (*_Atomic get_device)(CUdevice *);
-    if (!get_device) get_device = driver_function("cuCtxGetDevice");
+    static _Atomic(void *) found;
+    CUresult (*get_device)(CUdevice *) = kept_function(&found, "cuCtxGetDevice");
     CUdevice device;
     /* Without a context the driver refuses by itself, with the error that the program expects. */
     if (!get_device || get_device(&device) != CUDA_SUCCESS) return CARD_FREE;

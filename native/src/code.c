@@ -12,7 +12,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
     _Atomic(const void *) function;
-    uint64_t image;
+    _Atomic uint64_t image;
 } waiting[PLACES];
 _Atomic int code_waiting;
 
@@ -77,16 +77,19 @@ static size_t place(const void *function, size_t probe) {
     return (mixed((uint64_t)(uintptr_t)function) + probe) % PLACES;
 }
 
-static void stop_waiting(size_t at) {
-    const void *function = atomic_exchange(&waiting[at].function, NULL);
-    if (function) atomic_fetch_sub(&code_waiting, 1);
+/* Unless it is another by now: two threads may launch a function for the first time at once. */
+static void stop_waiting(size_t at, const void *function) {
+    if (atomic_compare_exchange_strong(&waiting[at].function, &function, NULL))
+        atomic_fetch_sub(&code_waiting, 1);
 }
 
 code *code_hold(uint64_t image) {
     pthread_mutex_lock(&mutex);
     code *held = take(image, NULL);
-    for (size_t at = 0; held && at < PLACES; at++)
-        if (atomic_load(&waiting[at].function) && waiting[at].image == image) stop_waiting(at);
+    for (size_t at = 0; held && at < PLACES; at++) {
+        const void *function = atomic_load(&waiting[at].function);
+        if (function && waiting[at].image == image) stop_waiting(at, function);
+    }
     pthread_mutex_unlock(&mutex);
     return held;
 }
@@ -131,7 +134,7 @@ uint64_t code_first_use(const void *function) {
         size_t at = place(function, probe);
         if (atomic_load_explicit(&waiting[at].function, memory_order_acquire) != function) continue;
         uint64_t image = waiting[at].image;
-        stop_waiting(at);
+        stop_waiting(at, function);
         return image;
     }
     return 0;

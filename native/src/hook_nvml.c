@@ -14,8 +14,8 @@
 #include "meter.h"
 
 static card_state card_of_handle(nvmlDevice_t device, budget **card) {
-    static nvmlReturn_t (*_Atomic get_uuid)(nvmlDevice_t, char *, unsigned int);
-    if (!get_uuid) get_uuid = driver_function("nvmlDeviceGetUUID");
+    static _Atomic(void *) found;
+    nvmlReturn_t (*get_uuid)(nvmlDevice_t, char *, unsigned int) = kept_function(&found, "nvmlDeviceGetUUID");
     char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
     if (!get_uuid || get_uuid(device, uuid, sizeof uuid) != NVML_SUCCESS) return CARD_FREE;
     return card_of_uuid(uuid, card);
@@ -210,11 +210,10 @@ static unsigned int use_by_process(nvmlDevice_t device, const budget *card, unsi
 static unsigned int own_use(nvmlDevice_t device, const budget *card, unsigned int whole) {
     unsigned int thousandths = 0;
     bool limited = false;
-    budget_usage(card); /* maps the ledgers, without taking a place in them */
     for (int i = 0; i < card->count; i++) {
-        share *each = card->shares[i];
-        limited |= each->limit.cores > 0;
-        if (each->book.file) thousandths += throttle_recent_use(each->book.file, meter_now());
+        const ledger_file *book = ledger_look(&card->shares[i]->book);
+        limited |= card->shares[i]->limit.cores > 0;
+        if (book) thousandths += throttle_recent_use(book, meter_now());
     }
     if (!limited && thousandths == 0) return use_by_process(device, card, whole);
     return (unsigned int)least((thousandths + 5) / 10, 100);

@@ -35,8 +35,9 @@ static uint64_t usual_bytes(int limit) {
     static _Atomic uint64_t usual[3]; /* plus one; 0: not asked yet, so nothing was changed yet */
     CUresult (*get)(size_t *, int) = driver_function("cuCtxGetLimit");
     size_t value = 0;
+    uint64_t nothing = 0; /* only the first answer: what comes later may be what another thread has set */
     if (!usual[limit] && get && get(&value, limit) == CUDA_SUCCESS)
-        usual[limit] = setting_bytes(limit, value) + 1;
+        atomic_compare_exchange_strong(&usual[limit], &nothing, setting_bytes(limit, value) + 1);
     return usual[limit] ? usual[limit] - 1 : 0;
 }
 

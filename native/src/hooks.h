@@ -40,5 +40,12 @@ static inline CUstream per_thread(CUstream stream) { return stream ? stream : CU
 /* A driver function that is not wrapped, by library and name; NULL when there is none. */
 void *driver_function(const char *name);
 
+/* The same where it is asked for often: it is kept in FOUND. */
+static inline void *kept_function(_Atomic(void *) *found, const char *name) {
+    void *function = atomic_load_explicit(found, memory_order_acquire);
+    if (!function) atomic_store(found, function = driver_function(name));
+    return function;
+}
+
 /* A driver that does not begin may be closed, and another one opened; unless more of it was used already. */
 void let_go_of_driver(void);

@@ -186,6 +186,13 @@ uint64_t ledger_usage(ledger *self) {
     return used;
 }
 
+const ledger_file *ledger_look(ledger *self) {
+    ledger_lock(self);
+    const ledger_file *found = ledger_open(self) == 0 ? self->file : NULL;
+    ledger_unlock(self);
+    return found;
+}
+
 int ledger_holders(ledger *self, ledger_holder *holders, int most) {
     int found = 0;
     ledger_lock(self);

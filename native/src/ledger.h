@@ -14,7 +14,7 @@ typedef struct {
     dev_t device;      /* the file that was mapped: what the descriptor below must still be */
     ino_t inode;
     int lock_fd;        /* holds the lock of our slot; -1 before and in the child of a fork */
-    int slot;           /* -1 before */
+    _Atomic int slot;   /* -1 before; written last: with it, the file can be used without the lock */
     uint32_t pid;       /* that we wrote into it: it is ours as long as that stands there */
     _Atomic int broken; /* 0, or for good the -errno of a file that has changed under us */
     uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
@@ -38,6 +38,9 @@ void ledger_refund(ledger *self, uint64_t size);
 /* Bytes that live processes hold together, by their own word and the agent's; 0 when the ledger cannot be
  * mapped. Takes no slot. */
 uint64_t ledger_usage(ledger *self);
+
+/* The file, mapped without taking a slot; NULL when it cannot be used. */
+const ledger_file *ledger_look(ledger *self);
 
 /* The live processes that hold memory, by their number in their own PID namespace; how many there are, of
  * which at most MOST are told. */

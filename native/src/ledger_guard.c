@@ -8,19 +8,18 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "../include/ledger.h"
+
 enum { MOST = 64 };
 
-static struct {
-    _Atomic uintptr_t start;
-    size_t size;
-} guarded[MOST];
+static _Atomic uintptr_t guarded[MOST];
 static struct sigaction before;
 
 static bool replaced(uintptr_t address) {
     for (int i = 0; i < MOST; i++) {
-        uintptr_t start = atomic_load(&guarded[i].start);
-        if (!start || address < start || address >= start + guarded[i].size) continue;
-        return mmap((void *)start, guarded[i].size, PROT_READ | PROT_WRITE,
+        uintptr_t start = atomic_load(&guarded[i]);
+        if (!start || address < start || address >= start + LEDGER_SIZE) continue;
+        return mmap((void *)start, LEDGER_SIZE, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
     }
     return false;
@@ -47,14 +46,12 @@ static void install(void) {
     sigaction(SIGBUS, &action, &before);
 }
 
-void ledger_guard(void *start, size_t size) {
+void ledger_guard(void *start) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, install);
     for (int i = 0; i < MOST; i++) {
-        uintptr_t found = atomic_load(&guarded[i].start);
-        if (found == (uintptr_t)start) return;
-        if (found) continue;
-        guarded[i].size = size;
-        if (atomic_compare_exchange_strong(&guarded[i].start, &found, (uintptr_t)start)) return;
+        uintptr_t free = 0;
+        if (atomic_compare_exchange_strong(&guarded[i], &free, (uintptr_t)start)) return;
+        if (free == (uintptr_t)start) return;
     }
 }

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include <stddef.h>
-
-/* Guard a mapping, for good. Takes over SIGBUS for faults in it; any other goes where it went before. */
-void ledger_guard(void *start, size_t size);
+/* Guard a ledger's mapping, for good. Takes over SIGBUS for faults in it; any other goes where it went
+ * before. */
+void ledger_guard(void *start);

@@ -85,7 +85,7 @@ static int map_file(ledger *self) {
         problem = errno == ENOMEM ? -ENOBUFS : -errno; /* -ENOMEM is a share that is full */
     close(fd);
     if (problem) return problem;
-    ledger_guard(at, LEDGER_SIZE);
+    ledger_guard(at);
     self->device = status.st_dev;
     self->inode = status.st_ino;
     self->file = at;

@@ -33,7 +33,11 @@ static int take(const char *key, const char *value, limits *into) {
     if (strcmp(key, "version") == 0) return number(value, 1, &parsed) && parsed == 1 ? HAS_VERSION : -1;
     if (strcmp(key, "share") == 0) return copy_id(value, into->share) ? HAS_SHARE : -1;
     if (strcmp(key, "device") == 0) return copy_id(value, into->device) ? HAS_DEVICE : -1;
-    if (strcmp(key, "memory") == 0) return number(value, INT64_MAX, &into->memory) ? HAS_MEMORY : -1;
+    if (strcmp(key, "memory") == 0) {
+        if (!number(value, INT64_MAX, &parsed)) return -1;
+        into->memory = parsed;
+        return HAS_MEMORY;
+    }
     if (strcmp(key, "cores") == 0) {
         if (!number(value, 100, &parsed)) return -1;
         into->cores = (unsigned)parsed;

@@ -10,11 +10,12 @@ enum { LIMITS_ID = 64 };
 typedef struct {
     char share[LIMITS_ID];
     char device[LIMITS_ID]; /* NVML UUID of the card */
-    uint64_t memory;        /* bytes */
-    unsigned cores;         /* percent, 0: nothing reserved */
-    bool soft;              /* may use idle compute above `cores` */
     bool oversubscribe;     /* what goes beyond memory is served from host memory */
     int log_level;          /* 0..4; -1: the limiter's own */
+    /* These change while threads read them (budget.c). */
+    _Atomic uint64_t memory; /* bytes */
+    _Atomic unsigned cores;  /* percent, 0: nothing reserved */
+    _Atomic bool soft;       /* may use idle compute above `cores` */
 } limits;
 
 /* Parse LENGTH bytes of TEXT; 0, or -EINVAL with the reason in WHY. */

@@ -30,9 +30,7 @@ static budget *card_of(const meter *self) {
 }
 
 static unsigned rate_of(share *each, uint64_t now) {
-    unsigned cores = __atomic_load_n(&each->limit.cores, __ATOMIC_RELAXED);
-    bool soft = __atomic_load_n(&each->limit.soft, __ATOMIC_RELAXED);
-    unsigned rate = throttle_rate(&each->book.file->hint, cores, soft, now);
+    unsigned rate = throttle_rate(&each->book.file->hint, each->limit.cores, each->limit.soft, now);
     throttle_set_rate(each->book.file, rate, now);
     return rate;
 }

@@ -23,9 +23,10 @@ void pools_unlock(void) { pthread_mutex_unlock(&mutex); }
 static const uint64_t UNKNOWN = UINT64_MAX;
 
 static uint64_t attribute(CUmemoryPool pool, CUmemPool_attribute which) {
-    static CUresult (*get)(CUmemoryPool, CUmemPool_attribute, void *);
+    static _Atomic(void *) found;
+    CUresult (*get)(CUmemoryPool, CUmemPool_attribute, void *) =
+        kept_function(&found, "cuMemPoolGetAttribute");
     uint64_t value = 0;
-    if (!get) get = driver_function("cuMemPoolGetAttribute");
     return get && get(pool, which, &value) == CUDA_SUCCESS ? value : UNKNOWN;
 }
 

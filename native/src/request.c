@@ -12,9 +12,9 @@ request request_in_context(void) {
     budget *card = NULL;
     request self = {.state = card_of_context(&card)};
     self.own.card = card;
-    static CUresult (*_Atomic get_current)(CUcontext *);
     if (self.state != CARD_LIMITED) return self;
-    if (!get_current) get_current = driver_function("cuCtxGetCurrent");
+    static _Atomic(void *) found;
+    CUresult (*get_current)(CUcontext *) = kept_function(&found, "cuCtxGetCurrent");
     CUcontext context = NULL;
     if (get_current && get_current(&context) == CUDA_SUCCESS) self.own.owner = (uint64_t)context;
     return self;
