@@ -5,21 +5,20 @@
  */
 #include "contexts.h"
 
-#include <pthread.h>
-
 #include "allocation.h"
 #include "failpoint.h"
 #include "hook_host.h"
+#include "lock.h"
 #include "physical.h"
 #include "pools.h"
 
 /* When nothing can be measured. */
 static const uint64_t USUAL_CONTEXT_BYTES = UINT64_C(256) << 20;
 
-static pthread_mutex_t one_at_a_time = CALLBACK_MUTEX;
+static lock one_at_a_time = NEW_LOCK;
 
-void contexts_lock(void) { pthread_mutex_lock(&one_at_a_time); }
-void contexts_unlock(void) { pthread_mutex_unlock(&one_at_a_time); }
+void contexts_lock(void) { lock_take(&one_at_a_time); }
+void contexts_unlock(void) { lock_release(&one_at_a_time); }
 
 bool context_begin(opening *self, CUdevice device) {
     *self = (opening){.asked = request_on(device)};
@@ -66,4 +65,4 @@ void context_ended(uint64_t owner) {
     pools_settle();
 }
 
-void contexts_forked(void) { one_at_a_time = (pthread_mutex_t)CALLBACK_MUTEX; }
+void contexts_forked(void) { lock_reset(&one_at_a_time); }

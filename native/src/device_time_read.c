@@ -139,11 +139,16 @@ void lanes_look(void) {
 }
 
 void device_time_look(void) {
-    if (atomic_load(&lanes_running) == 0 || pthread_mutex_trylock(&lanes_looking) != 0) return;
-    CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
-    lanes_look();
-    lanes_relax(mode);
-    pthread_mutex_unlock(&lanes_looking);
+    if (atomic_load(&lanes_running) == 0) return;
+    int before = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); /* or nobody would ever look again */
+    if (pthread_mutex_trylock(&lanes_looking) == 0) {
+        CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
+        lanes_look();
+        lanes_relax(mode);
+        pthread_mutex_unlock(&lanes_looking);
+    }
+    pthread_setcancelstate(before, NULL);
 }
 
 /* Until something is measured, with lanes_mutex held. The clock may be set meanwhile: no more than a rest

@@ -5,8 +5,9 @@
  */
 #include "graph_memory.h"
 
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "lock.h"
 
 typedef struct {
     uint64_t live; /* bytes of the executable graphs there are */
@@ -16,10 +17,10 @@ typedef struct {
 
 static card_memory cards[MOST_DEVICES];
 static graph_allocation *left; /* of graphs that have ended, and of those that will */
-static pthread_mutex_t mutex = CALLBACK_MUTEX;
+static lock guard = NEW_LOCK;
 
-void graphs_lock(void) { pthread_mutex_lock(&mutex); }
-void graphs_unlock(void) { pthread_mutex_unlock(&mutex); }
+void graphs_lock(void) { lock_take(&guard); }
+void graphs_unlock(void) { lock_release(&guard); }
 
 void graphs_began(CUdevice device, uint64_t bytes) { cards[device].live += bytes; }
 uint64_t graphs_live(CUdevice device) { return cards[device].live; }
@@ -127,7 +128,7 @@ bool graphs_trim(void) {
 }
 
 void graphs_forked(void) {
-    mutex = (pthread_mutex_t)CALLBACK_MUTEX;
+    lock_reset(&guard);
     for (int device = 0; device < MOST_DEVICES; device++) cards[device] = (card_memory){0};
     left = NULL;
 }

@@ -159,12 +159,12 @@ static uint64_t in_units(uint64_t size) {
 }
 
 int ledger_reserve(ledger *self, uint64_t size, uint64_t limit) {
-    ledger_lock(self);
+    lock_take(&self->lock);
     int problem = ledger_attach_locked(self);
     if (!problem) problem = reserve_locked(self, in_units(size), limit);
     if (!problem && !ledger_is_whole(self))
         problem = ledger_give_up(self, -ESTALE); /* what was counted is worth nothing */
-    ledger_unlock(self);
+    lock_release(&self->lock);
     return problem;
 }
 
@@ -177,25 +177,25 @@ void ledger_refund(ledger *self, uint64_t size) {
 
 uint64_t ledger_usage(ledger *self) {
     uint64_t used = 0;
-    ledger_lock(self);
+    lock_take(&self->lock);
     if (ledger_open(self) == 0) {
         reap(self);
         used = count_all(self).granted;
     }
-    ledger_unlock(self);
+    lock_release(&self->lock);
     return used;
 }
 
 const ledger_file *ledger_look(ledger *self) {
-    ledger_lock(self);
+    lock_take(&self->lock);
     const ledger_file *found = ledger_open(self) == 0 ? self->file : NULL;
-    ledger_unlock(self);
+    lock_release(&self->lock);
     return found;
 }
 
 int ledger_holders(ledger *self, ledger_holder *holders, int most) {
     int found = 0;
-    ledger_lock(self);
+    lock_take(&self->lock);
     if (ledger_open(self) == 0) {
         reap(self);
         int slots = ledger_slots_in_use(self);
@@ -206,6 +206,6 @@ int ledger_holders(ledger *self, ledger_holder *holders, int most) {
             found += held > 0;
         }
     }
-    ledger_unlock(self);
+    lock_release(&self->lock);
     return found;
 }

@@ -1,11 +1,11 @@
 /* Opening a share's ledger and reserving in it. Policy only: no CUDA, no limits file. */
 #pragma once
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "../include/ledger.h"
+#include "lock.h"
 #include "numbers.h"
 
 typedef struct {
@@ -18,8 +18,7 @@ typedef struct {
     uint32_t pid;       /* that we wrote into it: it is ours as long as that stands there */
     _Atomic int broken; /* 0, or for good the -errno of a file that has changed under us */
     uint64_t checked;   /* coarse nanoseconds when the file was last looked at */
-    pthread_mutex_t mutex;
-    int cancelling; /* of the thread that holds it, before */
+    lock lock;
 } ledger;
 
 /* Prepare a ledger without touching the file. */

@@ -29,20 +29,7 @@ void ledger_init(ledger *self, const char *path) {
     memset(self, 0, sizeof *self);
     snprintf(self->path, sizeof self->path, "%s", path);
     self->lock_fd = self->slot = -1;
-    pthread_mutex_init(&self->mutex, NULL);
-}
-
-void ledger_lock(ledger *self) {
-    int before = PTHREAD_CANCEL_ENABLE;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-    pthread_mutex_lock(&self->mutex);
-    self->cancelling = before;
-}
-
-void ledger_unlock(ledger *self) {
-    int before = self->cancelling;
-    pthread_mutex_unlock(&self->mutex);
-    pthread_setcancelstate(before, NULL);
+    lock_reset(&self->lock);
 }
 
 bool ledger_lock_slot(int fd, int slot, short type) {
@@ -165,9 +152,9 @@ int ledger_attach_locked(ledger *self) {
 }
 
 int ledger_attach(ledger *self) {
-    ledger_lock(self);
+    lock_take(&self->lock);
     int problem = ledger_attach_locked(self);
-    ledger_unlock(self);
+    lock_release(&self->lock);
     return problem;
 }
 
@@ -181,5 +168,5 @@ void ledger_forked(ledger *self) {
     self->file = NULL;
     self->lock_fd = self->slot = -1;
     self->broken = 0;
-    pthread_mutex_init(&self->mutex, NULL);
+    lock_reset(&self->lock);
 }

@@ -5,13 +5,8 @@
 
 #include "ledger.h"
 
-/* No thread is cancelled in between, which would leave the mutex to nobody: opening files and giving way to
- * rivals are where that can happen. */
-void ledger_lock(ledger *self);
-void ledger_unlock(ledger *self);
-
 /* Map the file, and look from time to time that it is still what was mapped; 0 or -errno, without a slot.
- * Under the mutex. */
+ * Under the lock. */
 int ledger_open(ledger *self);
 
 /* The same, and take a slot. */

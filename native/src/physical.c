@@ -1,13 +1,13 @@
 /* Two trees and a list under one lock; mapping and binding are far slower in the driver than here. */
 #include "physical.h"
 
-#include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "background.h"
 #include "exported.h"
+#include "lock.h"
 
 enum { LOOK_US = 20000 };
 
@@ -41,7 +41,7 @@ static void *handles, *mappings;
 static uint64_t entries; /* that there ever were */
 static physical *left;   /* this process, some of them without a reference here */
 static bool looking;     /* a thread waits for those to end */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static lock guard = NEW_LOCK;
 
 static int compare(const void *a, const void *b) {
     const entry *one = a, *other = b;
@@ -120,10 +120,10 @@ static bool any_waits(void) {
 static void *look(void *unused) {
     for (bool any = true; any;) {
         usleep(LOOK_US);
-        pthread_mutex_lock(&mutex);
+        lock_take(&guard);
         settle();
         looking = any = any_waits();
-        pthread_mutex_unlock(&mutex);
+        lock_release(&guard);
     }
     return unused;
 }
@@ -166,23 +166,23 @@ static physical *add(uint64_t handle, physical what) {
 }
 
 void physical_created(uint64_t handle, int device, const budget *card, const charge *taken) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     add(handle, (physical){.device = device, .card = card, .taken = *taken});
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 void physical_holder(uint64_t handle) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     add(handle, (physical){.card = NULL});
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 static physical *use(void *const *tree, uint64_t at) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     entry *known = find(tree, at, at + 1);
     physical *memory = known ? known->memory : NULL;
     if (memory) memory->references++;
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
     return memory;
 }
 
@@ -191,9 +191,9 @@ physical *physical_use_at(uint64_t address) { return use(&mappings, address); }
 
 void physical_add_handle(uint64_t handle, physical *self) {
     if (!self) return;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     add_handle(handle, self);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 /* What was mapped there up to a moment. The first that is found is the highest in the tree, so this does not
@@ -213,41 +213,41 @@ static void unmap(uint64_t start, uint64_t stop, uint64_t moment) {
 /* What was mapped there before is not any more, of which the other thread has yet to tell. */
 void physical_mapped(uint64_t address, size_t size, physical *self) {
     if (!self) return;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     unmap(address, address + size, entries);
     insert(&mappings, address, address + size, self);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 uint64_t physical_moment(void) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     uint64_t now = entries;
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
     return now;
 }
 
 void physical_unmapped(uint64_t address, size_t size, uint64_t moment) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     unmap(address, address + size, moment);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 void physical_released(uint64_t handle, physical *self) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     entry *known = self ? find(&handles, handle, handle + 1) : NULL;
     bool has_it = known && known->memory == self;
     if (has_it) drop(self);
     if (has_it && --known->times == 0) take_out(&handles, known);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
     physical_let_go(self);
 }
 
 void physical_let_go(physical *self) {
     if (!self) return;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     drop(self);
     if (looking) settle();
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 /* An object that is not known came here in a way that cannot be followed. */
@@ -263,25 +263,25 @@ static void bind(uint64_t handle, int device, uint64_t offset, size_t size, phys
 }
 
 void physical_bound(uint64_t object, int device, uint64_t offset, size_t size, uint64_t memory) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     bind(object, device, offset, size, of_handle(memory));
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 void physical_bound_at(uint64_t object, int device, uint64_t offset, size_t size, uint64_t address) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     uint64_t end_address = address + size;
     for (const entry *each; address < end_address; address = each->end) {
         each = find(&mappings, address, address + 1);
         if (!each) break;
         bind(object, device, offset, size, each->memory);
     }
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 binding *physical_unbind(uint64_t object, int device, uint64_t offset, size_t size) {
     binding *out = NULL;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     physical *known = of_handle(object);
     for (binding **at = known ? &known->bindings : &out; *at;) {
         binding *each = *at;
@@ -293,25 +293,25 @@ binding *physical_unbind(uint64_t object, int device, uint64_t offset, size_t si
         each->next = out;
         out = each;
     }
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
     return out;
 }
 
 void physical_unbound(binding *gone) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     drop_bound(gone);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 void physical_bind_again(uint64_t object, binding *kept) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     physical *known = of_handle(object);
     for (binding *next; known && kept; kept = next) {
         next = kept->next;
         kept->next = known->bindings;
         known->bindings = kept;
     }
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 /* From now on others may hold it. */
@@ -323,19 +323,19 @@ static void leaves(physical *self) {
 
 void physical_exported(physical *self, int descriptor) {
     if (!self) return;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     bool first = !self->mark.number;
     if (descriptor < 0 || !exported_mark(descriptor, !self->card, &self->mark))
         self->unfollowed = !self->card; /* memory that others hold is booked by the node's agent */
     else if (first)
         leaves(self);
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 void physical_imported(uint64_t handle, int descriptor) {
     exported mark;
     bool multicast;
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     if (descriptor >= 0 && exported_read(descriptor, &multicast, &mark)) {
         physical *known = left;
         while (known && known->mark.number != mark.number) known = known->next;
@@ -347,18 +347,18 @@ void physical_imported(uint64_t handle, int descriptor) {
             if (known) leaves(known);
         }
     }
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
 }
 
 bool physical_settle(void) {
-    pthread_mutex_lock(&mutex);
+    lock_take(&guard);
     bool any = settle();
-    pthread_mutex_unlock(&mutex);
+    lock_release(&guard);
     return any;
 }
 
 void physical_forked(void) {
-    pthread_mutex_init(&mutex, NULL);
+    lock_reset(&guard);
     handles = mappings = NULL; /* CUDA does not work in the child; the trees are not worth walking */
     left = NULL;
     looking = false;

@@ -5,19 +5,19 @@
  */
 #include "pools.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "failpoint.h"
 #include "graph_memory.h"
+#include "lock.h"
 
 static pool_account *accounts;
-static pthread_mutex_t mutex = CALLBACK_MUTEX;
+static lock guard = NEW_LOCK;
 static _Atomic bool may_shrink; /* something was freed, so waiting for work may release memory */
 static _Atomic int leaving;     /* pools that are destroyed when nothing of them is out */
 
-void pools_lock(void) { pthread_mutex_lock(&mutex); }
-void pools_unlock(void) { pthread_mutex_unlock(&mutex); }
+void pools_lock(void) { lock_take(&guard); }
+void pools_unlock(void) { lock_release(&guard); }
 
 /* After a kernel has failed, a driver may say nothing but that: then nothing is known to be unused. */
 static const uint64_t UNKNOWN = UINT64_MAX;
@@ -243,7 +243,7 @@ void pools_freed(void) {
 }
 
 void pools_forked(void) {
-    mutex = (pthread_mutex_t)CALLBACK_MUTEX;
+    lock_reset(&guard);
     accounts = NULL; /* CUDA does not work in the child of a process that used it */
     may_shrink = false;
     leaving = 0;

@@ -17,6 +17,3 @@ CUdevice device_at(const CUmemLocation *location); /* -1: on none */
 
 /* What the driver takes for SIZE bytes; its pages are 2 MiB, small memory is counted by 512 bytes. */
 uint64_t in_pages(uint64_t size);
-
-/* Of a lock that is held over calls of the driver: a tool that is told of them may call us from there. */
-#define CALLBACK_MUTEX PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP

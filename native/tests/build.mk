@@ -1,7 +1,7 @@
 # Programs that test the limiter, and the limiter built wrongly on purpose. They are made with the host's compiler, in
 # a folder of their own: `make tests OUT=build/check CC=gcc`, which is what the tests in Python call.
 TEST_OUT    := $(OUT)/tests
-LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c
+LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c src/lock.c
 POLICY      := $(LEDGER) src/limits.c src/budget.c src/charges.c src/physical.c src/exported.c src/background.c src/image.c src/code.c
 COMPUTING   := src/throttle.c src/costs.c src/meter.c src/overlap.c src/turns.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged stack races oracle)

@@ -127,6 +127,7 @@ static CUresult drv_cuEventRecord(CUevent event, CUstream named) {
     return CUDA_SUCCESS;
 }
 static CUresult drv_cuEventQuery(CUevent event) {
+    pthread_testcancel();
     return event->at <= gpu.now ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 static CUresult drv_cuEventElapsedTime(float *ms, CUevent from, CUevent to) {

@@ -1,4 +1,5 @@
 /* What is measured while contexts end, processes fork, and programs exit. */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -145,6 +146,19 @@ static void the_exit_does_not_wait_for_who_looks(void) {
     gpu.now = stream.free_at;
     pthread_mutex_lock(&lanes_looking);
 }
+static void *look_though_cancelled(void *unused) {
+    pthread_cancel(pthread_self());
+    device_time_look();
+    return unused;
+}
+static void a_thread_that_is_cancelled_does_not_end_while_it_looks(void) {
+    pthread_t thread;
+    if (!dlopen("libgcc_s.so.1", RTLD_LAZY)) return; /* without it no thread can be cancelled */
+    start();
+    CHECK(pthread_create(&thread, NULL, look_though_cancelled, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(pthread_mutex_trylock(&lanes_looking) == 0);
+    pthread_mutex_unlock(&lanes_looking);
+}
 
 void test_contexts(void) {
     with_cores(100, a_context_that_ends_takes_its_events_along);
@@ -159,4 +173,5 @@ void test_contexts(void) {
     with_cores(100, the_thread_reads_what_has_ended_and_rests_until_there_is_more);
     with_cores(100, what_has_ended_at_the_exit_is_billed);
     with_cores(100, the_exit_does_not_wait_for_who_looks);
+    with_cores(100, a_thread_that_is_cancelled_does_not_end_while_it_looks);
 }

@@ -41,10 +41,12 @@ CUresult cuStreamSynchronize(CUstream stream) {
     (void)stream;
     return CUDA_SUCCESS;
 }
-/* Tools that trace a program's calls make calls of their own from within them: here the same, and a wait. */
+/* Tools that trace a program's calls make calls of their own from within them: here the same, and a wait.
+ * And a call may be where a thread is cancelled. */
 #define TRACED(symbol, parameters, ...)                                                                      \
     CUresult symbol parameters {                                                                             \
         static int within;                                                                                   \
+        usleep(1000);                                                                                        \
         CUresult(*again) parameters = (CUresult(*) parameters)dlsym(RTLD_DEFAULT, #symbol);                  \
         CUresult (*wait)(CUstream) = (CUresult (*)(CUstream))dlsym(RTLD_DEFAULT, "cuStreamSynchronize");     \
         if (within++ == 0) return wait(NULL), again(__VA_ARGS__);                                            \

@@ -143,6 +143,22 @@ print(driver.cuInit(0), take(), take())
     assert (code, out, err) == (0, "0 0 2\n", "")
 
 
+def test_a_thread_that_is_cancelled_in_a_call_of_the_driver_keeps_no_other_from_it(share, run):
+    code, out, err = run(
+        share,
+        """
+found, thread = ctypes.c_uint64(), ctypes.c_uint64()
+driver.cuInit(0)
+signal.alarm(30)
+for call in driver.cuDevicePrimaryCtxRetain, driver.cuMemPoolTrimTo, driver.cuDeviceGraphMemTrim:
+    assert libc.pthread_create(ctypes.byref(thread), None, call, ctypes.byref(found)) == 0
+    assert libc.pthread_cancel(thread) == 0 and libc.pthread_join(thread, None) == 0
+    print(call(ctypes.byref(found), 0))
+""",
+    )
+    assert (code, out, err) == (0, "0\n0\n0\n", "")
+
+
 def test_a_tool_may_make_calls_from_within_those_of_the_program(share, run):
     """As those that the driver tells of each call do when it begins or ends."""
     code, out, err = run(
