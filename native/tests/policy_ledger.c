@@ -27,7 +27,7 @@ static void a_ledger_that_is_none_is_refused(void) {
         ledger_init(&book, in_folder(bad[i].name));
         CHECK(ledger_attach(&book) == bad[i].problem);
         CHECK(ledger_reserve(&book, 1, MIB) == bad[i].problem);
-        CHECK(ledger_usage(&book) == 0);
+        CHECK(ledger_usage(&book) == 0 && !ledger_look(&book));
         ledger_refund(&book, 1); /* harmless */
     }
 }
@@ -181,6 +181,7 @@ static void asking_what_is_used_takes_no_place(void) {
     new_ledger(in_folder("asking"));
     ledger_init(&book, in_folder("asking"));
     CHECK(ledger_usage(&book) == 0 && book.slot == -1 && book.file->high == 0);
+    CHECK(ledger_look(&book)->magic == LEDGER_MAGIC && book.slot == -1);
 }
 
 static void a_full_ledger_refuses_one_process_more(void) {
