@@ -31,21 +31,6 @@ static bool ask_driver(CUdevice device, CUgraphMem_attribute what, uint64_t *byt
     return get && get(device, what, bytes) == CUDA_SUCCESS;
 }
 
-bool graph_allocation_add(graph_allocation **list, CUdevice device, CUdeviceptr at, uint64_t bytes) {
-    graph_allocation *added = malloc(sizeof *added);
-    if (!added) return false;
-    *added = (graph_allocation){.device = device, .at = at, .bytes = bytes, .next = *list};
-    *list = added;
-    return true;
-}
-
-void graph_allocations_drop(graph_allocation *list) {
-    for (graph_allocation *next; list; list = next) {
-        next = list->next;
-        free(list);
-    }
-}
-
 void graphs_leave(CUgraphExec executable, graph_allocation *unfreed) {
     for (graph_allocation *each = unfreed, *next; each; each = next) {
         next = each->next;

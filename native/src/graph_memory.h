@@ -19,10 +19,6 @@ typedef struct graph_allocation {
     struct graph_allocation *next;
 } graph_allocation;
 
-/* False without host memory for it. */
-bool graph_allocation_add(graph_allocation **list, CUdevice device, CUdeviceptr at, uint64_t bytes);
-void graph_allocations_drop(graph_allocation *list);
-
 /* Takes over what an executable graph will leave behind. */
 void graphs_leave(CUgraphExec executable, graph_allocation *unfreed);
 

@@ -97,8 +97,18 @@ static int compare(const void *a, const void *b) {
 static bool add_unfreed(const range *first, const range *end, graph_demand *out) {
     long balance = 0;
     for (const range *each = first; each < end; each++) balance += each->start < each->end ? 1 : -1;
-    return balance <= 0 ||
-           graph_allocation_add(&out->unfreed, first->device, first->start, first->end - first->start);
+    graph_allocation *added = balance > 0 ? malloc(sizeof *added) : NULL;
+    if (!added) return balance <= 0;
+    *added = (graph_allocation){first->device, first->start, first->end - first->start, NULL, out->unfreed};
+    out->unfreed = added;
+    return true;
+}
+
+void graph_allocations_drop(graph_allocation *list) {
+    for (graph_allocation *next; list; list = next) {
+        next = list->next;
+        free(list);
+    }
 }
 
 bool graph_demand_of(CUgraph graph, graph_demand *out) {

@@ -10,3 +10,5 @@ typedef struct {
 
 /* Of a graph and the graphs within it. False without host memory for it; then there is nothing in it. */
 bool graph_demand_of(CUgraph graph, graph_demand *out);
+
+void graph_allocations_drop(graph_allocation *list);

@@ -1,4 +1,4 @@
-/* policy FOLDER: limits, ledger, budget, charges and code, each from its header's promises. */
+/* policy FOLDER: limits, ledger, budget, charges, code and graphs, each from its header's promises. */
 #include "policy.h"
 
 static const char *folder;
@@ -33,6 +33,7 @@ int main(int argc, char **argv) {
     test_charges();
     test_held();
     test_code();
+    test_graphs();
     printf("policy: as promised\n");
     return 0;
 }

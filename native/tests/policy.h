@@ -16,3 +16,4 @@ void test_budget(void);
 void test_charges(void);
 void test_held(void);
 void test_code(void);
+void test_graphs(void);
