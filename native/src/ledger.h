@@ -28,6 +28,10 @@ void ledger_init(ledger *self, const char *path);
  * (-EPROTO), full (-EUSERS), or has changed under us (-ESTALE). */
 int ledger_attach(ledger *self);
 
+/* Whether its file can be used; for every launch that is measured, so without the lock once a slot is taken.
+ */
+static inline bool ledger_is_attached(ledger *self) { return self->slot >= 0 || ledger_attach(self) == 0; }
+
 /* Take SIZE bytes within LIMIT; 0, -ENOMEM when they do not fit, or another -errno from attaching. */
 int ledger_reserve(ledger *self, uint64_t size, uint64_t limit);
 

@@ -43,7 +43,7 @@ static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait)
     budget *card = card_of(self);
     for (int i = 0; i < card->count; i++) {
         share *each = card->shares[i];
-        if (each->book.slot < 0 && ledger_attach(&each->book) != 0) continue;
+        if (!ledger_is_attached(&each->book)) continue;
         unsigned its_rate = rate_of(each, now);
         uint64_t its_wait =
             its_rate >= LEDGER_WHOLE_CARD ? 0 : throttle_wait(each->book.file, its_rate, now, held);
@@ -58,7 +58,7 @@ static share *soonest(meter *self, uint64_t now, unsigned *rate, uint64_t *wait)
 /* The ledger that tells this process's compute: the card's first. */
 static ledger *told(const meter *self) {
     ledger *book = &card_of(self)->shares[0]->book;
-    return book->slot >= 0 || ledger_attach(book) == 0 ? book : NULL;
+    return ledger_is_attached(book) ? book : NULL;
 }
 
 static void tell(meter *self, uint64_t own, uint64_t counted, uint64_t throttled, uint64_t now) {

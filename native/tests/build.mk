@@ -3,7 +3,7 @@
 TEST_OUT    := $(OUT)/tests
 LEDGER      := src/ledger.c src/ledger_slots.c src/ledger_guard.c src/lock.c
 POLICY      := $(LEDGER) src/limits.c src/budget.c src/charges.c src/physical.c src/physical_life.c src/exported.c src/background.c src/image.c src/code.c src/graph_nodes.c
-COMPUTING   := src/throttle.c src/costs.c src/meter.c src/overlap.c src/turns.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c
+COMPUTING   := src/throttle.c src/costs.c src/meter.c src/overlap.c src/turns.c src/lanes.c src/device_time.c src/device_time_read.c src/hook_launch.c src/hook_capture.c
 TEST_BINS   := $(addprefix $(TEST_OUT)/,policy computing ledger-rivals ledger-survivors storm lookup arguments hooks forks unchanged stack races oracle)
 TEST_DEPS   := $(wildcard tests/*.h src/*.h src/*.def include/*) flags.mk
 TEST_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Iinclude -DFAILPOINTS
