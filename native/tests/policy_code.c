@@ -1,4 +1,6 @@
 /* How large images are, and what is known of code that is loaded. */
+#include <pthread.h>
+
 #include "../src/code.h"
 #include "../src/image.h"
 #include "policy.h"
@@ -90,6 +92,22 @@ static void a_function_waits_for_its_first_launch_unless_its_image_is_unloaded(v
     CHECK(code_waiting == 0 && code_of(3).bytes == 0);
 }
 
+static void *find_and_launch(void *unused) {
+    static char functions[2];
+    for (int i = 0; i < 200000; i++) {
+        code_found(&functions[i % 2], 1);
+        code_first_use(&functions[i % 2]);
+    }
+    for (int i = 0; i < 2; i++) code_first_use(&functions[i]);
+    return unused;
+}
+static void what_threads_find_and_launch_at_once_waits_no_longer(void) {
+    pthread_t other;
+    CHECK(pthread_create(&other, NULL, find_and_launch, NULL) == 0);
+    find_and_launch(NULL);
+    CHECK(pthread_join(other, NULL) == 0 && code_waiting == 0);
+}
+
 void test_code(void) {
     an_elf_ends_with_the_later_of_its_tables();
     of_a_fat_binary_the_largest_entry_counts();
@@ -97,4 +115,5 @@ void test_code(void) {
     handles_lead_to_their_image_until_it_is_unloaded();
     alone(each_of_many_handles_is_found);
     alone(a_function_waits_for_its_first_launch_unless_its_image_is_unloaded);
+    alone(what_threads_find_and_launch_at_once_waits_no_longer);
 }
