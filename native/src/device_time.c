@@ -82,16 +82,17 @@ bool device_time_end(bracket *self, CUstream stream, cost *what, uint64_t prepai
     /* On an idle stream `start` has passed, and the device waited for the launch. */
     self->idle_ns = self->launched_at ? meter_now() - self->launched_at : 0;
     CUstreamCaptureMode mode = lanes_relax(CU_STREAM_CAPTURE_MODE_RELAXED);
-    bool recorded = lane_driver.cuEventRecord(self->end, stream) == CUDA_SUCCESS;
+    bool recorded =
+        atomic_load(&self->state) == BEGUN && lane_driver.cuEventRecord(self->end, stream) == CUDA_SUCCESS;
     lanes_relax(mode);
-    if (!recorded) {
-        device_time_cancel(self); /* its context may have ended meanwhile */
-        return false;
-    }
     self->what = what, self->prepaid = prepaid, self->place = place;
     self->started = self->ended = false;
     self->start_at = LANE_SOMEWHERE_NS;
-    atomic_store(&self->state, RUNNING);
+    int begun = BEGUN;
+    if (!recorded || !atomic_compare_exchange_strong(&self->state, &begun, RUNNING)) {
+        device_time_cancel(self);
+        return false;
+    }
     if (atomic_fetch_add(&lanes_running, 1) > 0 && thread_started) return true;
     pthread_mutex_lock(&lanes_mutex);
     if (!thread_started) start_thread();
@@ -121,11 +122,11 @@ void device_time_closing(CUcontext context) {
     pthread_mutex_unlock(&lanes_looking);
 }
 
-/* What still runs is charged as it was known, and who is about to launch finds no events any more. */
+/* What still runs is charged as it was known. */
 static void give_up(lane *its) {
     for (bracket *each = its->brackets; each < its->brackets + MOST_BRACKETS; each++) {
-        int running = RUNNING;
-        each->start = each->end = NULL;
+        int begun = BEGUN, running = RUNNING;
+        if (atomic_compare_exchange_strong(&each->state, &begun, GONE)) continue;
         if (!atomic_compare_exchange_strong(&each->state, &running, FREE)) continue;
         meter_settle(its->meter, each->prepaid, each->prepaid, true, each->place);
         atomic_fetch_sub(&lanes_running, 1);

@@ -16,7 +16,8 @@
 
 enum { MOST_LANES = 32, MOST_BRACKETS = 64, LANE_SOMEWHERE_NS = 1000000000 };
 
-typedef enum { FREE, BEGUN, RUNNING } bracket_state;
+/* GONE: its context ended while a thread was about to launch in it. */
+typedef enum { FREE, BEGUN, GONE, RUNNING } bracket_state;
 
 typedef struct bracket {
     struct lane *lane;

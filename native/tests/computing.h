@@ -41,7 +41,8 @@ typedef struct {
     int events;       /* that can still be made */
     int records;      /* of events that still succeed */
     CUcontext context;
-    void (*slept)(void); /* called at each sleep */
+    void (*slept)(void);    /* called at each sleep */
+    void (*recorded)(void); /* called when an event was recorded */
 } test_card;
 extern test_card gpu;
 extern share only;          /* of the card */

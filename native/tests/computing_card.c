@@ -124,6 +124,7 @@ static CUresult drv_cuEventRecord(CUevent event, CUstream named) {
     gpu.touched += stream->captures;
     if (gpu.records-- <= 0) return CUDA_ERROR_OUT_OF_MEMORY;
     event->at = stream->free_at > gpu.now ? stream->free_at : gpu.now;
+    if (gpu.recorded) gpu.recorded();
     return CUDA_SUCCESS;
 }
 static CUresult drv_cuEventQuery(CUevent event) {
