@@ -16,7 +16,8 @@ from pathlib import Path
 from . import go_programs, node_image, product, versions
 from .__main__ import up
 from .cluster import Cluster
-from .progress import StepFailed, run
+from .progress import StepFailed
+from .terminal import on_terminal
 
 GUIDE = versions.REPO / "tests/guide"
 GUIDE_IMAGE = "nvidia/cuda:13.0.1-base-ubi9"
@@ -115,10 +116,7 @@ def _workload(cluster: Cluster, manifest: str, *, pod: str, claim: str) -> None:
     # A terminal of its own, where the limiter says that it is there.
     look = ["exec", "-it", pod, "--", "nvidia-smi"]
     _type("kubectl", *look)
-    shown = shlex.join(str(part) for part in [*cluster.kubectl_command, *look])
-    seen = run(["script", "--quiet", "--return", "--command", shown, "/dev/null"])
-    # `script` types an end of input, which the Pod's terminal may echo.
-    print(seen.replace("^@", "").translate({0: None, 13: None}), end="")
+    print(on_terminal([*cluster.kubectl_command, *look]), end="")
 
 
 def _kubectl(cluster: Cluster, *arguments: str) -> None:

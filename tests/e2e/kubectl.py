@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import podman, product
+from tests.cluster import podman, product, terminal
 from tests.cluster.cluster import Cluster
 from tests.cluster.go_programs import HELM, build
 from tests.cluster.progress import StepFailed, run
@@ -76,8 +75,7 @@ class Kubectl:
     def on_terminal(self, pod: str, *command: str) -> str:
         """What a person at a terminal sees of a command in a Pod."""
         typed = ["exec", "-it", pod, "--", *command]
-        kubectl = [*self.cluster.kubectl_command, "--namespace", self.namespace, *typed]
-        return run(["script", "--quiet", "--return", "--command", shlex.join(map(str, kubectl)), "/dev/null"])
+        return terminal.on_terminal([*self.cluster.kubectl_command, "--namespace", self.namespace, *typed])
 
     def events(self, name: str) -> str:
         """Messages of the Events about an object."""
