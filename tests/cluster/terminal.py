@@ -14,8 +14,8 @@ from .progress import StepFailed
 def on_terminal(command: Sequence[str | Path]) -> str:
     """What COMMAND shows on a terminal at which nobody types; StepFailed when its exit code is not 0.
 
-    Not even an end of input, which `script` would type: the API server drops a `kubectl exec` with all that it
-    has not printed yet, when something is typed as the program ends.
+    Not even an end of input, which `script` would type: the API server drops a `kubectl exec` with all that
+    it has not printed yet, when something is typed as the program ends.
     """
     shown = shlex.join(map(str, command))
     nothing, typing = os.pipe()
