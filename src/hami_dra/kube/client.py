@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ REQUEST_TIMEOUT_S = 10.0
 KEEP_ALIVE = {"idle": 15, "interval": 5, "count": 3}
 """Seconds, and probes: after 30 s a watch is given up whose API server went away without a word, as when its
 machine lost power or a load balancer forgot the connection. Else it would tell of nothing for minutes."""
+_MISSING = re.compile(r"Expected object with name (.*) in (.*)/(context|cluster|user)s list")
+"""How the official client says that something in a kubeconfig is not there."""
 # A call without a patience of its own: both limits hold.
 ATTEMPTS = 6
 RETRY_FOR_S = 20.0
@@ -67,9 +70,9 @@ class Client:
                 return cls(official.ApiClient(settings))
         except (official_config.ConfigException, OSError) as problem:
             why = str(problem).removeprefix("Invalid kube-config file. ").rstrip(".")
-            raise errors.Unavailable(
-                f"no usable cluster configuration: {why}; name a kubeconfig with --kubeconfig or $KUBECONFIG"
-            ) from problem
+            why = _MISSING.sub(r"there is no \3 \1 in \2", why)
+            fix = "" if kubeconfig or context else "; name a kubeconfig with --kubeconfig or $KUBECONFIG"
+            raise errors.Unavailable(f"no usable cluster configuration: {why}{fix}") from problem
         except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:
             # The official client takes every file for a good one.
             file = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"

@@ -134,6 +134,11 @@ def nowhere(tmp_path):
     return file
 
 
+def test_a_context_that_is_not_there_is_named(nowhere):
+    said = hami("status", "--kubeconfig", nowhere, "--context", "prod").stderr.decode()
+    assert said == f"hami: no usable cluster configuration: there is no context prod in {nowhere}\n"
+
+
 @pytest.mark.parametrize("command", [["status"], ["explain", "p"], ["top", "--once"], ["in-use"]])
 def test_a_cluster_that_does_not_answer_is_told_once_and_by_its_address(nowhere, command):
     done = hami(*command, "--kubeconfig", nowhere)
