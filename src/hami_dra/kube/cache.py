@@ -99,7 +99,7 @@ class Cache:
             try:
                 self._follow()
             except errors.Gone:
-                continue
+                pass  # listed anew
             except errors.KubeError as problem:
                 log.warning("watch interrupted", kind=self.kind.plural, problem=str(problem))
             except Exception:

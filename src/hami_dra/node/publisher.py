@@ -64,7 +64,7 @@ class Publisher:
             try:
                 self._wait_for_change(self.sync(), stop)
             except errors.Gone:
-                continue
+                pass  # listed anew
             except errors.KubeError as problem:
                 self._failed(problem)
             stop.wait(PAUSE_S)

@@ -113,6 +113,27 @@ def test_an_api_server_that_is_away_is_not_heard_nor_asked_without_a_pause(monke
     cache.stop()
 
 
+class Behind(FakeKube):
+    """An API server to which every version is too old, as to one whose watch cache is not filled yet."""
+
+    watches = 0
+
+    def watch(self, *about, **selectors):
+        self.watches += 1
+        raise errors.Gone("too old resource version", status=410)
+
+
+def test_whoever_is_told_to_list_again_does_so_with_a_pause(monkeypatch):
+    monkeypatch.setattr(caches, "RETRY_AFTER_S", 60.0)
+    kube = Behind()
+    cache = Cache(kube, kinds.PODS)
+    cache.start()
+    until(lambda: kube.watches, "it watches")
+    time.sleep(0.1)
+    assert kube.watches == 1
+    cache.stop()
+
+
 def test_what_went_while_the_watch_was_broken_is_told_as_gone(heard, monkeypatch):
     monkeypatch.setattr(caches, "RETRY_AFTER_S", 0.01)
     kube = FakeKube()
