@@ -21,6 +21,7 @@ from hami_dra.kube import events, kinds
 from hami_dra.kube.cache import Cache, Change, Key, key_of
 from hami_dra.kube.protocol import KubeClient, Object
 from hami_dra.model import errors
+from hami_dra.model.claim import users
 
 log = structlog.get_logger(__name__)
 
@@ -181,6 +182,8 @@ class ClaimController:
                 f"the ResourceClaim {name} belongs to Pod {other}; rename this Pod or, if its manifest was "
                 f"copied from that of {other} as it is stored, write its limits as they were before admission"
             )
+        if pod["metadata"]["uid"] in {user["uid"] for user in users(found)}:
+            return  # the scheduler was faster: it goes when this Pod ends, and not before
         if not found["metadata"].get("deletionTimestamp"):
             self._client.delete(kinds.RESOURCE_CLAIMS, name, namespace, uid=found["metadata"]["uid"])
         raise errors.Unavailable(f"claim {name} of a former Pod is being removed")

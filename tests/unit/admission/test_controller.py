@@ -48,6 +48,18 @@ def test_a_leftover_of_a_former_pod_is_replaced(kube, pods, controller, admit):
     assert claim["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
 
 
+def test_a_former_pods_claim_that_the_scheduler_has_given_to_its_successor_stays(kube, controller, admit):
+    """One that is created within milliseconds, before anybody knows of the former's claim, names the same."""
+    former = admit()
+    controller.reconcile(former)
+    kube.delete(kinds.PODS, "train", "ml")
+    new = admit()
+    holder = {"resource": "pods", "name": "train", "uid": new["metadata"]["uid"]}
+    given = kube.patch(kinds.RESOURCE_CLAIMS, "ml-train-cuda", {"status": {"reservedFor": [holder]}}, "ml")
+    controller.reconcile(new)
+    assert claims(kube) == [given]
+
+
 @pytest.mark.parametrize("unseen", ["its label is gone", "it is newer than what we know"])
 def test_the_claim_of_a_living_pod_that_we_do_not_see_stays(kube, pods, controller, admit, unseen):
     known = admit()
