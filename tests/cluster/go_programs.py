@@ -191,4 +191,6 @@ def _staging_modules(group: GoGroup) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return dict(os.environ) | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod"}
+    """With a home, where Go keeps its modules: a service of systemd's has none."""
+    needed = {"HOME": str(Path.home()), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod"}
+    return dict(os.environ) | needed

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -32,14 +31,12 @@ Add = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short: the names of unix sockets are."""
-    with tempfile.TemporaryDirectory(prefix="hami", dir="/tmp") as name:
-        path = Path(name)
-        for part in ("registry", "plugins", "etc-cdi", "state"):
-            (path / part).mkdir()
-        (path / "libvgpu.so").write_bytes(b"limiter 1")
-        yield path
+def folder(short_path: Path) -> Path:
+    """The places of a plugin."""
+    for part in ("registry", "plugins", "etc-cdi", "state"):
+        (short_path / part).mkdir()
+    (short_path / "libvgpu.so").write_bytes(b"limiter 1")
+    return short_path
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import select
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tests.cluster import debian
+from tests.support.waiting import until
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -42,7 +42,7 @@ class Browser:
         self._start()
 
     def _start(self) -> None:
-        self._profile = tempfile.mkdtemp(prefix="hami-browser-")
+        self._profile = tempfile.mkdtemp(prefix="hami-browser-", dir="/tmp")
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         # The shell puts the pipes where the browser looks for them.
@@ -50,6 +50,7 @@ class Browser:
         command = ["chromium", *FLAGS, f"--user-data-dir={self._profile}", self._size]
         self._process = subprocess.Popen(
             ["bash", "-c", line, "bash", *command, "about:blank"],
+            env=os.environ | {"TMPDIR": self._profile},  # short: it makes sockets there
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -105,11 +106,7 @@ class Browser:
 
     def until(self, expression: str) -> Any:
         """Wait until an expression is true in the page; returns its value."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not (value := self.script(expression)):
-            assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {expression}"
-            time.sleep(0.05)
-        return value
+        return until(lambda: self.script(expression), expression)
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, as a person would."""

@@ -97,6 +97,7 @@ def test_a_program_of_another_c_library_that_is_preloaded_is_held_to_its_share(s
 
 AS_IN_A_CONTAINER = """
 set -e
+umask 022
 mount -t tmpfs none /mnt
 cp -a /etc /mnt/etc
 echo /run/libvgpu.so >/mnt/etc/ld.so.preload
@@ -290,8 +291,11 @@ print(ctypes.c_int.in_dll(program, "calls").value)
 
 def test_a_tool_that_is_preloaded_before_the_limiter_hears_of_each_call_once(share, limited, tmp_path):
     tool = library_of(tmp_path / "tool.so", TOOL)
-    preload = f"{tool} {native_files.find('libvgpu.so')}"
-    program = limited(share, sys.executable, "-c", TAKES_AS_LINKED, LD_PRELOAD=preload)
+    with_tool = {
+        "LD_PRELOAD": f"{tool.name} {native_files.find('libvgpu.so')}",
+        "LD_LIBRARY_PATH": f"{tool.parent}:{native_files.find('sim/libcuda.so.1').parent}",
+    }
+    program = limited(share, sys.executable, "-c", TAKES_AS_LINKED, **with_tool)
     assert ends(program) == (0, "0 2\n2\n", "")
 
 

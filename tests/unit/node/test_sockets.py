@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from pathlib import Path
 
 from hami_dra.model.names import DRIVER
@@ -28,20 +27,19 @@ def test_without_a_pod_the_names_are_the_plain_ones() -> None:
     assert plain.service == PLUGINS / "hami-core-gpu.project-hami.io" / "dra.sock"
 
 
-def test_dead_sockets_of_ours_are_removed_and_living_or_foreign_ones_stay() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        own = sockets.paths(DRIVER, Path(name), Path(name), "1")
-        own.service.parent.mkdir()
-        kept = [
-            sockets.paths(DRIVER, Path(name), Path(name), "alive").registration,
-            Path(name) / "gpu.nvidia.com-reg.sock",
-        ]
-        dead = sockets.paths(DRIVER, Path(name), Path(name), "dead").registration
-        opened = [socket.socket(socket.AF_UNIX) for _ in range(3)]
-        for one, path in zip(opened, [*kept, dead], strict=True):
-            one.bind(str(path))
-        opened[0].listen()
-        assert sockets.remove_dead(own) == [dead]
-        assert all(path.exists() for path in kept)
-        for one in opened:
-            one.close()
+def test_dead_sockets_of_ours_are_removed_and_living_or_foreign_ones_stay(short_path: Path) -> None:
+    own = sockets.paths(DRIVER, short_path, short_path, "1")
+    own.service.parent.mkdir()
+    kept = [
+        sockets.paths(DRIVER, short_path, short_path, "alive").registration,
+        short_path / "gpu.nvidia.com-reg.sock",
+    ]
+    dead = sockets.paths(DRIVER, short_path, short_path, "dead").registration
+    opened = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+    for one, path in zip(opened, [*kept, dead], strict=True):
+        one.bind(str(path))
+    opened[0].listen()
+    assert sockets.remove_dead(own) == [dead]
+    assert all(path.exists() for path in kept)
+    for one in opened:
+        one.close()

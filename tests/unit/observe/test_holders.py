@@ -78,8 +78,8 @@ class Kubelet:
 
 
 @pytest.fixture
-def kubelet(tmp_path):
-    one = Kubelet(tmp_path)
+def kubelet(short_path):
+    one = Kubelet(short_path)
     yield one
     one.stop()
 

@@ -32,9 +32,9 @@ def limiter(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def places(tmp_path, limiter):
+def places(short_path, limiter):
     """A node with one prepared claim, everything where it belongs."""
-    where = Places(tmp_path / "state", tmp_path / "cdi", tmp_path / "p", tmp_path / "r")
+    where = Places(short_path / "state", short_path / "cdi", short_path / "p", short_path / "r")
     (where.plugins / DRIVER).mkdir(parents=True)
     where.registry.mkdir()
     where.cdi.mkdir()
