@@ -31,7 +31,7 @@ GUIDE = Path(__file__).parents[1] / "guide"
 def get(port: int, path: str) -> str:
     """The answer's text; empty while there is none, also of a port that listens and is not served yet."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             text: str = answer.read().decode()
             return text
     except OSError:

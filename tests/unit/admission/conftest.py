@@ -58,7 +58,7 @@ def running(kube, watched, controller):
     caches = (watched.pods, watched.claims, watched.templates)
     for cache in caches:
         cache.start()
-        assert cache.synced.wait(5)
+        assert cache.synced.wait(60)
     thread = threading.Thread(target=controller.run, args=[stopping])
     thread.start()
     yield

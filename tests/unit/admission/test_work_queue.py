@@ -8,7 +8,7 @@ import pytest
 from hami_dra.admission import work_queue
 
 KEY, OTHER = ("ml", "train"), ("ml", "serve")
-SOON = 5.0
+SOON = 60.0
 
 
 @pytest.fixture

@@ -102,14 +102,14 @@ def test_a_server_that_says_nothing_is_given_up_when_the_patience_ends() -> None
         began = time.monotonic()
         with pytest.raises(errors.Unavailable):
             Client(official.ApiClient(configuration)).get(NODES, "n", patience_s=0.3)
-    assert time.monotonic() - began < REQUEST_TIMEOUT_S / 2
+    assert time.monotonic() - began < REQUEST_TIMEOUT_S
 
 
 def test_what_does_not_mend_itself_is_told_in_the_end(server: Server) -> None:
     server.codes = [503] * 1000
     with pytest.raises(errors.Unavailable, match="no leader"):
         client(server).get(NODES, "n", patience_s=0.3)
-    assert len(server.paths) > 2
+    assert len(server.paths) > 1
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_connection_whose_other_end_went_away_without_a_word_is_noticed(
     one = Client.from_environment(None if in_a_pod else str(tmp_path / "config"))
     one.get(NODES, "n")
     # Until the other end has acknowledged the request, the kernel's timer is for that.
-    until(lambda: alive_is_asked(server.server_port), "a timer that asks", timeout_s=20)
+    until(lambda: alive_is_asked(server.server_port), "a timer that asks")
 
 
 def test_a_page_that_goes_away_is_no_failure(server: Server) -> None:
@@ -257,4 +257,5 @@ def test_a_proxy_is_asked_where_there_is_one(server: Server) -> None:
     configuration.proxy = f"http://127.0.0.1:{server.server_port}"
     with pytest.raises(errors.Unavailable):
         Client(official.ApiClient(configuration)).get(NODES, "n", patience_s=0.1)
+    until(lambda: server.paths, "the proxy to be asked")
     assert server.paths[0] == "api.example:6443"

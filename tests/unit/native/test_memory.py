@@ -162,9 +162,14 @@ def test_threads_of_one_process_never_pass_its_share_and_leave_nothing_behind(st
 
 
 def test_64_processes_never_pass_their_share_together(storm) -> None:
-    outcome = storm(processes=64, limit=20 << 30, seconds=2)
-    assert (19 << 30) < outcome.most <= 20 << 30
-    assert outcome.counted == outcome.held == 64 * CONTEXT
+    def full(outcome: Outcome) -> bool:
+        return outcome.most > 19 << 30
+
+    outcomes = attempts(lambda: storm(processes=64, limit=20 << 30, seconds=2), full)
+    assert full(outcomes[-1])
+    for outcome in outcomes:
+        assert outcome.most <= 20 << 30
+        assert outcome.counted == outcome.held == 64 * CONTEXT
 
 
 def test_what_the_driver_refuses_is_given_back(storm) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -159,11 +158,10 @@ def test_an_api_server_that_is_away_holds_up_nobody(
     reporter: Reporter, clock: Clock, kube: FakeKube, ref: ClaimRef
 ) -> None:
     kube.fail_next = [errors.Unavailable("away")] * 3
-    started = time.monotonic()
     for _ in range(3000):
         reporter.prepared(ref, [GRANTED])
-    assert time.monotonic() - started < 2
     reporter.refused(ref, "OverCommitted", "")
+    assert len(kube.fail_next) == 3, "nobody has asked it yet"
 
 
 def test_a_claim_that_went_at_once_is_not_written_about(
