@@ -5,12 +5,12 @@ Makes a cluster of its own; run it by name (`make molecule` does), it is no part
 
 import os
 import signal
-import time
 
 import pytest
 
 from tests.cluster import podman, versions
 from tests.cluster.cluster import Cluster
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -39,8 +39,8 @@ def test_a_cluster_whose_processes_were_killed_is_found_out_and_removed(cluster)
     nodes = cluster.nodes()
     for node in nodes:
         kill(node)
-    time.sleep(1)
-    assert cluster.problem(RELEASE) == f"{nodes[0]} does not run"
+    gone = f"{nodes[0]} does not run"
+    until(lambda: cluster.problem(RELEASE) == gone, lambda: f"{gone!r}, not {cluster.problem(RELEASE)!r}")
     cluster.delete()
     assert cluster.nodes() == []
     assert cluster.problem(RELEASE) == "0 of 4 nodes are there"

@@ -14,7 +14,6 @@ import json
 import secrets
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -25,10 +24,10 @@ from hami_dra.model import errors
 from tests.charts.conftest import INSTALL_LINE, template
 from tests.control_plane.cards import CARDS, publish
 from tests.support import control_plane, webhook_process
+from tests.support.waiting import until
 
 SYSTEM = "hami-system"
 WEBHOOK = "hami-hami-dra-webhook"
-PATIENCE_S = 60.0
 RBAC = [
     Kind("", "v1", "serviceaccounts", "ServiceAccount"),
     *(
@@ -153,7 +152,7 @@ def await_known(plane):
         body = pod(name="unheard")
         body["metadata"]["labels"] = {"of": name}
         try:
-            eventually(lambda body=body, name=name: name in refusal(plane, body), "the registration")
+            until(lambda body=body, name=name: name in refusal(plane, body), "the registration")
         finally:
             plane.client.delete(kind, name)
 
@@ -192,9 +191,11 @@ def installed(plane, items):
         plane.client.create(NAMESPACES, {"metadata": {"name": SYSTEM}})
     for kind, item in items:
         plane.client.create(kind, item, item["metadata"].get("namespace"))
-    yield
-    for kind, item in items:
-        plane.client.delete(kind, item["metadata"]["name"], item["metadata"].get("namespace"))
+    try:
+        yield
+    finally:
+        for kind, item in items:
+            plane.client.delete(kind, item["metadata"]["name"], item["metadata"].get("namespace"))
 
 
 class Space:
@@ -231,7 +232,7 @@ class Space:
 
     def allocated(self, count=1):
         """The claims of the namespace, once COUNT of them are allocated."""
-        return eventually(
+        return until(
             lambda: (lambda found: found if len(found) == count else None)(
                 [item for item in self.claims() if item.get("status", {}).get("allocation")]
             ),
@@ -271,14 +272,6 @@ def hami(plane, *arguments, stdin=""):
     """The command line as the administrator's."""
     command = [sys.executable, "-m", "hami_dra.cli.main", *arguments, "--kubeconfig", str(plane.kubeconfig)]
     return subprocess.run(command, input=stdin, capture_output=True, text=True)
-
-
-def eventually(check, what=""):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(0.05)
-    return found
 
 
 def pod(limits=None, name="train", annotations=None, **spec):

@@ -5,7 +5,8 @@ import pytest
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
 from tests.control_plane.cards import GIB
-from tests.control_plane.conftest import eventually, pod, results
+from tests.control_plane.conftest import pod, results
+from tests.support.waiting import until
 
 PRIORITIES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 DEVICE = ("pool", "device")
@@ -161,12 +162,10 @@ def test_a_pod_of_high_priority_waits_for_a_share_and_evicts_nobody(space):
         space.create(kinds.PODS, pod({"gpu": 1}, name="low", annotations=chosen))
         space.allocated(1)
         space.create(kinds.PODS, pod({"gpu": 1}, annotations=chosen, priorityClassName=space.name))
-        said = eventually(lambda: space.events("train"), "the scheduler's words")
-        assert "Preemption is not helpful for scheduling" in said
+        words = "Preemption is not helpful for scheduling"
+        until(lambda: words in space.events("train"), "the scheduler's words")
         assert "deletionTimestamp" not in space.client.get(kinds.PODS, "low", space.name)["metadata"]
         space.delete_pod("low")
-        eventually(
-            lambda: space.client.get(kinds.PODS, "train", space.name)["spec"].get("nodeName"), "its turn"
-        )
+        until(lambda: space.client.get(kinds.PODS, "train", space.name)["spec"].get("nodeName"), "its turn")
     finally:
         space.client.delete(PRIORITIES, space.name)

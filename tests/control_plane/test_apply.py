@@ -10,7 +10,8 @@ import yaml
 from hami_dra.kube import kinds
 from hami_dra.model import quantity
 from tests.cluster import demo, node_image
-from tests.control_plane.conftest import eventually, pod, uids
+from tests.control_plane.conftest import pod, uids
+from tests.support.waiting import until
 
 SERVER_SIDE = ("apply", "--server-side")
 
@@ -137,7 +138,7 @@ def test_other_amounts_are_refused_in_words_and_a_forced_replacement_gets_them(s
     assert "kubectl replace --force" in said
 
     def as_kubelet():
-        eventually(lambda: "deletionTimestamp" in read(space)["metadata"], "the end of the former")
+        until(lambda: "deletionTimestamp" in read(space)["metadata"], "the end of the former")
         space.delete_pod("train")
 
     kubectl("replace", "--force", manifest=larger, meanwhile=as_kubelet)
@@ -146,7 +147,7 @@ def test_other_amounts_are_refused_in_words_and_a_forced_replacement_gets_them(s
         found = [item for item in space.claims() if item["metadata"]["uid"] != former["metadata"]["uid"]]
         return found if len(found) == len(space.claims()) == len(uids(space)) == 1 else None
 
-    (claim,) = eventually(replaced, "a claim of the new Pod alone")
+    (claim,) = until(replaced, "a claim of the new Pod alone")
     (request,) = claim["spec"]["devices"]["requests"]
     assert quantity.parse_int(request["exactly"]["capacity"]["requests"]["memory"]) == 1024**3
 

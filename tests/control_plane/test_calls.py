@@ -4,9 +4,10 @@ import contextlib
 import re
 
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import eventually, owners, pod, registered, uids
+from tests.control_plane.conftest import owners, pod, registered, uids
 from tests.control_plane.test_ownership import workload
 from tests.support import webhook_process
+from tests.support.waiting import until
 
 RECORDING = r"""
 import os
@@ -50,12 +51,12 @@ def test_a_pod_costs_one_call_for_its_claim_and_a_workload_one_for_its_template(
     ):
         for at in range(PODS):
             fresh.create(kinds.PODS, pod(SHARE, name=f"train-{at}"))
-        eventually(lambda: owners(fresh) == uids(fresh), "the claims")
-        eventually(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes")
+        until(lambda: owners(fresh) == uids(fresh), "the claims")
+        until(lambda: all("nodeName" in item["spec"] for item in fresh.list(kinds.PODS)), "nodes")
         assert calls() == [("POST", kinds.RESOURCE_CLAIMS.path(fresh.name))] * PODS
         for at in range(PODS):
             fresh.finish(f"train-{at}", "Running")
         fresh.create(kinds.DEPLOYMENTS, workload(kinds.DEPLOYMENTS, "web", SHARE, replicas=PODS))
-        eventually(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment")
+        until(lambda: len(fresh.claims()) == 2 * PODS, "the claims of the Deployment")
         assert calls()[PODS:] == [("POST", kinds.RESOURCE_CLAIM_TEMPLATES.path(fresh.name))]
         assert calls_of_the_other() == []

@@ -6,9 +6,10 @@ from hami_dra.kube import kinds
 from hami_dra.model import names
 from tests.control_plane import cards, live_node
 from tests.control_plane.cards import GIB
-from tests.control_plane.conftest import eventually, pod, results
+from tests.control_plane.conftest import pod, results
 from tests.support import sim_host
 from tests.support.control_plane import SINCE_1_35
+from tests.support.waiting import until
 
 NODE = "ordered"
 CARDS = [
@@ -36,7 +37,7 @@ def lands(space, name):
         claims = [item for item in space.claims() if item["metadata"]["name"].endswith(wanted)]
         return [claim for claim in claims if (claim.get("status") or {}).get("allocation")]
 
-    (claim,) = eventually(found, f"a card for {name}")
+    (claim,) = until(found, f"a card for {name}")
     return int(results(claim)[0]["device"].removeprefix("hami-gpu-"))
 
 
@@ -76,5 +77,5 @@ def test_shares_land_on_the_emptiest_or_the_fullest_card(space, policy, expected
             assert lands(space, f"pod-{at}") == where
             live.prepare(f"pod-{at}")
             following = [*expected, where][at + 1]
-            eventually(lambda to=following: first_card() == to, f"card {following} to be first")
+            until(lambda to=following: first_card() == to, f"card {following} to be first")
             create(space, f"pod-{at + 1}", memory)

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import eventually, hami, pod
+from tests.control_plane.conftest import hami, pod
 from tests.control_plane.test_ownership import JOBS, STATEFUL_SETS, job, workload
 from tests.control_plane.test_table import ROWS, outcome, source_of
+from tests.support.waiting import until
 
 # What this cluster is not: with other settings, with HAMi's traditional mode, with a name in use.
 HERE = {name: row for name, row in ROWS.items() if not {"extended", "taken", "traditional"} & row.keys()}
@@ -97,7 +98,7 @@ def test_workloads_are_shown_with_the_pods_and_templates_that_their_controllers_
     for kind, body in manifests:
         space.create(kind, body)
     space.create(kinds.PODS, lone)
-    pods = eventually(
+    pods = until(
         lambda: found if len(found := space.list(kinds.PODS)) == len(manifests) + 1 else None, "every Pod"
     )
     shown = {
@@ -110,7 +111,7 @@ def test_workloads_are_shown_with_the_pods_and_templates_that_their_controllers_
         for item in pods
     }
     assert there == shown
-    templates = eventually(
+    templates = until(
         lambda: found if len(found := space.list(kinds.RESOURCE_CLAIM_TEMPLATES)) == 3 else None, "templates"
     )
     for made in [

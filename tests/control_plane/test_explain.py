@@ -3,9 +3,10 @@
 import pytest
 
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import eventually, hami, pod
+from tests.control_plane.conftest import hami, pod
 from tests.control_plane.test_ownership import QUOTAS
 from tests.control_plane.test_validation import claim
+from tests.support.waiting import until
 
 MEANT = "nvidia.com/use-gputype"
 
@@ -19,7 +20,7 @@ def explained(space, words, name="train", namespace=None):
         sentence, *following = done.stdout.splitlines()
         return (sentence, " ".join(following), done.returncode) if words in sentence else None
 
-    return eventually(said, words)
+    return until(said, words)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_pod_that_waits_for_room_is_told_what_is_left(space):
 def test_a_pod_beyond_the_quota(space):
     hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "0"}
     space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
-    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    until(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
     space.create(kinds.PODS, pod({"gpumem": 1}))
     sentence, following, _ = explained(space, "beyond the namespace's quota")
     assert "exceeded quota: gpus" in sentence

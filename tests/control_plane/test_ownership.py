@@ -10,13 +10,13 @@ from tests.control_plane.conftest import (
     Space,
     asked,
     end_pods,
-    eventually,
     owners,
     pod,
     results,
     uids,
 )
 from tests.support import webhook_process
+from tests.support.waiting import until
 
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets", "StatefulSet")
 JOBS = Kind("batch", "v1", "jobs", "Job")
@@ -48,9 +48,9 @@ def job(name, limits, **spec):
 
 def settled(space, count):
     """Once there are COUNT Pods, each the owner of exactly one claim."""
-    return eventually(
+    return until(
         lambda: len(uids(space)) == count == len(space.claims()) and owners(space) == uids(space),
-        f"{count} Pods with a claim each, not {len(uids(space))} with {len(space.claims())}",
+        lambda: f"{count} Pods with a claim each, not {len(uids(space))} with {len(space.claims())}",
     )
 
 
@@ -80,7 +80,7 @@ def test_each_pod_of_a_controller_has_a_claim_of_its_own_that_goes_with_it(space
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
     space.plane.ask("DELETE", kind.path(space.name, "web"), options)
     end_pods(space)
-    eventually(lambda: space.claims() == [], "the claims to go with their Pods")
+    until(lambda: space.claims() == [], "the claims to go with their Pods")
 
 
 def test_a_cron_jobs_pods_get_claims(space):
@@ -93,17 +93,15 @@ def test_a_cron_jobs_pods_get_claims(space):
 
 def test_a_suspended_job_holds_nothing_until_it_is_resumed_and_nothing_when_suspended_again(space):
     space.create(JOBS, job("queued", SHARE, suspend=True, parallelism=2, completions=2))
-    eventually(lambda: space.client.get(JOBS, "queued", space.name)["status"].get("conditions"), "suspension")
+    until(lambda: space.client.get(JOBS, "queued", space.name)["status"].get("conditions"), "suspension")
     assert space.list(kinds.PODS) == []
     assert space.claims() == []
     space.client.patch(JOBS, "queued", {"spec": {"suspend": False}}, space.name)
     settled(space, 2)
     space.client.patch(JOBS, "queued", {"spec": {"suspend": True}}, space.name)
-    eventually(
-        lambda: all("deletionTimestamp" in item["metadata"] for item in space.list(kinds.PODS)), "the end"
-    )
+    until(lambda: all("deletionTimestamp" in item["metadata"] for item in space.list(kinds.PODS)), "the end")
     end_pods(space)
-    eventually(lambda: space.claims() == [], "the claims to go")
+    until(lambda: space.claims() == [], "the claims to go")
 
 
 def test_a_pod_that_a_queue_gates_holds_no_card_until_its_turn_and_nothing_once_it_is_evicted(space):
@@ -125,16 +123,16 @@ def test_a_pod_that_a_queue_gates_holds_no_card_until_its_turn_and_nothing_once_
 
 def test_each_retry_of_a_job_has_a_claim_and_a_failed_pod_holds_no_card(space):
     space.create(JOBS, job("flaky", SHARE, backoffLimit=3))
-    (first,) = eventually(lambda: space.list(kinds.PODS), "the first try")
+    (first,) = until(lambda: space.list(kinds.PODS), "the first try")
     space.allocated(1)
     space.finish(first["metadata"]["name"], "Failed")
-    eventually(lambda: len(space.list(kinds.PODS)) == 2, "the second try")
+    until(lambda: len(space.list(kinds.PODS)) == 2, "the second try")
 
     def one_card_is_held():
         held = [item for item in space.claims() if item.get("status", {}).get("allocation")]
         return len(held) == 1 and held[0]["metadata"]["ownerReferences"][0]["uid"] != first["metadata"]["uid"]
 
-    eventually(one_card_is_held, "the card to pass from the first try to the second")
+    until(one_card_is_held, "the card to pass from the first try to the second")
 
 
 def test_a_stateful_sets_pod_that_is_made_anew_gets_a_new_claim(space):
@@ -142,7 +140,7 @@ def test_a_stateful_sets_pod_that_is_made_anew_gets_a_new_claim(space):
     settled(space, 1)
     before = owners(space)
     space.delete_pod("db-0")
-    eventually(lambda: uids(space) and not uids(space) & before, "db-0 again")
+    until(lambda: uids(space) and not uids(space) & before, "db-0 again")
     settled(space, 1)
 
 
@@ -178,7 +176,7 @@ def test_a_dry_run_leaves_nothing(space):
 def test_a_pod_that_is_refused_after_its_conversion_leaves_nothing(space):
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     space.create(QUOTAS, quota)
-    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    until(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
     assert "exceeded quota" in space.refusal(kinds.PODS, pod(SHARE))
     assert space.claims() == []
 
@@ -208,7 +206,7 @@ def test_a_pod_that_another_webhook_refuses_afterwards_leaves_nothing(space):
         return ""
 
     try:
-        eventually(lambda: "refuses.example.com" in refusal(pod(SHARE)), "the refusal")
+        until(lambda: "refuses.example.com" in refusal(pod(SHARE)), "the refusal")
         for body in (pod(SHARE), pod(SHARE, name="")):
             with pytest.raises(errors.KubeError, match=r"refuses\.example\.com"):
                 space.try_pod(body, dry_run=False)
@@ -222,23 +220,23 @@ def test_a_pod_that_another_webhook_refuses_afterwards_leaves_nothing(space):
 def test_a_claim_beyond_the_quota_is_an_event_on_the_pod_and_is_made_when_there_is_room(space):
     hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "1"}
     space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
-    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    until(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
     space.create(kinds.PODS, pod(SHARE, name="first"))
-    eventually(lambda: len(space.claims()) == 1, "the first claim")
+    until(lambda: len(space.claims()) == 1, "the first claim")
     space.create(kinds.PODS, pod(SHARE, name="second"))
-    eventually(lambda: "ClaimRefused: " in space.events("second"), "the refusal")
+    until(lambda: "ClaimRefused: " in space.events("second"), "the refusal")
     assert "exceeded quota: gpus" in space.events("second")
     space.delete_pod("first")
-    eventually(lambda: owners(space) == uids(space), "the second Pod's claim")
+    until(lambda: owners(space) == uids(space), "the second Pod's claim")
 
 
 def test_a_template_beyond_the_quota_is_an_event_on_the_pod_too(space):
     hard = {"hami-core-gpu.project-hami.io.deviceclass.resource.k8s.io/devices": "0"}
     space.create(QUOTAS, {"metadata": {"name": "gpus"}, "spec": {"hard": hard}})
-    eventually(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
+    until(lambda: space.list(QUOTAS)[0].get("status", {}).get("hard"), "the quota to be counted")
     stored = space.create(kinds.PODS, pod(SHARE, name=""))
     name = stored["metadata"]["name"]
-    eventually(lambda: "exceeded quota: gpus" in space.events(name), "the controller manager's event")
+    until(lambda: "exceeded quota: gpus" in space.events(name), "the controller manager's event")
 
 
 def test_a_namespace_goes_with_its_claims_and_templates(cluster):
@@ -257,7 +255,7 @@ def test_a_namespace_goes_with_its_claims_and_templates(cluster):
             return True
         return False
 
-    eventually(gone, "the namespace to go")
+    until(gone, "the namespace to go")
 
 
 def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):
@@ -266,7 +264,7 @@ def test_somebody_elses_claim_of_a_pods_name_is_left_alone_and_not_used(space):
         "spec": {"devices": {"requests": [{"name": "x", "exactly": {"deviceClassName": "other"}}]}},
     }
     space.create(kinds.RESOURCE_CLAIMS, theirs)
-    stored = eventually(lambda: with_template(space), "a Pod with a template")
+    stored = until(lambda: with_template(space), "a Pod with a template")
     assert "resourceClaimName" not in stored["spec"]["resourceClaims"][0]
     space.allocated(1)
     (untouched,) = [item for item in space.claims() if item["metadata"]["name"].endswith("-train-cuda")]
@@ -311,7 +309,7 @@ def test_a_template_is_collected_once_no_pod_uses_it(plane, space, tmp_path):
     with webhook_process.running(tmp_path, plane.kubeconfig, program=("-c", OFTEN)):
         space.delete_pod(ended["metadata"]["name"])
         needed = {kept["spec"]["resourceClaims"][0]["resourceClaimTemplateName"]}
-        eventually(lambda: templates() == needed, "the other template to go")
+        until(lambda: templates() == needed, "the other template to go")
 
 
 def test_two_replicas_make_one_claim_for_each_pod(plane, cluster, space, tmp_path):

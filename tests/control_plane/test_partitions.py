@@ -13,9 +13,10 @@ from hami_dra.model.device import Device, Parts
 from hami_dra.node import slices
 from tests.control_plane import live_node
 from tests.control_plane.cards import GIB, publish
-from tests.control_plane.conftest import eventually, pod, results
+from tests.control_plane.conftest import pod, results
 from tests.support import mig_host
 from tests.support.control_plane import SINCE_1_35
+from tests.support.waiting import until
 
 NODE = "cut"
 CLASS = "hami-core-mig.project-hami.io"
@@ -81,15 +82,15 @@ def given(space):
 def test_no_slice_of_a_card_is_given_away_twice(space, stored):
     wants(space, "first", "2g.12gb")
     wants(space, "second", "2g.12gb")
-    eventually(lambda: len(given(space)) == 2, "two halves")
+    until(lambda: len(given(space)) == 2, "two halves")
     assert set(given(space).values()) == {"hami-mig-0-2g-12gb-0", "hami-mig-0-2g-12gb-2"}
     wants(space, "whole", "4g.24gb")
     wants(space, "small", "1g.6gb")
-    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "the scheduler's refusal")
+    until(lambda: "cannot allocate all claims" in space.events("whole"), "the scheduler's refusal")
     assert len(given(space)) == 2
     space.delete_pod("first")
     space.client.delete(kinds.RESOURCE_CLAIMS, "first", space.name)
-    eventually(lambda: "small" in given(space), "the small one in place of the first half")
+    until(lambda: "small" in given(space), "the small one in place of the first half")
     assert given(space)["small"] in ("hami-mig-0-1g-6gb-0", "hami-mig-0-1g-6gb-1")
     assert "whole" not in given(space)
 
@@ -118,7 +119,7 @@ def cut(live):
 def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_and_back(space, live):
     for name in ("first", "second"):
         wants(space, name, "2g.12gb")
-    eventually(lambda: len(given(space)) == 2, "two halves")
+    until(lambda: len(given(space)) == 2, "two halves")
     for name in ("first", "second"):
         (cdi,) = live.prepare(name)
         nodes = live.device_nodes(name)
@@ -127,11 +128,11 @@ def test_an_instance_goes_from_the_plugins_slice_over_the_scheduler_to_kubelet_a
         assert len([node for node in nodes if node.startswith("/dev/nvidia-caps/")]) == 2
     assert cut(live) == [0, 2]
     wants(space, "whole", "4g.24gb")
-    eventually(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal")
+    until(lambda: "cannot allocate all claims" in space.events("whole"), "its refusal")
     for name in ("first", "second"):
         live.end(name)
     assert cut(live) == []
-    eventually(lambda: "whole" in given(space), "the whole card, once nobody has a half")
+    until(lambda: "whole" in given(space), "the whole card, once nobody has a half")
     live.prepare("whole")
     assert cut(live) == [0]
     live.end("whole")

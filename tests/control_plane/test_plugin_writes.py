@@ -18,9 +18,10 @@ from hami_dra.node.claim_files import Granted
 from hami_dra.node.inventory import Inventory
 from hami_dra.node.publisher import Publisher
 from hami_dra.node.reporter import SETTLED_S, Reporter, status
-from tests.control_plane.conftest import RBAC, eventually, installed, rendered
+from tests.control_plane.conftest import RBAC, installed, rendered
 from tests.support.cards import card
 from tests.support.control_plane import RELEASES
+from tests.support.waiting import until
 
 NODE = "n1"
 SHARE = "6108e68f-a7ec-4a30-9782-634885c0c728"
@@ -114,7 +115,8 @@ def _set(kube, value):
 
 @pytest.fixture
 def ask(plane, claim):
-    """Patch the claim's status as the plugin of a node, once our policy is in force; code and message."""
+    """Patch the claim's status as the plugin of a node, once its rights and our policy are in force: code and
+    message."""
     config = yaml.safe_load(plane.kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     http = urllib3.PoolManager(ca_certs=cluster["certificate-authority"])
@@ -132,8 +134,9 @@ def ask(plane, claim):
         answer = http.request("PATCH", url, headers=headers, body=json.dumps(body))
         return answer.status, json.loads(answer.data).get("message", "")
 
-    taken_away = {"status": {"allocation": None}}
-    eventually(lambda: patch(taken_away, dry_run=True)[0] != 200, "the policy")
+    nothing, taken_away = {"status": {}}, {"status": {"allocation": None}}
+    until(lambda: patch(nothing, dry_run=True)[0] == 200, "the rights")
+    until(lambda: patch(taken_away, dry_run=True)[0] != 200, "the policy")
     return patch
 
 

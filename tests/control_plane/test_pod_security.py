@@ -6,8 +6,9 @@ import pytest
 
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import NAMESPACES
-from tests.control_plane.conftest import SYSTEM, eventually, hami, installed, pod, refusal, rendered
+from tests.control_plane.conftest import SYSTEM, hami, installed, pod, refusal, rendered
 from tests.control_plane.test_ownership import QUOTAS
+from tests.support.waiting import until
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 CONFINED = {
@@ -62,4 +63,4 @@ def test_our_own_critical_pods_are_accepted_with_the_charts_quota_and_refused_wi
 
     assert refused() == {"hami-dra-driver-kubelet-plugin": True, "hami-hami-dra-webhook": True}
     with installed(bare, quotas):
-        eventually(lambda: not refused(), "every Pod to be accepted")
+        until(lambda: not refused(), "every Pod to be accepted")

@@ -6,8 +6,9 @@ import yaml
 from hami_dra.kube import kinds
 from hami_dra.kube.kinds import Kind
 from tests.cluster.versions import REPO
-from tests.control_plane.conftest import NAMESPACES, Space, end_pods, eventually, pod, results
+from tests.control_plane.conftest import NAMESPACES, Space, end_pods, pod, results
 from tests.control_plane.test_validation import claim
+from tests.support.waiting import until
 
 GROUP = "admissionregistration.k8s.io"
 KINDS = {
@@ -33,9 +34,9 @@ def team(cluster):
             kind = KINDS[item["kind"]]
             cluster.client.create(kind, item, "team-a" if kind.namespaced else None)
             made.append((kind, item["metadata"]["name"]))
-    eventually(lambda: space.list(KINDS["ResourceQuota"])[0].get("status", {}).get("hard"), "the quota")
+    until(lambda: space.list(KINDS["ResourceQuota"])[0].get("status", {}).get("hard"), "the quota")
     # A policy is in force a moment after it is stored.
-    eventually(lambda: refused(space, {"gpumem": 30000}), "the policies")
+    until(lambda: refused(space, {"gpumem": 30000}), "the policies")
     yield space
     end_pods(space)
     for kind, name in reversed(made):
@@ -69,7 +70,7 @@ def test_a_pod_within_the_caps_gets_its_share(team):
     team.create(kinds.PODS, pod(SHARE, name="modest"))
     team.allocated(1)
     end_pods(team)
-    eventually(lambda: team.claims() == [], "an empty namespace")
+    until(lambda: team.claims() == [], "an empty namespace")
 
 
 def test_two_containers_of_a_pod_are_added_up(team):
@@ -106,7 +107,7 @@ def test_native_claims_within_the_caps_and_claims_of_others_are_stored(team):
 def test_a_share_of_a_pod_beyond_the_caps_of_shares_is_an_event_on_the_pod(team):
     team.create(kinds.PODS, pod({"gpumem": 15000}, name="large"))
     words = "A share of this namespace has at most 10Gi of memory."
-    eventually(lambda: words in team.events("large"), "the refusal on the Pod")
+    until(lambda: words in team.events("large"), "the refusal on the Pod")
     end_pods(team)
 
 
@@ -114,11 +115,11 @@ def test_the_fifth_share_waits_until_one_is_given_back(team):
     for at in range(5):
         team.create(kinds.PODS, pod(SHARE, name=f"train-{at}"))
     team.allocated(4)
-    eventually(lambda: "exceeded quota: gpu-shares" in "".join(team.events(f"train-{at}") for at in range(5)))
+    until(lambda: "exceeded quota: gpu-shares" in "".join(team.events(f"train-{at}") for at in range(5)))
     allocated = {item["metadata"]["ownerReferences"][0]["name"] for item in team.claims()}
     waiting = next(f"train-{at}" for at in range(5) if f"train-{at}" not in allocated)
     team.delete_pod(allocated.pop())
-    eventually(
+    until(
         lambda: any(item["metadata"]["ownerReferences"][0]["name"] == waiting for item in team.allocated(4)),
         "the fifth share",
     )
@@ -138,7 +139,7 @@ def limited(space, **bounds):
     space.create(
         RANGES, {"metadata": {"name": "range"}, "spec": {"limits": [{"type": "Container", **bounds}]}}
     )
-    eventually(
+    until(
         lambda: "limit-ranger" in str(space.try_pod(pod(name="x"))["metadata"].get("annotations")),
         "the range",
     )

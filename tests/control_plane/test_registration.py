@@ -11,8 +11,9 @@ from hami_dra.kube import kinds
 from hami_dra.model import errors
 from tests.charts.conftest import INSTALL_LINE, helm
 from tests.cluster import versions
-from tests.control_plane.conftest import eventually, hami, owners, pod, registered, results
+from tests.control_plane.conftest import hami, owners, pod, registered, results
 from tests.support import webhook_process
+from tests.support.waiting import until
 
 SHARE = {"gpumem": 512}
 TRADITIONAL = {
@@ -61,7 +62,7 @@ def test_a_webhook_that_was_killed_finishes_its_work_when_it_is_back(fresh, tmp_
         fresh.create(kinds.RESOURCE_CLAIMS, native)
         fresh.client.delete(kinds.RESOURCE_CLAIMS, "native", fresh.name)
         with webhook_process.running(tmp_path / "second", plane.kubeconfig):
-            eventually(lambda: owners(fresh) == {stored["metadata"]["uid"]}, "the claim of the first Pod")
+            until(lambda: owners(fresh) == {stored["metadata"]["uid"]}, "the claim of the first Pod")
             fresh.allocated(1)
 
 
@@ -127,10 +128,10 @@ def test_the_traditional_mode_beside_ours_is_refused_until_it_is_gone(fresh, tmp
                 return str(refusal)
             return ""
 
-        message = eventually(refused, "the refusal")
+        message = until(refused, "the refusal")
         assert "HAMi's traditional mode (MutatingWebhookConfiguration/hami-webhook)" in message
         fresh.client.delete(kinds.MUTATING_WEBHOOKS, "hami-webhook")
-        eventually(lambda: not refused(), "to be served again")
+        until(lambda: not refused(), "to be served again")
 
 
 def test_the_chart_is_not_installed_beside_the_traditional_mode(fresh):

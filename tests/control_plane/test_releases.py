@@ -12,13 +12,13 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cluster.demo import environment
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = {"gpu-operator": "gpu-operator", "cert-manager": "cert-manager", "hami-system": "hami"}
@@ -197,10 +197,10 @@ def test_an_installation_that_was_killed_is_taken_up_again(site, certs):
         "--wait",
     ]
     with subprocess.Popen(line, env=site.environment, stdout=subprocess.DEVNULL) as helm:
-        until = time.monotonic() + 60
-        while site.recorded("cert-manager") is None and time.monotonic() < until:
-            time.sleep(0.2)
-        helm.kill()
+        try:
+            until(lambda: site.recorded("cert-manager") is not None, "the chart's ConfigMap")
+        finally:
+            helm.kill()
     assert site.status() == "pending-install"
     stuck.unlink()
     # As long as another run is waited for, and as the chart may take.

@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hami_dra.admission import authority, certs
 from hami_dra.admission.authority import Bundle, Pair
 from hami_dra.kube import kinds
-from tests.control_plane.conftest import await_known, eventually, pod, registered
+from tests.control_plane.conftest import await_known, pod, registered
 from tests.support import webhook_process
+from tests.support.waiting import until
 
 REGISTRATION = "hami-hami-dra-webhook"
 DAY = datetime.timedelta(days=1)
 
-SETTLE_S = 3
+SETTLE_S = 6
 OFTEN = f"""
 import datetime
 from hami_dra.admission import certs
@@ -55,7 +56,7 @@ class Flow:
     def goes_on(self, pods=50):
         """Wait until so many more have been answered."""
         enough = self.answered + pods
-        eventually(lambda: self.answered >= enough or self.failures, "Pods to be answered")
+        until(lambda: self.answered >= enough or self.failures, "Pods to be answered")
         assert self.failures == []
 
     def end(self):
@@ -137,7 +138,7 @@ def own(fresh, tmp_path):
         ) as webhook,
         registered(fresh.cluster.plane, webhook),
     ):
-        eventually(lambda: set(trusted(fresh)) == {stored(fresh).ca.certificate}, "its CA")
+        until(lambda: set(trusted(fresh)) == {stored(fresh).ca.certificate}, "its CA")
         yield webhook
 
 
@@ -146,21 +147,21 @@ def test_the_webhooks_own_certificate_and_ca_are_renewed_without_a_failed_call(f
     with flowing(fresh) as flow:
         aged = authority.sign(first.ca, authority.hosts_of(first), now() - 340 * DAY)
         store(fresh, Bundle(first.ca, aged))
-        second = eventually(
+        second = until(
             lambda: found if (found := stored(fresh)).serving not in (first.serving, aged) else None,
             "a new certificate",
         )
         assert second.ca == first.ca
-        eventually(lambda: serves(own, second), "the new certificate to be served")
+        until(lambda: serves(own, second), "the new certificate to be served")
         flow.more(5)
         flow.goes_on()
         # A new CA, as the other replica makes it.
         new = authority.renew(None, authority.hosts_of(first), now())
         third = Bundle(Pair(new.ca.certificate + first.ca.certificate, new.ca.key), new.serving)
         store(fresh, third)
-        eventually(lambda: set(trusted(fresh)) == {third.ca.certificate}, "both CAs to be trusted")
+        until(lambda: set(trusted(fresh)) == {third.ca.certificate}, "both CAs to be trusted")
         flow.goes_on()
-        eventually(lambda: serves(own, third), "what the new CA signed")
+        until(lambda: serves(own, third), "what the new CA signed")
         flow.more(5)
         flow.goes_on()
 
@@ -251,7 +252,7 @@ def mounted(space, mount, bundle):
         with registered(plane, webhook), flowing(space) as flow:
 
             def takes_up(renewed):
-                eventually(lambda: serves(webhook, renewed), "the new certificate to be served")
+                until(lambda: serves(webhook, renewed), "the new certificate to be served")
                 flow.more(2)
                 flow.goes_on()
 

@@ -11,7 +11,6 @@ import datetime
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from hami_dra.kube.transport import JSON, Transport
 from hami_dra.model import errors
 from tests.cluster import go_programs, versions
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 Object = dict[str, Any]
 
@@ -190,14 +190,13 @@ def _process(folder: Path, program: Path, *options: object) -> Iterator[None]:
 
 
 def _await_ready(client: Client) -> None:
-    deadline = time.monotonic() + 90
-    while True:
+    def ready() -> str:
         try:
-            client.raw("/readyz")
-            return
+            return client.raw("/readyz")
         except errors.KubeError:
-            assert time.monotonic() < deadline, "the API server does not come up"
-            time.sleep(0.2)
+            return ""
+
+    until(ready, "the API server")
 
 
 def _kubeconfig(port: int, ca: Path) -> Object:

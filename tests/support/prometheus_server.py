@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import yaml
 
 from tests.cluster import prometheus
 from tests.support.ports import free_port
-
-PATIENCE_S = 30.0
+from tests.support.waiting import until
 
 
 class PrometheusServer:
@@ -52,6 +51,11 @@ class PrometheusServer:
         answer = self._get("/api/v1/query", query=expression)
         return [(each["metric"], float(each["value"][1])) for each in answer["data"]["result"]]
 
+    def series(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """`query` once there is an answer: a scrape that takes longer than its second leaves a gap."""
+        found: list[tuple[dict[str, str], float]] = until(lambda: self.query(expression), expression)
+        return found
+
     def value(self, expression: str) -> float | None:
         """The value of the only series; None when there is none (yet)."""
         found = self.query(expression)
@@ -64,16 +68,16 @@ class PrometheusServer:
         self._log.close()
 
     def _wait(self, targets: int) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            try:
-                if len([up for _, up in self.query("up") if up == 1]) == targets:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.3)
-        self.stop()
-        raise AssertionError(f"Prometheus does not reach its targets; see {self._log.name}")
+        def reached() -> bool:
+            with suppress(OSError):
+                return len([up for _, up in self.query("up") if up == 1]) == targets
+            return False
+
+        try:
+            until(reached, f"Prometheus to reach its targets; see {self._log.name}")
+        except AssertionError:
+            self.stop()
+            raise
 
     def _get(self, path: str, **query: str) -> Any:
         with urllib.request.urlopen(

@@ -9,8 +9,6 @@ from pathlib import Path
 from tests.cluster import go_programs, versions
 from tests.support.waiting import until
 
-PATIENCE_S = 60.0
-
 
 class RealKubelet:
     """Of the Node NODE. FOLDER has `registry`, and in `kubeconfig` the cluster."""
@@ -46,8 +44,7 @@ class RealKubelet:
         """Ask until there is no error: as kubelet does, though sooner. The CDI names of what it prepared."""
         until(
             lambda: not self.ask(do, pod, namespace)[0],
-            f"kubelet to {do} {pod}: {self.ask(do, pod, namespace)[0]}",
-            PATIENCE_S,
+            lambda: f"kubelet to {do} {pod}: {self.ask(do, pod, namespace)[0]}",
         )
         return self.ask("devices", pod, namespace)[1] if do == "prepare" else []
 

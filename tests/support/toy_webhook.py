@@ -10,13 +10,13 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from hami_dra.admission import authority
 from tests.support import webhook_process
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 @contextlib.contextmanager
@@ -30,18 +30,17 @@ def running(folder: Path, prefix: tuple[str, ...]) -> Iterator[tuple[int, ssl.SS
     command = [*prefix, *program, str(port), str(folder / "certs")]
     process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("localhost", port)).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        until(lambda: _listens(port), "the peer")
         yield port, ssl.create_default_context(cafile=str(folder / "ca.crt"))
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port)):
+        return True
+    return False
 
 
 def serve(port: int, certificates: Path) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for what other threads and processes do."""
+"""Waiting for what other threads, processes and machines do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+PATIENCE_S = 90.0
+"""A machine with other work may stand still for seconds at any point."""
 
-def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 60.0) -> Any:
-    """Return what CONDITION gives once it is true; AssertionError when it does not become true."""
+
+def until(
+    condition: Callable[[], Any], what: str | Callable[[], str] = "it", timeout_s: float = PATIENCE_S
+) -> Any:
+    """Return what CONDITION gives once it is true; AssertionError with WHAT and its last answer otherwise.
+
+    It is asked once more when the time is over, since the machine may have stood still after the last answer;
+    and no more often than the asking takes, since who is waited for needs the processor.
+    """
     end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(0.02)
-    return found
+    while True:
+        asked = time.monotonic()
+        if found := condition():
+            return found
+        if asked > end:
+            named = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout_s:.0f} s for {named}; last seen: {found!r}")
+        time.sleep(min(1.0, max(0.02, time.monotonic() - asked)))

@@ -7,15 +7,15 @@ import datetime
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hami_dra.admission import authority
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,10 @@ def write(pair: authority.Pair, folder: Path) -> None:
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-                return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10):
+            return True
+        return False
+
+    until(ready, lambda: f"the webhook to be ready: {log.read_text()}")

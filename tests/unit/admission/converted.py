@@ -1,7 +1,5 @@
 """Converted Pods in the API, and what the controller made for them."""
 
-import time
-
 from hami_dra.admission.patch import Surroundings, convert
 from hami_dra.admission.settings import Settings
 from hami_dra.kube import kinds
@@ -16,14 +14,6 @@ def store(kube, **kwargs):
     """A Pod as it comes out of admission, in the API alone: the controller learns of it by its watch."""
     made = convert(pod(gpu(gpu=1, gpumem=1024), **kwargs), "ml", Settings(), Surroundings()).pod
     return kube.create(kinds.PODS, made, "ml")
-
-
-def eventually(check, patience_s=30.0):
-    deadline = time.monotonic() + patience_s
-    while not (found := check()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def creations(kube, kind):

@@ -16,8 +16,8 @@ from hami_dra.admission import authority
 from hami_dra.kube import kinds
 from tests.support import kube_server
 from tests.support.fake_kube import FakeKube
+from tests.support.waiting import until
 from tests.support.webhook_process import running, write
-from tests.unit.admission.converted import eventually
 from tests.unit.admission.pods import gpu, pod
 
 pytestmark = pytest.mark.slow
@@ -157,9 +157,9 @@ def test_a_renewed_certificate_is_taken_up_and_no_request_is_dropped(webhook):
     before = serving(webhook)
     renewed = authority.renew(webhook.bundle, ["localhost", "other"], datetime.datetime.now(datetime.UTC))
     write(renewed.serving, webhook.certificates)
-    eventually(lambda: serving(webhook) != before)
+    until(lambda: serving(webhook) != before)
     since = list(counts)
-    eventually(lambda: all(now > then + 3 for now, then in zip(counts, since, strict=True)))
+    until(lambda: all(now > then + 3 for now, then in zip(counts, since, strict=True)))
     stop.set()
     for thread in threads:
         thread.join(10)

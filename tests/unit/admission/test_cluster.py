@@ -3,7 +3,7 @@
 from hami_dra.admission.cluster import Cluster
 from hami_dra.kube import kinds
 from tests.support.fake_kube import Gate
-from tests.unit.admission.converted import eventually
+from tests.support.waiting import until
 
 
 def test_the_webhook_is_ready_once_every_first_list_is_in_and_not_before(kube):
@@ -11,7 +11,7 @@ def test_the_webhook_is_ready_once_every_first_list_is_in_and_not_before(kube):
     cluster = Cluster(kube)
     gate = kube.gate = Gate("list", kinds.RESOURCE_SLICES.plural, "")
     cluster.start()
-    eventually(lambda: gate.waiting and cluster.watched.pods.synced.is_set())
+    until(lambda: gate.waiting and cluster.watched.pods.synced.is_set())
     assert not cluster.ready()
     gate.opened.set()
-    eventually(cluster.ready)
+    until(cluster.ready)

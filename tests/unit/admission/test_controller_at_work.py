@@ -9,12 +9,13 @@ from hami_dra.admission.cluster import Cluster
 from hami_dra.admission.controller import WORKERS, ClaimController
 from hami_dra.kube import kinds
 from hami_dra.model import errors, names
-from tests.unit.admission.converted import claims, creations, eventually, store
+from tests.support.waiting import until
+from tests.unit.admission.converted import claims, creations, store
 
 
 def test_a_pod_replaced_by_force_gets_a_claim_of_its_own_as_soon_as_the_former_is_gone(kube, running):
     former = store(kube)
-    eventually(lambda: claims(kube))
+    until(lambda: claims(kube))
     # `kubectl replace --force`: the new Pod is there before the claim of the former is collected.
     kube.delete(kinds.PODS, "train", "ml")
     new = store(kube)
@@ -23,7 +24,7 @@ def test_a_pod_replaced_by_force_gets_a_claim_of_its_own_as_soon_as_the_former_i
         found = claims(kube)
         return found and found[0]["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
 
-    eventually(belongs_to_the_new_pod)
+    until(belongs_to_the_new_pod)
     assert former["metadata"]["uid"] != new["metadata"]["uid"]
     assert len(claims(kube)) == 1
 
@@ -41,7 +42,7 @@ def test_a_refusal_by_quota_is_told_once_and_tried_again_until_there_is_room(kub
 
     monkeypatch.setattr(kube, "create", full)
     store(kube)
-    eventually(lambda: claims(kube))
+    until(lambda: claims(kube))
     (event,) = kube.list(kinds.EVENTS)[0]
     assert event["reason"] == "ClaimRefused"
     assert "exceeded quota: gpus" in event["message"]
@@ -56,7 +57,7 @@ def test_a_restarted_controller_finishes_what_its_predecessor_left(kube, watched
         cache.start()
     thread = threading.Thread(target=controller.run, args=[stopping])
     thread.start()
-    eventually(lambda: len(claims(kube)) == 3)
+    until(lambda: len(claims(kube)) == 3)
     stopping.set()
     kube.end_watches()
     thread.join(5)
@@ -96,16 +97,16 @@ def test_a_restarted_controller_makes_nothing_before_it_knows_what_is_there(kube
 
 def test_a_template_that_is_taken_away_while_a_pod_needs_it_is_made_again(kube, running):
     store(kube, name="")
-    (template,) = eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+    (template,) = until(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
     kube.delete(kinds.RESOURCE_CLAIM_TEMPLATES, template["metadata"]["name"], "ml")
-    eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+    until(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
 
 
 def test_a_claim_that_is_taken_away_while_its_pod_needs_it_is_made_again(kube, running):
     store(kube)
-    (claim,) = eventually(lambda: claims(kube))
+    (claim,) = until(lambda: claims(kube))
     kube.delete(kinds.RESOURCE_CLAIMS, claim["metadata"]["name"], "ml")
-    eventually(lambda: claims(kube))
+    until(lambda: claims(kube))
 
 
 def test_news_of_a_pod_that_come_before_those_of_its_claim_cost_no_call(kube):
@@ -119,7 +120,7 @@ def test_news_of_a_pod_that_come_before_those_of_its_claim_cost_no_call(kube):
     watched.pods.start()
     for name in ("train", "last"):
         store(kube, name=name)
-        eventually(lambda name=name: claims(kube, f"ml-{name}-cuda"))
+        until(lambda name=name: claims(kube, f"ml-{name}-cuda"))
         for at in range(5):
             kube.patch(kinds.PODS, "train", {"status": {"conditions": [name, at]}}, "ml")
     stopping.set()
@@ -133,7 +134,7 @@ def test_a_burst_of_pods_of_one_shape_costs_one_template(kube, running):
         store(kube, name="")
     # Pods are worked on in turn: when the last one's claim is there, every template has been asked for.
     store(kube, name="last")
-    eventually(lambda: claims(kube))
+    until(lambda: claims(kube))
     assert len(creations(kube, kinds.RESOURCE_CLAIM_TEMPLATES)) == 1
 
 
@@ -141,7 +142,7 @@ def test_a_template_that_is_refused_is_made_later_for_all_pods_that_wait_for_it(
     kube.fail_on = ("create", kinds.RESOURCE_CLAIM_TEMPLATES.plural, 3)
     for _ in range(3):
         store(kube, name="")
-    eventually(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
+    until(lambda: kube.list(kinds.RESOURCE_CLAIM_TEMPLATES)[0])
 
 
 def test_the_replica_that_admitted_a_pod_makes_its_claim_and_no_other_tries(
@@ -150,7 +151,7 @@ def test_the_replica_that_admitted_a_pod_makes_its_claim_and_no_other_tries(
     monkeypatch.setattr("hami_dra.admission.controller.OTHERS_FIRST_S", 30.0)
     for at in range(10):
         store(kube, name=f"train-{at}")
-    eventually(lambda: len(claims(kube)) == 10)
+    until(lambda: len(claims(kube)) == 10)
     assert len(creations(kube, kinds.RESOURCE_CLAIMS)) == 10
     assert ("get", kinds.RESOURCE_CLAIMS.plural) not in {call[:2] for call in kube.calls}
 
@@ -160,7 +161,7 @@ def test_a_claim_whose_replica_is_gone_is_made_by_another(kube, watched, elsewhe
     for cache in (watched.pods, watched.claims, watched.templates):
         cache.start()
     store(kube)
-    eventually(lambda: claims(kube))
+    until(lambda: claims(kube))
     kube.end_watches()
 
 
@@ -184,6 +185,6 @@ def test_a_pod_that_the_controller_stumbles_over_does_not_stop_the_work_on_other
     for at in range(WORKERS + 1):
         store(kube, name=f"bad-{at}")
     store(kube, name="good")
-    eventually(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"], 60)
+    until(lambda: [item["metadata"]["name"] for item in claims(kube)] == ["ml-good-cuda"], 60)
     told = [line["pod"] for line in logged if line.get("exc_info")]
     assert ("ml", "bad-0") in told

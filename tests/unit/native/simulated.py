@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.waiting import until
+
 ROOT = Path(__file__).parents[3]
 BUILD = ROOT / "native" / "build" / "sim"
 A10 = ROOT / "tests" / "guide" / "gpus-a10.yaml"
@@ -98,8 +100,7 @@ class SimulatedNode:
         process.communicate()
 
     def wait_for(self, field: str, expected: str) -> None:
-        """Wait up to a minute until the first card's field has the value."""
-        deadline = time.monotonic() + 60
-        while self.query(field)[0] != expected:
-            assert time.monotonic() < deadline, f"{field} is {self.query(field)[0]}, not {expected}"
-            time.sleep(0.05)
+        """Wait until the first card's field has the value."""
+        until(
+            lambda: self.query(field)[0] == expected, lambda: f"{field} {expected}, not {self.query(field)}"
+        )

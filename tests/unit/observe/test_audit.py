@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hami_dra.observe.shares import NodeShare
 from tests.support.audited import CONTAINER, UID, Audited
 from tests.support.fake_kube import FakeKube
 from tests.support.limited import A10, CONTEXT
+from tests.support.waiting import until
 
 GIB = 1024**3
 
@@ -242,15 +242,13 @@ def test_rounds_that_cannot_look_are_counted_and_do_not_end_the_audit(tmp_path, 
     stop = threading.Event()
     thread = threading.Thread(target=audited.auditor.run, args=(stop,))
     thread.start()
-    deadline = time.monotonic() + 20
-    while audited.auditor.counts.failed < 1 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    audited.grants.append(Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one"))
-    while not audited.events() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    stop.set()
-    thread.join()
-    assert audited.auditor.counts.failed >= 1
+    try:
+        until(lambda: audited.auditor.counts.failed, "a round that failed")
+        audited.grants.append(Grant("ml", "train", "cuda", "half", "hami-gpu-0", "one"))
+        until(audited.events, "the Event")
+    finally:
+        stop.set()
+        thread.join()
     assert len(audited.events()) == 1
 
 
