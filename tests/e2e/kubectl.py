@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +34,11 @@ class Kubectl:
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
 
-    def apply(self, *objects: Object) -> None:
+    def apply(self, *objects: Object, dry_run: bool = False) -> None:
         """Create the objects; StepFailed carries the server's refusal."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self("apply", "-f", "-", stdin=json.dumps(listed).encode())
+        how = ["--dry-run=server"] if dry_run else []
+        self("apply", *how, "-f", "-", stdin=json.dumps(listed).encode())
 
     def refusal(self, *objects: Object) -> str:
         """What the server answers to objects that it must refuse."""
@@ -81,18 +80,6 @@ class Kubectl:
         """Messages of the Events about an object."""
         events = self.list("events", "--field-selector", f"involvedObject.name={name}")
         return "\n".join(event.get("message", "") for event in events)
-
-
-def eventually(check: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Return the first truthy answer of CHECK; AssertionError with the last answer when none comes."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience_s:.0f} s for {what}; last answer: {answer!r}")
-        time.sleep(0.2)
 
 
 def on_node(node: str, *command: str) -> str:

@@ -2,7 +2,9 @@
 
 import contextlib
 
-from tests.e2e.kubectl import Kubectl, eventually, gpu_limits, pod
+from tests.cluster.progress import StepFailed
+from tests.e2e.kubectl import Kubectl, gpu_limits, pod
+from tests.support.waiting import until
 
 WEBHOOK = "deployment/hami-hami-dra-webhook"
 
@@ -13,13 +15,22 @@ def webhook_scaled_to_zero(cluster):
     replicas = system.get("deployment", "hami-hami-dra-webhook")["spec"]["replicas"]
     system("scale", WEBHOOK, "--replicas=0")
     try:
-        eventually(
-            lambda: not system.list("pods", "-l", "app.kubernetes.io/component=webhook"), "no webhook Pod"
-        )
+        until(lambda: not system.list("pods", "-l", "app.kubernetes.io/component=webhook"), "no webhook Pod")
         yield
     finally:
         system("scale", WEBHOOK, f"--replicas={replicas}")
         system("rollout", "status", WEBHOOK, "--timeout=120s")
+        # Its Pods are ready sooner than every node's proxy leads to them.
+        until(lambda: admitted(Kubectl(cluster)), "the API server to reach it")
+
+
+def admitted(kubectl):
+    """Whether a Pod with a share would be made."""
+    try:
+        kubectl.apply(pod("probe", limits=gpu_limits()), dry_run=True)
+    except StepFailed:
+        return False
+    return True
 
 
 def test_a_pod_without_our_resources_starts_while_the_webhook_is_away(cluster, namespace):

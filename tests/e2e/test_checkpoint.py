@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.cluster.cluster import Cluster
 from tests.e2e import faults
 from tests.e2e.claimed import add, identity, phase, restarts
-from tests.e2e.kubectl import Kubectl, eventually, on_node
+from tests.e2e.kubectl import Kubectl, on_node
+from tests.support.waiting import until
 
 CHECKPOINT = "/var/lib/hami/checkpoint.json"
 PATIENCE_S = 360.0
@@ -29,16 +30,16 @@ def test_when_the_checkpoint_is_damaged_running_pods_go_on_and_the_node_tells(
     on_node(gpu_node, "truncate", "--size=-9", CHECKPOINT)
     faults.kill_plugin(gpu_node)
     add(namespace, "comes", gpu_node)
-    eventually(lambda: phase(namespace, "comes") == "Running", "the next Pod", PATIENCE_S)
+    until(lambda: phase(namespace, "comes") == "Running", "the next Pod", PATIENCE_S)
 
     def new() -> list[str]:
         return [message for message in rebuilt(cluster, gpu_node) if message not in before]
 
-    (message,) = eventually(new, "the Event on the Node")
+    (message,) = until(new, "the Event on the Node")
     assert "not a checkpoint" in message
     assert "claims taken from the API" in message
     assert set(namespace("exec", "stays", "--", "ls", "/run/hami/shares").split()) == shares
     assert restarts(namespace, "stays") == 0
     namespace.delete_pod("stays")
-    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over")
+    until(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over")
     on_node(gpu_node, "sh", "-c", f"rm -f {CHECKPOINT}.damaged-*")

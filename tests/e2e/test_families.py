@@ -10,8 +10,9 @@ import yaml
 
 from tests.cluster.podman import podman
 from tests.cluster.versions import REPO
-from tests.e2e.kubectl import Kubectl, eventually, gpu_limits, helm, on_node, pod
+from tests.e2e.kubectl import Kubectl, gpu_limits, helm, on_node, pod
 from tests.support.trees import MIXED
+from tests.support.waiting import until
 
 ROOT = "/var/lib/hami-tree"
 VALUES = "hami-dra.drivers.families"
@@ -59,10 +60,10 @@ def mixed_node(npu_node, cluster, system):
     node = next(name for name in cluster.nodes() if name.endswith("worker"))
     put_tree(node)
     system("label", "node", node, "npu=on")
-    eventually(lambda: npu_slices(system, node), "the NPUs of the mixed node")
+    until(lambda: npu_slices(system, node), "the NPUs of the mixed node")
     yield node
     system("label", "node", node, "npu-")
-    eventually(
+    until(
         lambda: not [pod for pod in families_pods(system) if pod["spec"].get("nodeName") == node],
         "the plugin to leave",
     )
@@ -144,7 +145,7 @@ def test_a_node_with_npus_alone_needs_no_label_of_gpu_nodes(npu_node, system):
 
 
 def test_a_worker_publishes_each_family_in_a_slice_of_its_own(npu_node, system):
-    spec = eventually(lambda: slice_of(system, NPU), "the NPUs' slice")
+    spec = until(lambda: slice_of(system, NPU), "the NPUs' slice")
     assert (spec["nodeName"], len(spec["devices"])) == (npu_node, 8)
     policy = spec["devices"][0]["capacity"]["memory"]["requestPolicy"]
     assert policy == {"default": "64Gi", "validValues": ["16Gi", "32Gi", "64Gi"]}
@@ -223,7 +224,7 @@ def test_a_claim_with_alternatives_takes_the_other_family_when_the_first_has_no_
 
 
 def test_a_family_that_we_do_not_ship_works_with_one_file(npu_node, namespace, system):
-    assert len(eventually(lambda: slice_of(system, ACME), "the slice of acme")["devices"]) == 2
+    assert len(until(lambda: slice_of(system, ACME), "the slice of acme")["devices"]) == 2
     namespace.apply(pod("acme", limits={"acme.example/card": "1", "acme.example/memory": "8192"}))
     namespace.wait_running("acme")
     variables, nodes = seen_by(namespace, "acme")
@@ -246,6 +247,6 @@ def test_what_an_npu_share_left_is_gone_with_its_pod(npu_node, namespace):
     pattern = f"/var/run/cdi/k8s.{NPU}-claim_*"
     assert on_node(npu_node, "sh", "-c", f"ls {pattern}").strip()
     namespace.delete_pod("gone")
-    eventually(
+    until(
         lambda: not on_node(npu_node, "sh", "-c", f"ls {pattern} 2>/dev/null || true").strip(), "no CDI file"
     )

@@ -10,7 +10,8 @@ from hami_dra.model.names import DRIVER
 from tests.cluster import versions
 from tests.cluster.cluster import Cluster
 from tests.e2e.claimed import add, phase, restarts
-from tests.e2e.kubectl import Kubectl, eventually, on_node
+from tests.e2e.kubectl import Kubectl, on_node
+from tests.support.waiting import until
 
 FAULTS = "/run/nvidia/driver/var/lib/hami-sim/state.faults"
 
@@ -59,22 +60,22 @@ def test_a_fatal_error_keeps_new_pods_away_until_the_card_was_reset(
 ) -> None:
     add(namespace, "user", gpu_node)
     namespace.wait_running("user")
-    eventually(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that the card is well")
+    until(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that the card is well")
     uuid = cards(cluster, gpu_node)[0]["attributes"]["uuid"]["string"]
 
     fault(f"xid {uuid} 13")  # a program's own mistake
     fault(f"xid {uuid} 79")  # the card fell off the bus
-    eventually(lambda: taints(cluster, gpu_node) == {("xid", "79")}, "the taint of the fatal error alone")
-    eventually(lambda: health(namespace, "user") == {"Unhealthy"}, "kubelet to hear of it")
+    until(lambda: taints(cluster, gpu_node) == {("xid", "79")}, "the taint of the fatal error alone")
+    until(lambda: health(namespace, "user") == {"Unhealthy"}, "kubelet to hear of it")
     add(namespace, "next", gpu_node)
-    eventually(lambda: "cannot allocate all claims" in namespace.events("next"), "the scheduler's reason")
+    until(lambda: "cannot allocate all claims" in namespace.events("next"), "the scheduler's reason")
 
     fault(f"lost {uuid}")  # as while it is reset
-    eventually(lambda: ("lost", "") in taints(cluster, gpu_node), "the card to be away")
+    until(lambda: ("lost", "") in taints(cluster, gpu_node), "the card to be away")
     mend(gpu_node)
-    eventually(lambda: taints(cluster, gpu_node) == set(), "the taints to go")
-    eventually(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
-    eventually(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that it is well again")
+    until(lambda: taints(cluster, gpu_node) == set(), "the taints to go")
+    until(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
+    until(lambda: health(namespace, "user") == {"Healthy"}, "kubelet to hear that it is well again")
     assert (phase(namespace, "user"), restarts(namespace, "user")) == ("Running", 0)
 
 
@@ -85,9 +86,9 @@ def test_where_the_cluster_drops_taints_a_card_that_is_lost_is_not_offered(
     add(namespace, "user", gpu_node)
     namespace.wait_running("user")
     fault(f"lost {cards(cluster, gpu_node)[0]['attributes']['uuid']['string']}")
-    eventually(lambda: cards(cluster, gpu_node) == [], "the card to go")
+    until(lambda: cards(cluster, gpu_node) == [], "the card to go")
     add(namespace, "next", gpu_node)
-    eventually(lambda: "cannot allocate all claims" in namespace.events("next"), "the scheduler's reason")
+    until(lambda: "cannot allocate all claims" in namespace.events("next"), "the scheduler's reason")
     mend(gpu_node)
-    eventually(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
+    until(lambda: phase(namespace, "next") == "Running", "the Pod that waited")
     assert (phase(namespace, "user"), restarts(namespace, "user")) == ("Running", 0)

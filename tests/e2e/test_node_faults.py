@@ -16,7 +16,8 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.e2e import faults
 from tests.e2e.claimed import add, identity, phase, restarts
-from tests.e2e.kubectl import Kubectl, eventually
+from tests.e2e.kubectl import Kubectl
+from tests.support.waiting import until
 
 RANDOM_FAULTS = int(os.environ.get("HAMI_FAULTS", "4"))
 PODS = int(os.environ.get("HAMI_PODS", "4"))
@@ -32,9 +33,9 @@ def stays(namespace: Kubectl, gpu_node: str) -> Iterator[str]:
         return phase(namespace, "stays") == "Running"
 
     add(namespace, "stays", gpu_node)
-    eventually(runs, "the Pod that must not notice to start", PATIENCE_S)
+    until(runs, "the Pod that must not notice to start", PATIENCE_S)
     yield "stays"
-    eventually(runs, "the Pod that must not notice", PATIENCE_S)
+    until(runs, "the Pod that must not notice", PATIENCE_S)
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS)
@@ -45,14 +46,13 @@ def test_killed_in_the_middle_of_prepare_and_unprepare_every_pod_ends_as_it_shou
     add(namespace, "comes", gpu_node)
     time.sleep(chance.uniform(0.0, 0.6))
     faults.FAULTS[fault](gpu_node)
-    eventually(lambda: phase(namespace, "comes") == "Running", "the Pod", PATIENCE_S)
+    until(lambda: phase(namespace, "comes") == "Running", "the Pod", PATIENCE_S)
     uids, shares = identity(namespace, "comes")
     namespace("delete", "pod", "comes", "--grace-period=1", "--wait=false")
     time.sleep(chance.uniform(0.0, 1.5))
     faults.FAULTS[fault](gpu_node)
-    eventually(lambda: phase(namespace, "comes") == "", "the end of the Pod", PATIENCE_S)
-    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
-    assert phase(namespace, stays) == "Running"
+    until(lambda: phase(namespace, "comes") == "", "the end of the Pod", PATIENCE_S)
+    until(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
     assert restarts(namespace, stays) == 0
 
 
@@ -72,14 +72,14 @@ def test_random_faults_while_pods_come_and_go(namespace: Kubectl, gpu_node: str,
         time.sleep(chance.uniform(0.0, 2.0))
         faults.FAULTS[chance.choice(sorted(faults.FAULTS))](gpu_node)
     for name in here:
-        eventually(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
+        until(lambda name=name: phase(namespace, name) == "Running", f"{name} to run", PATIENCE_S)
     living = {item["metadata"]["name"] for item in namespace.list("pods")}
-    eventually(
+    until(
         lambda: {item["metadata"]["name"] for item in namespace.list("pods")} == {*here, stays},
         f"the Pods that were deleted to go (there were {living})",
         PATIENCE_S,
     )
-    eventually(lambda: not faults.left_on(gpu_node, *gone), "nothing left over", PATIENCE_S)
+    until(lambda: not faults.left_on(gpu_node, *gone), "nothing left over", PATIENCE_S)
 
 
 reboots = pytest.mark.skipif(
@@ -93,9 +93,9 @@ def reboot(cluster: Cluster, namespace: Kubectl, node: str, stays: str) -> None:
     before, started = nodes.events(node).count(told), restarts(namespace, stays)
     faults.reboot(node)
     # Until kubelet is up again the API server tells what was.
-    eventually(lambda: restarts(namespace, stays) > started, "the Pod to start anew", PATIENCE_S)
-    eventually(lambda: phase(namespace, stays) == "Running", "the Pod to run", PATIENCE_S)
-    eventually(lambda: nodes.events(node).count(told) > before, "the Event on the Node", PATIENCE_S)
+    until(lambda: restarts(namespace, stays) > started, "the Pod to start anew", PATIENCE_S)
+    until(lambda: phase(namespace, stays) == "Running", "the Pod to run", PATIENCE_S)
+    until(lambda: nodes.events(node).count(told) > before, "the Event on the Node", PATIENCE_S)
 
 
 @reboots
@@ -105,10 +105,10 @@ def test_after_a_reboot_in_the_middle_of_prepare_pods_run_again(
     add(namespace, "comes", gpu_node)
     time.sleep(0.3)
     reboot(cluster, namespace, gpu_node, stays)
-    eventually(lambda: phase(namespace, "comes") == "Running", "the Pod that came", PATIENCE_S)
+    until(lambda: phase(namespace, "comes") == "Running", "the Pod that came", PATIENCE_S)
     uids, shares = identity(namespace, "comes")
     namespace.delete_pod("comes")
-    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+    until(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
 
 
 @reboots
@@ -117,13 +117,13 @@ def test_after_a_reboot_in_the_middle_of_unprepare_the_pod_is_gone_and_nothing_i
     cluster: Cluster, namespace: Kubectl, gpu_node: str, stays: str, seconds: float
 ) -> None:
     add(namespace, "goes", gpu_node)
-    eventually(lambda: phase(namespace, "goes") == "Running", "the Pod that goes", PATIENCE_S)
+    until(lambda: phase(namespace, "goes") == "Running", "the Pod that goes", PATIENCE_S)
     uids, shares = identity(namespace, "goes")
     namespace("delete", "pod", "goes", "--grace-period=1", "--wait=false")
     time.sleep(seconds)  # its container ends when it is told to, and its claim is unprepared then
     reboot(cluster, namespace, gpu_node, stays)
-    eventually(lambda: phase(namespace, "goes") == "", "the end of the Pod", PATIENCE_S)
-    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+    until(lambda: phase(namespace, "goes") == "", "the end of the Pod", PATIENCE_S)
+    until(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
 
 
 def test_pods_with_claims_through_one_node_at_once(namespace: Kubectl, gpu_node: str) -> None:
@@ -136,7 +136,7 @@ def test_pods_with_claims_through_one_node_at_once(namespace: Kubectl, gpu_node:
     namespace("delete", "pods", "--all", "--grace-period=1", "--wait=true", wait)
     uids, shares = (set().union(*each) for each in zip(*every, strict=True))
     assert len(shares) == PODS
-    eventually(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
+    until(lambda: not faults.left_on(gpu_node, uids, shares), "nothing left over", PATIENCE_S)
 
 
 def test_pods_with_claims_through_one_node_in_sequence(namespace: Kubectl, gpu_node: str) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from email.message import Message
-from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.versions import REPO
-from tests.e2e.kubectl import Kubectl, claim, eventually, on_node, pod
+from tests.e2e.kubectl import Kubectl, claim, on_node, pod
 from tests.support.prometheus_server import PrometheusServer
+from tests.support.waiting import until
 
 MIB = 1024**2
 CONTEXT_MIB = 256
@@ -77,58 +76,56 @@ def started(namespace: Kubectl, node: str, name: str = "train", **asked: Any) ->
 def test_memory_in_prometheus_is_what_the_workload_holds_to_the_mib(namespace, gpu_node, prometheus):
     started(namespace, gpu_node)
     used = of(namespace, "hami_vgpu_memory_used_bytes", "train")
-    assert eventually(lambda: prometheus.query(used), "the share's series")[0][1] == 0
-    (labels, limit) = prometheus.query(of(namespace, "hami_vgpu_memory_limit_bytes", "train"))[0]
+    assert prometheus.series(used)[0][1] == 0
+    (labels, limit) = prometheus.series(of(namespace, "hami_vgpu_memory_limit_bytes", "train"))[0]
     assert limit == 10 * 1024 * MIB
     assert (labels["container"], labels["node"], labels["vdevice_index"]) == ("cuda", gpu_node, "0")
 
     background(namespace, "train", "hami-fill --total 3000Mi --hold 120")
-    eventually(lambda: prometheus.value(used) == (3000 + CONTEXT_MIB) * MIB, "3000 MiB and a context", 30)
+    until(lambda: prometheus.value(used) == (3000 + CONTEXT_MIB) * MIB, "3000 MiB and a context")
     background(namespace, "train", "hami-fill --total 1234Mi --hold 120")
     expected = (3000 + 1234 + 2 * CONTEXT_MIB) * MIB
-    eventually(lambda: prometheus.value(used) == expected, "both processes", 30)
+    until(lambda: prometheus.value(used) == expected, "both processes")
     _, seen = namespace.run_in(
         "train", "nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
     )
     assert int(seen) * MIB == expected
-    assert prometheus.value(of(namespace, "hami_vgpu_processes", "train")) == 2
+    assert prometheus.series(of(namespace, "hami_vgpu_processes", "train"))[0][1] == 2
 
     namespace("exec", "train", "--", "sh", "-c", "kill -9 $(pidof hami-fill)")
-    eventually(lambda: prometheus.value(used) == 0, "nothing after SIGKILL", 30)
+    until(lambda: prometheus.value(used) == 0, "nothing after SIGKILL")
 
 
 def test_refused_allocations_are_counted(namespace, gpu_node, prometheus):
     started(namespace, gpu_node, memory="2Gi")
     refused = of(namespace, "hami_vgpu_allocations_refused_total", "train")
-    assert eventually(lambda: prometheus.query(refused), "the series")[0][1] == 0
+    assert prometheus.series(refused)[0][1] == 0
     code, _ = namespace.run_in("train", "hami-fill", "--total", "4Gi")
     assert code == 1
-    eventually(lambda: prometheus.value(refused) == 1, "one refusal", 30)
+    until(lambda: prometheus.value(refused) == 1, "one refusal")
 
 
 def test_compute_in_prometheus_is_what_the_workload_computed_to_two_points(namespace, gpu_node, prometheus):
     started(namespace, gpu_node, cores=30)
     total = of(namespace, "hami_vgpu_compute_seconds_total", "train")
-    assert eventually(lambda: prometheus.query(total), "the series")[0][1] == 0
+    assert prometheus.series(total)[0][1] == 0
     _, said = namespace.run_in("train", "hami-burn", "--seconds", "12")
     found = re.search(r"([\d.]+) s of device time in ([\d.]+) s", said)
     assert found, said
     device_s, wall_s = float(found[1]), float(found[2])
-    eventually(lambda: abs((prometheus.value(total) or 0) - device_s) / wall_s < 0.02, f"{device_s} s", 10)
-    held_back = prometheus.value(of(namespace, "hami_vgpu_throttled_seconds_total", "train")) or 0
+    until(lambda: abs((prometheus.value(total) or 0) - device_s) / wall_s < 0.02, f"{device_s} s")
+    held_back = prometheus.series(of(namespace, "hami_vgpu_throttled_seconds_total", "train"))[0][1]
     assert held_back > wall_s * 0.3, "with 30 of 100 it waits most of the time"
-    idle = prometheus.value(of(namespace, "hami_container_last_kernel_elapsed_seconds", "train"))
-    assert idle is not None
-    assert idle < 30
+    assert prometheus.series(of(namespace, "hami_container_last_kernel_elapsed_seconds", "train"))[0][1] < 60
 
 
 def test_the_series_of_a_share_go_with_its_pod(namespace, gpu_node, prometheus):
     started(namespace, gpu_node)
     series = f'{{namespace="{namespace.namespace}",__name__=~"hami_.+|vGPU.+"}}'
-    eventually(lambda: len(prometheus.query(series)) > 10, "the series", 30)
+    until(lambda: len(prometheus.query(series)) > 10, "the series")
     namespace.delete_pod("train")
     namespace("delete", "resourceclaim", "train", "--timeout=60s")
-    eventually(lambda: prometheus.query(series) == [], "no series", 30)
+    until(lambda: prometheus.query(series) == [], "no series")
 
 
 def test_code_that_the_cuda_runtime_loads_past_the_limiter_is_booked_in_the_share(
@@ -138,7 +135,7 @@ def test_code_that_the_cuda_runtime_loads_past_the_limiter_is_booked_in_the_shar
     background(namespace, "train", "hami-fill --unseen 200Mi --total 1Gi --hold 60")
     used = of(namespace, "hami_vgpu_memory_used_bytes", "train")
     expected = 1024 + 200 + CONTEXT_MIB
-    eventually(lambda: prometheus.value(used) == expected * MIB, f"{expected} MiB used", 30)
+    until(lambda: prometheus.value(used) == expected * MIB, f"{expected} MiB used")
     _, seen = namespace.run_in(
         "train", "nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
     )
@@ -149,7 +146,7 @@ def test_code_that_the_cuda_runtime_loads_past_the_limiter_is_booked_in_the_shar
     assert code == 1, said
     assert f"allocated {2048 - expected - CONTEXT_MIB} MiB" in said
     namespace("exec", "train", "--", "sh", "-c", "kill -9 $(pidof hami-fill)")
-    eventually(lambda: prometheus.value(used) == 0, "nothing after SIGKILL", 30)
+    until(lambda: prometheus.value(used) == 0, "nothing after SIGKILL")
 
 
 HIDE = (
@@ -159,32 +156,34 @@ HIDE = (
 )
 
 
-def test_a_process_past_the_limiter_is_reported_within_five_seconds(namespace, gpu_node, prometheus):
+def test_a_process_past_the_limiter_is_reported_after_two_rounds(namespace, gpu_node, prometheus):
     started(namespace, gpu_node)
     background(namespace, "train", HIDE)
-    eventually(lambda: "OK" in namespace.run_in("train", "cat", "/tmp/out")[1], "the hidden process", 20)
-    held = time.monotonic()
+    until(lambda: "OK" in namespace.run_in("train", "cat", "/tmp/out")[1], "the hidden process")
+    rounds = f'hami_audit_rounds_total{{node="{gpu_node}"}}'
+    before = prometheus.series(rounds)[0][1]
     unbooked = of(namespace, "hami_audit_unbooked_memory_bytes", "train")
 
     def reported() -> Any:
         events = namespace.list("events", "--field-selector", "reason=LimiterBypassed")
         return prometheus.query(unbooked) and events
 
-    (event,) = eventually(reported, "the metric and the Event", 20)
-    took = time.monotonic() - held
-    assert took < 5 + 1, f"{took:.1f} s, the scrape's second and this test's own questions included"
+    (event,) = until(reported, "the metric and the Event")
+    first_told = f"min_over_time(({rounds} and on() {unbooked})[5m:1s])"
+    took = prometheus.series(first_told)[0][1] - before
+    assert took <= 2 + 2, "what is scraped is up to a round older than what is, at both ends"
     assert event["involvedObject"]["name"] == "train"
     assert "of container cuda holds 2304Mi of card GPU-" in event["message"]
-    ((labels, memory),) = prometheus.query(unbooked)
+    ((labels, memory),) = prometheus.series(unbooked)
     assert (labels["kind"], labels["container"]) == ("without-limiter", "cuda")
     assert memory == (2048 + CONTEXT_MIB) * MIB
-    assert prometheus.value(of(namespace, "hami_vgpu_memory_used_bytes", "train")) == 0
+    assert prometheus.series(of(namespace, "hami_vgpu_memory_used_bytes", "train"))[0][1] == 0
     firing = (
         f'ALERTS{{alertname="HamiLimiterBypassed",namespace="{namespace.namespace}",alertstate="firing"}}'
     )
-    eventually(lambda: prometheus.query(firing), "the alert", 10)
+    until(lambda: prometheus.query(firing), "the alert")
     namespace("exec", "train", "--", "sh", "-c", "kill -9 $(pidof ld)")
-    eventually(lambda: prometheus.query(unbooked) == [], "no finding any more", 20)
+    until(lambda: prometheus.query(unbooked) == [], "no finding any more")
 
 
 def test_processes_under_the_limiter_are_never_reported(namespace, gpu_node, prometheus):
@@ -193,8 +192,8 @@ def test_processes_under_the_limiter_are_never_reported(namespace, gpu_node, pro
         namespace.run_in("train", "hami-fill", "--total", "6Gi")
     background(namespace, "train", "hami-fill --total 6Gi --hold 30")
     rounds = f'hami_audit_rounds_total{{node="{gpu_node}"}}'
-    before = eventually(lambda: prometheus.value(rounds), "the audit")
-    eventually(lambda: (prometheus.value(rounds) or 0) >= before + 4, "four rounds", 20)
+    before = prometheus.series(rounds)[0][1]
+    until(lambda: (prometheus.value(rounds) or 0) >= before + 4, "four rounds")
     reports = f'hami_audit_unbooked_memory_bytes{{namespace="{namespace.namespace}"}}'
     assert prometheus.query(f"max_over_time({reports}[5m])") == []
 
@@ -220,7 +219,7 @@ def test_every_panel_shows_something_and_has_the_labels_that_its_legend_names(
             asked = target["expr"].replace("> 600", ">= 0")
             for variable, value in shown.items():
                 asked = asked.replace(variable, value)
-            series = eventually(partial(prometheus.query, asked), f"{panel['title']}: {asked}", 40)
+            series = prometheus.series(asked)
             legend = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
             assert all(legend <= labels.keys() for labels, _ in series), (panel["title"], series)
 
@@ -243,7 +242,7 @@ def test_the_monitor_tells_what_a_pod_waits_for(namespace, gpu_node, cluster, pr
     since = (
         f'hami_dra_pod_waiting_since_timestamp_seconds{{namespace="{namespace.namespace}",reason="TooLarge"}}'
     )
-    eventually(lambda: prometheus.value(since), "the Pod that waits", 30)
+    until(lambda: prometheus.value(since), "the Pod that waits")
     _, data = page(cluster)("/api/cluster")
     (waiting,) = [each for each in json.loads(data)["waiting"] if each["namespace"] == namespace.namespace]
     assert "asks for memory 500Gi and the largest card has" in waiting["sentence"]
@@ -263,7 +262,7 @@ def test_the_monitors_page_shows_the_share_of_a_pod(namespace, gpu_node, cluster
             share for card in cards for share in card["shares"] if share["namespace"] == namespace.namespace
         ]
 
-    (share,) = eventually(shares, "the share", 20)
+    (share,) = until(shares, "the share")
     assert share == {
         "namespace": namespace.namespace,
         "claim": "train",

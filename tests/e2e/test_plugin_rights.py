@@ -8,7 +8,8 @@ import json
 import pytest
 
 from hami_dra.model.names import DRIVER
-from tests.e2e.kubectl import Kubectl, claim, eventually, pod
+from tests.e2e.kubectl import Kubectl, claim, pod
+from tests.support.waiting import until
 
 PROGRAM = """
 import json, os, ssl, sys, urllib.error, urllib.request
@@ -70,7 +71,7 @@ def test_a_plugin_reports_devices_of_its_own_node_and_changes_nothing_else_of_a_
 ):
     namespace.apply(claim("half", "64Mi", None), pod("user", claim="half", node=gpu_node))
     namespace.wait_running("user")
-    (device,) = eventually(
+    (device,) = until(
         lambda: namespace.get("resourceclaim", "half")["status"].get("devices"), "the plugin's report"
     )
     (result,) = namespace.get("resourceclaim", "half")["status"]["allocation"]["devices"]["results"]

@@ -1,6 +1,7 @@
 """Several Pods on one simulated card, and what is left when they are gone."""
 
-from tests.e2e.kubectl import claim, eventually, on_node, pod
+from tests.e2e.kubectl import claim, on_node, pod
+from tests.support.waiting import until
 
 
 def test_two_halves_share_a_card_and_a_third_waits_until_one_goes(namespace, gpu_node):
@@ -8,7 +9,7 @@ def test_two_halves_share_a_card_and_a_third_waits_until_one_goes(namespace, gpu
         namespace.apply(claim(name), pod(name, claim=name, node=gpu_node))
         if name != "three":
             namespace.wait_running(name)
-    eventually(lambda: "claim" in namespace.events("three"), "the scheduler's reason on the third Pod")
+    until(lambda: "claim" in namespace.events("three"), "the scheduler's reason on the third Pod")
     assert namespace.get("pod", "three")["status"]["phase"] == "Pending"
     shares = {
         namespace.get("resourceclaim", name)["status"]["allocation"]["devices"]["results"][0]["shareID"]
@@ -34,7 +35,7 @@ def test_what_one_pod_allocates_the_other_does_not_see(namespace, gpu_node):
         )
         return int(answer)
 
-    eventually(lambda: used("one") >= 4096, "the holder's memory in its own share")
+    until(lambda: used("one") >= 4096, "the holder's memory in its own share")
     assert used("two") == 0
 
 
@@ -55,5 +56,5 @@ def test_nothing_is_left_on_the_node_or_in_the_api(namespace, gpu_node):
         )
         return "\n".join(line for line in listing.splitlines() if uid in line or share in line)
 
-    eventually(lambda: not leftovers(), "the node to be clean")
+    until(lambda: not leftovers(), "the node to be clean")
     assert namespace.list("resourceclaims") == []

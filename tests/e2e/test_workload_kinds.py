@@ -5,7 +5,8 @@ start and look at what they got.
 """
 
 from tests.cluster import product
-from tests.e2e.kubectl import eventually, gpu_limits, pod
+from tests.e2e.kubectl import gpu_limits, pod
+from tests.support.waiting import until
 
 MEMORY_MIB = 1024
 SEEN = f"{MEMORY_MIB}MiB"
@@ -36,7 +37,7 @@ def test_pods_of_every_controller_run_in_shares_of_their_own(namespace):
         controller("StatefulSet", replicas=2, serviceName="web"),
         controller("DaemonSet", {"nodeSelector": {"gpu": "on"}}),
     )
-    pods = eventually(lambda: running(namespace, 6), "6 running Pods")
+    pods = until(lambda: running(namespace, 6), "6 running Pods")
     owners = {item["metadata"]["ownerReferences"][0]["uid"] for item in namespace.list("resourceclaims")}
     assert owners == {item["metadata"]["uid"] for item in pods}
     for item in pods:
@@ -55,7 +56,7 @@ def test_pods_of_a_job_compute_in_shares_and_give_them_back(namespace):
     def nothing_is_held():
         return not any(item.get("status", {}).get("allocation") for item in namespace.list("resourceclaims"))
 
-    eventually(nothing_is_held, "the shares to be given back")
+    until(nothing_is_held, "the shares to be given back")
 
 
 def test_an_init_container_computes_in_the_share_of_the_main_container_before_it(namespace):
