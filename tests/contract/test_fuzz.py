@@ -53,7 +53,7 @@ WHOLE["metadata"]["uid"] = "a-uid"
 
 @example([])
 @given(st.lists(st.tuples(st.sampled_from(paths(WHOLE)), VALUES), max_size=3))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_a_claim_with_anything_in_any_place_is_granted_within_its_card_or_refused(
     changes: list[tuple[tuple[Any, ...], Any]],
 ) -> None:
@@ -90,7 +90,10 @@ def plugin(start: Start) -> Plugin:
     return start()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(
     st.binary(max_size=64)
     | st.lists(st.tuples(*[st.text(max_size=40)] * 3), max_size=4).map(
