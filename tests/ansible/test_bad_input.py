@@ -115,7 +115,7 @@ def test_a_node_where_nobody_becomes_root_is_told_apart_from_one_that_cannot_be_
     sudo = tmp_path / "sudo"
     sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     sudo.chmod(0o755)
-    become = f"ansible_become: true, ansible_become_exe: \"'{sudo}'\", ansible_become_user: nobody"
+    become = f"ansible_become: true, ansible_become_exe: {sudo}, ansible_become_user: nobody"
     output = run(f"all: {{hosts: {{gpu-1: {{{LOCAL}, {become}}}}}}}\n", "reach")
     assert "gpu-1: nothing can be run there as root (" in output
     assert "sudo: a password is required); let ansible_user become root without a password, or" in output
