@@ -87,7 +87,7 @@ def test_a_restarted_controller_makes_nothing_before_it_knows_what_is_there(kube
     assert watched.pods.synced.wait(5)
     listed.set()
     store(kube, name="last")
-    eventually(lambda: claims(kube, "ml-last-cuda"))
+    until(lambda: claims(kube, "ml-last-cuda"))
     stopping.set()
     kube.end_watches()
     thread.join(5)
