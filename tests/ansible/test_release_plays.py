@@ -39,7 +39,7 @@ def run(machine, playbook, *arguments, driver="host", used="amd.project-hami.io"
 def test_a_removal_is_refused_while_a_claim_of_any_family_is_in_use(machine):
     told, output = run(machine, "reset.yml", "--tags=driver", fails=True)
     assert told == ""
-    assert "1 claims are in use, the first is ml/notebook; delete their Pods first, or run again" in output
+    assert "claims are in use: ml/notebook; delete their Pods first, or run again" in output
 
 
 def test_a_removal_goes_ahead_when_nobody_of_ours_is_in_the_way(machine):

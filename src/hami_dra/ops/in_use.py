@@ -27,7 +27,7 @@ def refusal(items: Iterable[Object]) -> str:
         return ""
     rest = f" and {len(used) - NAMED} more" if len(used) > NAMED else ""
     return (
-        f"{len(used)} claims are in use: {', '.join(used[:NAMED])}{rest}; their Pods could not end without "
+        f"claims are in use: {', '.join(used[:NAMED])}{rest}; their Pods could not end without "
         "the plugin: delete them first, or uninstall with --no-hooks"
     )
 

@@ -28,7 +28,7 @@ def test_a_release_may_go_when_nobody_holds_a_share_of_ours(free):
 
 def test_the_refusal_names_claims_and_the_remedy_in_one_line():
     said = in_use.refusal([claim(f"c{number}") for number in range(5)])
-    assert said.startswith("5 claims are in use: team/c0, team/c1, team/c2 and 2 more; ")
+    assert said.startswith("claims are in use: team/c0, team/c1, team/c2 and 2 more; ")
     assert said.endswith("or uninstall with --no-hooks")
     assert "\n" not in said
 
