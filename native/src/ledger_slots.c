@@ -28,7 +28,8 @@ static const uint64_t TRUST_NS = 50 * 1000 * 1000;
 void ledger_init(ledger *self, const char *path) {
     memset(self, 0, sizeof *self);
     snprintf(self->path, sizeof self->path, "%s", path);
-    self->lock_fd = self->slot = -1;
+    self->lock_fd = -1;
+    self->slot = -1;
     lock_reset(&self->lock);
 }
 
@@ -166,7 +167,8 @@ int ledger_attach(ledger *self) {
  */
 void ledger_forked(ledger *self) {
     self->file = NULL;
-    self->lock_fd = self->slot = -1;
+    self->lock_fd = -1;
+    self->slot = -1;
     self->broken = 0;
     lock_reset(&self->lock);
 }
